@@ -1,0 +1,89 @@
+"""What every data set shares: the Dataset record, checksums, and atomic writing."""
+
+import hashlib
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Source:
+    """One row of the registry: what a data set is, where it comes from, and its terms.
+
+    `shape` is that of one signal, `splits` maps each split to its number of signals,
+    `bytes` and `sha256` describe the file it is read from (None where the user brings it).
+    """
+
+    name: str
+    title: str
+    tier: int
+    shape: tuple
+    splits: dict
+    origin: str
+    licence: str
+    citation: str
+    bytes: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Signals of one split.
+
+    values: (n, *shape) float32, in [0, 1] (temperatures may lie slightly outside, see `ncep`).
+    index: 1-D arrays of length n that say what each signal is, such as year and month.
+    sha256: checksum of the file that the values were read from.
+    """
+
+    name: str
+    split: str
+    values: np.ndarray
+    index: dict
+    sha256: str
+    licence: str
+    citation: str
+
+    def __len__(self):
+        return len(self.values)
+
+
+def sha256_of(content):
+    """Hexadecimal SHA-256 of bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_checked(path, sha256, remedy):
+    """The arrays of the .npz file `path`, read only when its checksum is `sha256`.
+
+    Raises FileNotFoundError when it is missing and ValueError when it was truncated or
+    altered; `remedy` says how to get it back.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"data file {path} is missing; {remedy}")
+    content = path.read_bytes()
+    found = sha256_of(content)
+    if found != sha256:
+        raise ValueError(
+            f"data file {path} is truncated or altered: {len(content)} bytes with sha256 {found}, "
+            f"expected {sha256}; {remedy}"
+        )
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def write_atomically(path, content):
+    """Write bytes under a temporary name beside `path`, then rename."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def check_split(name, split, splits):
+    """Raise ValueError naming the splits that exist when `split` is not one of them."""
+    if split not in splits:
+        raise ValueError(f"data set {name!r} has no split {split!r}; expected one of {sorted(splits)}")
