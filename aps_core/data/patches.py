@@ -1,4 +1,4 @@
-"""16 x 16 grey patches of the photographs that come inside the scikit-image wheel.
+"""16 x 16 grey patches of the photographs and textures that come inside the scikit-image wheel.
 
 No patch of one split shares an image with another split. Training patches start every
 8 pixels and overlap; validation and test patches start every 16 and do not. Colour is
@@ -15,14 +15,13 @@ from aps_core.data._store import Dataset, Source, check_split, sha256_of
 SIZE = 16
 STRIDE = {"train": 8, "val": 16, "test": 16}
 IMAGES = {
-    "train": ("camera", "coffee", "motorcycle_left", "brick", "grass"),
+    "train": ("camera", "coffee", "brick", "grass"),
     "val": ("chelsea", "gravel"),
     "test": ("astronaut", "coins"),
 }
 SHA256 = {
     "camera": "b0793d2adda0fa6ae899c03989482bff9a42d3d5690fc7e3648f2795d730c23a",
     "coffee": "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
-    "motorcycle_left": "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
     "brick": "7966caf324f6ba843118d98f7a07746d22f6a343430add0233eca5f6eaaa8fcf",
     "grass": "b6b6022426b38936c43a4ac09635cd78af074e90f42ffa8227ac8b7452d39f89",
     "chelsea": "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
@@ -33,14 +32,14 @@ SHA256 = {
 
 SOURCE = Source(
     name="patches16",
-    title="16 x 16 grey patches of nine photographs",
+    title="16 x 16 grey patches of eight photographs and textures",
     tier=1,
     shape=(SIZE, SIZE),
-    splits={"train": 21084, "val": 1528, "test": 1456},
+    splits={"train": 15533, "val": 1528, "test": 1456},
     origin="images bundled in the scikit-image wheel (skimage/data), cut at load",
-    licence="CC0 or public domain (astronaut: NASA; coins: no known copyright restrictions); see skimage.data",
+    licence="CC0 (camera, coffee, chelsea, brick, grass, gravel), public domain (astronaut, NASA), no known restrictions (coins)",
     citation="van der Walt et al. (2014), scikit-image: image processing in Python, PeerJ 2, e453",
-    bytes=2877585,
+    bytes=2232884,
     sha256=sha256_of("".join(SHA256.values()).encode()),
 )
 
