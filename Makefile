@@ -15,7 +15,7 @@ help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 book: $(VENV)/.project ## Build the book; prints the path of its index.html
-	@$(PY) -m doit --file dodo.py --verbosity 2 book
+	@$(PY) -m doit book
 
 test: $(VENV)/.project ## Run the fast tests; SLOW=1 adds the slow ones
 	@$(PY) -m pytest $(if $(SLOW),-m "slow or not slow",) $(ARGS)
@@ -26,7 +26,7 @@ train: $(VENV)/.project ## Train a network: make train RECIPE=recipes/NAME.toml
 
 full: $(VENV)/.project ## Run a notebook at full size: make full NOTEBOOK=NAME
 	@test -n "$(NOTEBOOK)" || { echo "make full needs NOTEBOOK=NAME" >&2; exit 2; }
-	@$(PY) -m doit --file dodo.py --verbosity 2 full --notebook "$(NOTEBOOK)"
+	@$(PY) -m doit full --notebook "$(NOTEBOOK)"
 
 clean: ## Remove what the build made (the installed packages stay)
 	rm -rf _build book/results .build .pytest_cache
@@ -34,7 +34,7 @@ clean: ## Remove what the build made (the installed packages stay)
 setup: $(VENV)/.project ## Only install
 
 lock: $(VENV)/.project ## Resolve requirements.lock anew from pyproject.toml (needs the network)
-	@$(PY) book/lock.py
+	@$(PY) scripts/lock.py
 
 $(VENV)/.python:
 	@test -n "$(PYTHON)" || { \
