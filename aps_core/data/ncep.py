@@ -55,3 +55,16 @@ def load(split):
         licence=SOURCE.licence,
         citation=SOURCE.citation,
     )
+
+
+def monthly_climatology(dataset):
+    """Mean field (12, 46, 90) float32 of each calendar month, January first.
+
+    Raises ValueError when a calendar month does not occur in `dataset`.
+    """
+    month = dataset.index["month"]
+    missing = sorted(set(range(1, 13)) - set(month.tolist()))
+    if missing:
+        raise ValueError(f"split {dataset.split!r} of {dataset.name} has no month {missing[0]}; use train or train+val")
+    means = [dataset.values[month == m].mean(axis=0, dtype=np.float64) for m in range(1, 13)]
+    return np.stack(means).astype(np.float32)
