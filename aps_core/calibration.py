@@ -112,6 +112,9 @@ def _gaussian(mean, cov, name):
     if cov.shape != (mean.size, mean.size):
         raise ValueError(f"covariance of {name} has shape {cov.shape}, expected {(mean.size, mean.size)}")
     try:
-        return mean, np.linalg.cholesky(cov)
+        chol = np.linalg.cholesky(cov)
     except np.linalg.LinAlgError as error:
         raise ValueError(f"covariance of {name} is not positive definite") from error
+    if not np.isfinite(chol).all():
+        raise ValueError(f"covariance of {name} is not finite")
+    return mean, chol

@@ -226,12 +226,10 @@ def _figure(height):
 
 
 def _sequential(name, missing=MISSING):
-    """A copy of a named colour map that draws NaN in `missing`."""
+    """A named colour map that draws NaN in `missing`."""
     import matplotlib
 
-    cmap = matplotlib.colormaps[name].copy()
-    cmap.set_bad(missing)
-    return cmap
+    return matplotlib.colormaps[name].with_extremes(bad=missing)
 
 
 def _diverging():
@@ -239,9 +237,7 @@ def _diverging():
     from matplotlib.colors import LinearSegmentedColormap
 
     stops = ["#08306b", "#2171b5", "#9ecae1", "#ffffff", "#fdae6b", "#d94801", "#7f2704"]
-    cmap = LinearSegmentedColormap.from_list("blue_orange", stops)
-    cmap.set_bad(MISSING)
-    return cmap
+    return LinearSegmentedColormap.from_list("blue_orange", stops).with_extremes(bad=MISSING)
 
 
 def _checked_maps(group):

@@ -68,11 +68,11 @@ def read_source(path):
 
     Raises ValueError when the file is not the one that this script was written for.
     """
-    import h5py
-
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     if digest != SOURCE_SHA256:
         raise ValueError(f"source {path} has sha256 {digest}, expected {SOURCE_SHA256}")
+    import h5py
+
     with h5py.File(path) as file:
         return file["air"][:].astype(np.float64)
 
