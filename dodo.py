@@ -107,7 +107,7 @@ def task_html():
     made = [str(RESULTS / f"{name}.{suffix}") for name in notebooks() for suffix in ("ipynb", "json")]
     return {
         "file_dep": [*files("book"), "_config.yml", "requirements.lock", *made],
-        "uptodate": [config_changed(notebooks())],
+        "uptodate": [config_changed(" ".join(notebooks()))],
         "targets": [str(HTML / "index.html")],
         "actions": [build_html],
     }
@@ -136,12 +136,13 @@ def check_html():
     missing = [str(page) for page in pages if not page.exists()]
     if missing:
         return TaskFailed(f"the build left no {', '.join(missing)}")
-    paths = {f"{ROOT}/", f"{Path.home()}/"}
-    for page in HTML.rglob("*"):
+    for page in sorted(HTML.rglob("*")):
         if page.suffix in (".html", ".ipynb", ".md", ".txt", ".js") and "_static" not in page.parts:
-            held = [path for path in paths if path in page.read_text("utf-8")]
-            if held:
-                return TaskFailed(f"{page} holds a path of this machine: {held[0]}")
+            text = page.read_text("utf-8")
+            for path in (f"{ROOT}/", f"{Path.home()}/"):
+                if path in text:
+                    at = text.index(path)
+                    return TaskFailed(f"{page} holds a path of this machine: ...{text[max(at - 40, 0) : at + 60]}...")
     print(f"The book: {ROOT / HTML / 'index.html'}")
 
 

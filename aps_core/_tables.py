@@ -72,10 +72,11 @@ def _html(columns, sources: Sequence[str], body, caption: str | None, note: str)
         f'<tr><th scope="row">{escape(label)}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
         for label, cells in body
     ]
-    head = f"<caption>{escape(caption)}</caption>" if caption else ""
+    title = f'<p class="aps-caption">{escape(caption)}</p>' if caption else ""
+    named = f' aria-label="{escape(caption)}"' if caption else ""
     return (
-        '<div class="aps-table"><table class="table">'
-        f'{head}<thead><tr><td rowspan="2"></td>{groups}</tr><tr>{heads}</tr></thead>'
+        f'{title}<div class="aps-table"><table class="table"{named}>'
+        f'<thead><tr><td rowspan="2"></td>{groups}</tr><tr>{heads}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
         f'<p class="aps-provenance">{escape(note)}</p>'
     )

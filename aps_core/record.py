@@ -212,8 +212,8 @@ class Run:
             "figures": self._figures,
         }
 
-    def finish(self) -> Path:
-        """Write ``<notebook>.json``, show a line with its provenance, and return the path."""
+    def finish(self) -> None:
+        """Write ``<notebook>.json`` and show a line with its provenance."""
         head, modified = self._commit
         provenance = {
             "commit": head,
@@ -225,9 +225,8 @@ class Run:
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
         record = {**self.as_dict(), "provenance": provenance}
-        path = save(record, self.directory / f"{self.notebook}.json")
+        save(record, self.directory / f"{self.notebook}.json")
         _show(_tables.provenance(record))
-        return path
 
 
 def save(record: Mapping[str, Any], path: str | os.PathLike) -> Path:
