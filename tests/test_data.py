@@ -88,9 +88,10 @@ def test_regrid_agrees_with_scipy_on_a_periodic_grid():
     field = np.random.default_rng(0).normal(size=(2, 73, 144))
     closed = np.concatenate([field, field[:, :, :1]], axis=2)
     axes = (np.linspace(-90, 90, 73), np.linspace(0, 360, 145))
-    points = np.stack(np.meshgrid(LATITUDE, LONGITUDE, indexing="ij"), axis=-1)
-    expected = [RegularGridInterpolator(axes, f[::-1], method="linear")(points) for f in closed]
-    np.testing.assert_allclose(make_ncep.regrid(field), expected, atol=1e-12)
+    for longitude in (LONGITUDE, np.array([0.0, 1.0, 357.5, 359.0])):
+        points = np.stack(np.meshgrid(LATITUDE, longitude, indexing="ij"), axis=-1)
+        expected = [RegularGridInterpolator(axes, f[::-1], method="linear")(points) for f in closed]
+        np.testing.assert_allclose(make_ncep.regrid(field, longitude=longitude), expected, atol=1e-12)
 
 
 def test_make_ncep_round_trip_and_same_bytes_twice():

@@ -113,7 +113,7 @@ def test_values_at_missing_cells_do_not_matter(measured, climatology):
 def test_too_few_cells_raise_nothing(climatology):
     rng = np.random.default_rng(1)
     x = data.load("ncep-temperature", "test").values
-    mask = rng.random(x.shape) < 0.005
+    mask = rng.random(x.shape) < 0.002
     geometry.check_orientation(x, mask, climatology)
 
 

@@ -40,7 +40,9 @@ def covariances():
 
 def kl():
     curve = 0.1 * np.exp(-STEPS / 9) + 0.004
-    return plotting.kl_curves({"RealNVP, exact gradient": (STEPS, curve, curve / 5), "RealNVP, ELBO": (STEPS, 2 * curve)}, 0.01)
+    curves = {"RealNVP, exact gradient": (STEPS, curve, curve / 5), "RealNVP, ELBO": (STEPS, 2 * curve)}
+    curves |= {"structured flow, exact": (STEPS, curve / 2), "structured flow, ELBO": (STEPS, curve / 3)}
+    return plotting.kl_curves(curves, threshold=0.01)
 
 
 def cover():
@@ -150,7 +152,7 @@ def test_curves_carry_the_data_and_their_scales():
     ax = kl().axes[0]
     assert (ax.get_xscale(), ax.get_yscale()) == ("linear", "log")
     np.testing.assert_allclose(ax.get_lines()[1].get_ydata(), 2 * (0.1 * np.exp(-STEPS / 9) + 0.004))
-    assert ax.get_lines()[2].get_ydata()[0] == 0.01
+    assert ax.get_lines()[4].get_ydata()[0] == 0.01
     ax = trap().axes[0]
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
 
