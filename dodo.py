@@ -79,7 +79,7 @@ def task_notebook():
         yield {
             "name": name,
             "file_dep": [f"notebooks/{name}.py", "requirements.lock", *files("aps_core"), *weights],
-            "uptodate": [config_changed(entry)],
+            "uptodate": [config_changed(entry["build"])],
             "targets": [str(RESULTS / f"{name}.ipynb"), str(RESULTS / f"{name}.json")],
             "actions": [(execute, [name, entry["build"], RESULTS])],
         }

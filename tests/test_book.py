@@ -1,0 +1,209 @@
+"""The build of the book, end to end on a tiny chapter, and the form of the committed notebooks."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import papermill
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+
+HEADER = """\
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+"""
+CELLS = """\
+# %% [markdown]
+# # A tiny chapter
+#
+# See {numref}`fig-line`.
+
+# %% tags=["parameters"]
+height = 1.0
+
+# %%
+from matplotlib.figure import Figure
+
+from aps_core import record
+
+run = record.start("tiny", globals(), {"height": record.between(0, open=True)})
+run.number("line.height", height)
+
+# %% mystnb={"image": {"alt": "A falling line"}, "figure": {"caption": "A line of slope $-1$.", "name": "fig-line"}}
+fig = Figure(figsize=(2, 1))
+fig.subplots().plot([0, 1], [height, 0])
+run.figure(fig, "line")
+
+# %%
+run.table({"line": "a line"}, {"height": ("height", ".2f")})
+run.say("Its height is {line.height:.2f}.")
+run.finish()
+"""
+
+
+def make_tree(folder, cells):
+    """A project of one chapter in `folder`, with the sources of the real book around it."""
+    for name in ("book/_ext", "book/_static"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dodo.py", "_config.yml", "requirements.lock", "book/references.bib", "book/references.md"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "notebooks").mkdir()
+    (folder / "notebooks/tiny.py").write_text(HEADER + cells)
+    (folder / "book/intro.md").write_text("# A tiny book\n\nSee {cite:p}`mammadov2024aps`.\n")
+    toc = {"format": "jb-book", "root": "intro"}
+    toc["parts"] = [{"caption": "All", "chapters": [{"file": "results/tiny"}, {"file": "references"}]}]
+    (folder / "book/_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
+    (folder / "book/build.toml").write_text("[tiny]\nbuild = { height = 2.0 }\nfull = { height = 8.0 }\n")
+    (folder / "tolerances.toml").write_text('[tiny]\n"line.height" = { value = 2.0, within = 0.1 }\n')
+
+
+def doit(folder, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "doit", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """A built book of one chapter, and what the build printed."""
+    folder = tmp_path_factory.mktemp("book")
+    make_tree(folder, CELLS)
+    done = doit(folder, "book")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout
+
+
+@pytest.mark.slow
+def test_build_prints_the_index_and_signs_the_figure(book):
+    folder, printed = book
+    assert printed.splitlines()[-1] == f"The book: {folder / '_build/html/index.html'}"
+    page = (folder / "_build/html/results/tiny.html").read_text("utf-8")
+    assert 'alt="A falling line"' in page
+    assert "Its height is 2.00." in page
+    figure = page[page.index("<figure") : page.index("</figure>")]
+    assert "notebooks/tiny.py" in figure
+    assert "height = 2.0" in figure
+    assert str(folder) not in page
+    assert json.loads((folder / "book/results/tiny.json").read_text("utf-8"))["parameters"] == {"height": 2.0}
+
+
+@pytest.mark.slow
+def test_pages_draw_equations_without_the_network(book):
+    page = (book[0] / "_build/html/results/tiny.html").read_text("utf-8")
+    assert 'src="../_static/mathjax/tex-chtml.js"' in page
+    assert 'src="http' not in page
+
+
+@pytest.mark.slow
+def test_executed_notebook_is_the_same_on_every_machine(book):
+    notebook = json.loads((book[0] / "book/results/tiny.ipynb").read_text("utf-8"))
+    assert set(notebook["metadata"]) == {"kernelspec"}
+    assert [cell["id"] for cell in notebook["cells"]] == [f"cell-{i}" for i in range(len(notebook["cells"]))]
+    assert not any("papermill" in cell["metadata"] for cell in notebook["cells"])
+
+
+@pytest.mark.slow
+def test_build_redoes_only_what_changed(book):
+    folder, _ = book
+    again = doit(folder, "book")
+    assert "-- notebook:tiny" in again.stdout
+    assert "-- html" in again.stdout
+    (folder / "book/build.toml").write_text("[tiny]\nbuild = { height = 3.0 }\n")
+    changed = doit(folder, "book")
+    assert ".  notebook:tiny" in changed.stdout
+    assert ".  html" in changed.stdout
+    assert changed.returncode != 0
+    assert "tiny: line.height = 3 is above its range [1.9, 2.1] by 0.9" in changed.stdout + changed.stderr
+
+
+@pytest.mark.slow
+def test_full_run_keeps_numbers_and_no_pictures(tmp_path):
+    make_tree(tmp_path, CELLS)
+    done = doit(tmp_path, "full", "--notebook", "tiny")
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = json.loads((tmp_path / "weights/results/tiny.json").read_text("utf-8"))
+    assert made["numbers"]["line.height"]["value"] == 8.0
+    assert made["figures"] == []
+    unknown = doit(tmp_path, "full", "--notebook", "tine")
+    assert unknown.returncode != 0
+    assert "NOTEBOOK='tine': expected one of tiny" in unknown.stdout + unknown.stderr
+
+
+ALT = '"image": {"alt": "A falling line"}, '
+CAPTION = '"caption": "A line of slope $-1$.", '
+LAST = "run.finish()"
+BREACHES = {
+    "warnings": [
+        (ALT, "", "picture without alt text"),
+        (CAPTION, "", "picture without a caption"),
+        (LAST, 'import sys; print("careful", file=sys.stderr); run.finish()', "stderr"),
+    ],
+    "no record": [(LAST, "", "must call run.finish()")],
+    "a path of this machine": [(LAST, "import os; print(os.getcwd() + '/a'); run.finish()", "holds a path")],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("breach", BREACHES)
+def test_build_fails_on(tmp_path, breach):
+    cells = CELLS
+    for before, after, _ in BREACHES[breach]:
+        assert cells.count(before) == 1
+        cells = cells.replace(before, after)
+    make_tree(tmp_path, cells)
+    done = doit(tmp_path, "book")
+    assert done.returncode != 0
+    for _, _, said in BREACHES[breach]:
+        assert said in done.stdout + done.stderr
+
+
+def test_build_settings_are_checked(tmp_path):
+    make_tree(tmp_path, CELLS)
+    for table, said in (("[other]\n", "no notebook notebooks/other.py"), ("[tiny]\nbuidl = {}\n", "unknown key 'buidl'")):
+        (tmp_path / "book/build.toml").write_text(table)
+        done = doit(tmp_path, "list")
+        assert done.returncode != 0
+        assert said in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_papermill_by_hand(tmp_path):
+    """As the README shows: another value arrives in the record, an unknown name stops the notebook."""
+    (tmp_path / "tiny.py").write_text(HEADER + CELLS)
+    command = [sys.executable, "-m", "jupytext", "--to", "ipynb", "tiny.py", "-o", "in.ipynb"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    options = {"cwd": tmp_path, "progress_bar": False}
+    papermill.execute_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {"height": 5}, **options)
+    assert json.loads((tmp_path / "results/tiny.json").read_text("utf-8"))["parameters"] == {"height": 5.0}
+    with pytest.raises(papermill.PapermillExecutionError, match="unknown parameter 'heigth' = 5.*did you mean 'height'"):
+        papermill.execute_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {"heigth": 5}, **options)
+
+
+def test_toc_names_the_committed_notebooks():
+    toc = yaml.safe_load((ROOT / "book/_toc.yml").read_text("utf-8"))
+    files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    assert sorted(file for file in files if file.startswith("results/")) == [f"results/{p.stem}" for p in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_can_be_run_by_papermill_and_keeps_a_record(path):
+    notebook = jupytext.read(path)
+    assert notebook.metadata["kernelspec"]["name"] == "python3"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert "parameters" in code[0].metadata["tags"]
+    sources = "\n".join(cell.source for cell in code)
+    assert f'record.start("{path.stem}", globals()' in " ".join(sources.split()).replace("( ", "(")
+    assert code[-1].source.rstrip().endswith("run.finish()")
