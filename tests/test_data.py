@@ -33,13 +33,15 @@ def test_every_split_has_the_size_that_the_registry_states():
 
 def test_ncep_splits_are_disjoint_years_in_order(months):
     year = {split: d.index["year"] for split, d in months.items()}
-    assert (year["train"].min(), year["train"].max()) == (1948, 1995)
-    assert (year["val"].min(), year["val"].max()) == (1996, 2005)
+    assert (year["train"].min(), year["train"].max()) == (1949, 2005)
+    assert sorted(set(year["val"].tolist())) == list(range(1948, 2006, 8))
+    assert not set(year["train"].tolist()) & set(year["val"].tolist())
     assert (year["test"].min(), year["test"].max()) == (2006, 2026)
-    number = np.concatenate([12 * d.index["year"] + d.index["month"] for d in months.values()])
+    number = np.sort(np.concatenate([12 * d.index["year"] + d.index["month"] for d in months.values()]))
     assert np.array_equal(np.diff(number), np.ones(937))
     both = data.load("ncep-temperature", "train+val")
-    assert np.array_equal(both.values, np.concatenate([months["train"].values, months["val"].values]))
+    assert np.array_equal(both.values[both.index["year"] % 8 == 4], months["val"].values)
+    assert np.array_equal(both.values[both.index["year"] % 8 != 4], months["train"].values)
 
 
 def test_ncep_is_the_earth_the_right_way_up(months):
@@ -73,7 +75,7 @@ def test_climatology_is_the_mean_of_each_calendar_month(months):
     mean = ncep.monthly_climatology(train)
     assert mean.shape == (12, 46, 90)
     np.testing.assert_allclose(mean, train.values.reshape(48, 12, 46, 90).mean(axis=0, dtype=float), atol=1e-6)
-    part = dataclasses.replace(train, index={"month": np.ones(576, int)})
+    part = dataclasses.replace(train, index={"month": np.ones(600, int)})
     with pytest.raises(ValueError, match="no month 2"):
         ncep.monthly_climatology(part)
 
@@ -153,7 +155,7 @@ def test_unknown_name_and_split_are_refused_with_the_choices():
 def test_dataset_is_frozen(months):
     with pytest.raises(dataclasses.FrozenInstanceError):
         months["val"].values = None
-    assert len(months["val"]) == 120
+    assert len(months["val"]) == 96
 
 
 def test_patches_are_cut_from_the_stated_places():

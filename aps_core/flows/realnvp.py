@@ -1,0 +1,60 @@
+"""The paper's conditional RealNVP on vectorized signals, from a standard normal base."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from aps_core.flows.coupling import CouplingStack
+
+
+@flax.struct.dataclass
+class ConditionalRealNVP:
+    """24 flow steps of two affine couplings each, y (zero where missing) concatenated to the couplings' input (Sec. 4.2).
+
+    No batch statistics: the density is exact. ``loc`` and ``scale`` (d,) are where the last affine layer starts, usually
+    the mean and standard deviation of the training signals; both are trained. ``use_mask`` also gives the mask to the couplings.
+    """
+
+    loc: jax.Array
+    scale: jax.Array
+    shape: tuple = flax.struct.field(pytree_node=False)
+    steps: int = flax.struct.field(pytree_node=False, default=24)
+    width: int = flax.struct.field(pytree_node=False, default=384)
+    depth: int = flax.struct.field(pytree_node=False, default=2)
+    use_mask: bool = flax.struct.field(pytree_node=False, default=False)
+
+    @property
+    def dim(self):
+        """Number of entries of a signal."""
+        return self.loc.shape[0]
+
+    @property
+    def stack(self):
+        """The scanned couplings."""
+        return CouplingStack(self.dim, self.width, self.steps, self.depth)
+
+    def init(self, key):
+        """Parameters: the flow starts as x = loc + scale * z."""
+        n_condition = self.dim * (2 if self.use_mask else 1)
+        out = {"loc": self.loc, "log_scale": jnp.log(self.scale)}
+        return {"couplings": self.stack.init(key, n_condition), "out": out}
+
+    def context(self, measurement):
+        """What the couplings see of one measurement: y standardized by loc and scale where observed, zero where missing."""
+        y = measurement.y.reshape(-1)
+        mask = jnp.ones_like(y) if measurement.mask is None else measurement.mask.reshape(-1)
+        y = mask * (y - self.loc) / self.scale
+        return jnp.concatenate([y, mask]) if self.use_mask else y
+
+    def forward(self, params, z, context):
+        """x (d,) and log|dx/dz| for one z (d,)."""
+        x, log_det = self.stack.forward(params["couplings"], z, context)
+        out = params["out"]
+        return out["loc"] + jnp.exp(out["log_scale"]) * x, log_det + jnp.sum(out["log_scale"])
+
+    def inverse(self, params, x, context):
+        """z (d,) and log|dz/dx| for one x (d,)."""
+        out = params["out"]
+        x = (x - out["loc"]) * jnp.exp(-out["log_scale"])
+        z, log_det = self.stack.inverse(params["couplings"], x, context)
+        return z, log_det - jnp.sum(out["log_scale"])

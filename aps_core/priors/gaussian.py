@@ -1,0 +1,185 @@
+"""Gaussian prior N(mean, P diag(L) P^T + s^2 I): its density, its score at every time, and its closed-form posterior."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aps_core.sde import VPSDE
+
+
+@flax.struct.dataclass
+class GaussianPrior:
+    """A Gaussian with k leading modes and an isotropic rest, over flattened signals of d entries in [0, 1].
+
+    mean (d,), basis P (d, k) with orthonormal columns, excess L (k,) >= 0 (variance beyond the rest), rest s^2 > 0 (scalar).
+    """
+
+    mean: jax.Array
+    basis: jax.Array
+    excess: jax.Array
+    rest: jax.Array
+    shape: tuple = flax.struct.field(pytree_node=False)
+    sde: VPSDE = flax.struct.field(pytree_node=False, default=VPSDE())
+
+    @property
+    def dim(self):
+        """d, the number of entries of a signal."""
+        return self.mean.shape[0]
+
+    @property
+    def mode_std(self):
+        """Standard deviation along each mode, (k,)."""
+        return jnp.sqrt(self.excess + self.rest)
+
+    def covariance(self):
+        """The full covariance (d, d): only for small d."""
+        return (self.basis * self.excess) @ self.basis.T + self.rest * jnp.eye(self.dim)
+
+    def log_prob(self, x):
+        """Exact log density of one signal of shape ``shape``, in nats."""
+        v = x.reshape(-1) - self.mean
+        c = self.basis.T @ v
+        k = self.excess.shape[0]
+        # P^T v is taken out twice (inside v.v / s^2 and again here) in one term, to avoid subtracting large numbers
+        outside = jnp.sum((v - self.basis @ c) ** 2)
+        quadratic = outside / self.rest + jnp.sum(c**2 / (self.excess + self.rest))
+        log_det = jnp.sum(jnp.log(self.excess + self.rest)) + (self.dim - k) * jnp.log(self.rest)
+        return -0.5 * (quadratic + log_det + self.dim * jnp.log(2 * jnp.pi))
+
+    def sample(self, key, n):
+        """n draws, (n, *shape)."""
+        k_modes, k_rest = jax.random.split(key)
+        modes = jax.random.normal(k_modes, (n, self.excess.shape[0])) * jnp.sqrt(self.excess)
+        rest = jax.random.normal(k_rest, (n, self.dim)) * jnp.sqrt(self.rest)
+        return (self.mean + modes @ self.basis.T + rest).reshape((n, *self.shape))
+
+    def eps(self, ut, t):
+        """Optimal noise prediction -beta(t) grad log p_t at ``ut`` (d,), where u = 2 x - 1 is the diffused variable."""
+        alpha, beta = self.sde.alpha(t), self.sde.beta(t)
+        v = ut - alpha * (2 * self.mean - 1)
+        rest = 4 * alpha**2 * self.rest + beta**2
+        modes = 4 * alpha**2 * self.excess + rest
+        return beta * (v / rest + self.basis @ ((1 / modes - 1 / rest) * (self.basis.T @ v)))
+
+    def score(self, ut, t):
+        """grad log p_t at ``ut`` (d,), in the scale u = 2 x - 1."""
+        return -self.eps(ut, t) / self.sde.beta(t)
+
+
+def fit_gaussian(signals, n_modes, diagonal=0.0, sde=VPSDE()):
+    """Maximum-likelihood probabilistic PCA (Tipping & Bishop 1999) of ``signals`` (n, *shape), with ``diagonal`` added to the variances.
+
+    The rest is the mean of the variances outside the ``n_modes`` leading modes (zero when there are none). Mode signs are
+    fixed so that the entry of largest magnitude is positive. Raises ValueError when the rest variance is not positive.
+    """
+    signals = np.asarray(signals, dtype=np.float64)
+    n, shape = signals.shape[0], signals.shape[1:]
+    flat = signals.reshape(n, -1)
+    dim = flat.shape[1]
+    if not 0 < n_modes <= dim:
+        raise ValueError(f"n_modes must lie in 1..{dim}, got {n_modes}")
+    mean = flat.mean(axis=0)
+    _, singular, rows = np.linalg.svd(flat - mean, full_matrices=n < dim and n_modes > n)
+    variances = np.zeros(dim)
+    variances[: singular.size] = singular**2 / (n - 1)
+    rest = (variances[n_modes:].mean() if n_modes < dim else 0.0) + diagonal
+    if not rest > 0:
+        raise ValueError(f"the variance outside the {n_modes} modes is {rest}; use fewer modes or a positive diagonal")
+    basis = rows[:n_modes].T
+    basis = basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(n_modes)])
+    excess = np.maximum(variances[:n_modes] + diagonal - rest, 0.0)
+    as32 = lambda a: jnp.asarray(a, dtype=jnp.float32)  # noqa: E731
+    return GaussianPrior(as32(mean), as32(basis), as32(excess), as32(rest), shape=tuple(shape), sde=sde)
+
+
+@flax.struct.dataclass
+class GaussianPosterior:
+    """Closed-form posterior of a GaussianPrior under y = m * x + N(0, sigma^2), as a bijection x = mean + F z.
+
+    D = 1/s^2 + m/sigma^2, S = L/(L + s^2), W = D^(-1/2) P (S/s^2)^(1/2), B = I - W^T W = Q diag(b) Q^T, and
+    F = D^(-1/2) (I - W W^T)^(-1/2). Only the k x k eigenproblem of B is solved per mask.
+    """
+
+    mean: jax.Array  # (d,)
+    root_d: jax.Array  # D^(1/2), (d,)
+    wq: jax.Array  # W Q, (d, k)
+    b: jax.Array  # (k,)
+    mode_cov: jax.Array  # P^T Sigma P, (k, k)
+
+    def forward(self, z):
+        """x = mean + F z and log|det F|, for z (d,)."""
+        root = jnp.sqrt(self.b)
+        v = z + self.wq @ ((self.wq.T @ z) / (root * (1 + root)))
+        return self.mean + v / self.root_d, self.log_det
+
+    def inverse(self, x):
+        """z = F^(-1) (x - mean) and log|det F^(-1)|."""
+        v = (x - self.mean) * self.root_d
+        return v - self.wq @ ((self.wq.T @ v) / (1 + jnp.sqrt(self.b))), -self.log_det
+
+    @property
+    def log_det(self):
+        """log|det F|."""
+        return -jnp.sum(jnp.log(self.root_d)) - 0.5 * jnp.sum(jnp.log(self.b))
+
+    @property
+    def marginal_std(self):
+        """Standard deviation of each entry, (d,)."""
+        return jnp.sqrt(1 + jnp.sum(self.wq**2 / self.b, axis=1)) / self.root_d
+
+    def covariance(self):
+        """The full covariance (d, d): only for small d."""
+        inner = jnp.eye(self.root_d.shape[0]) + (self.wq / self.b) @ self.wq.T
+        return inner / self.root_d[:, None] / self.root_d[None, :]
+
+
+def gaussian_posterior(prior, sigma_y, y, observed):
+    """The GaussianPosterior for flat data ``y`` (d,) and ``observed`` (d,), 1 where measured.
+
+    B = diag(s^2/(L + s^2)) + c S^(1/2) P_o^T P_o S^(1/2), with c = 1 - a/s^2 and a = 1/(1/s^2 + 1/sigma^2), is a sum of positive
+    parts: nothing cancels where a leading mode's variance is a million times the rest.
+    """
+    s2, excess, basis = prior.rest, prior.excess, prior.basis
+    shrink = jnp.sqrt(excess / (excess + s2))
+    gain = s2 / (s2 + sigma_y**2)  # c
+    seen = basis * observed[:, None]
+    gram = seen.T @ seen
+    b_matrix = jnp.diag(s2 / (excess + s2)) + gain * shrink[:, None] * gram * shrink[None, :]
+    b, q = jnp.linalg.eigh(b_matrix)
+    b = jnp.maximum(b, jnp.finfo(b.dtype).tiny)
+    root_d = jnp.sqrt(1 / s2 + observed / sigma_y**2)
+    wq = (basis @ (shrink[:, None] * q)) / (root_d[:, None] * jnp.sqrt(s2))
+
+    # P^T Sigma P = G + G R B^(-1) R G with G = P^T D^(-1) P = s^2 (I - c P_o^T P_o) and R = (S/s^2)^(1/2)
+    g = s2 * (jnp.eye(excess.shape[0]) - gain * gram)
+    grq = (g * (shrink / jnp.sqrt(s2))) @ q
+    mode_cov = g + (grq / b) @ grq.T
+
+    posterior = GaussianPosterior(prior.mean, root_d, wq, b, mode_cov)
+    # mean = mu + Sigma A^T (y - A mu) / sigma^2, with Sigma v = F F^T v
+    v = observed * (y - prior.mean) / sigma_y**2 / root_d
+    v = v + wq @ ((wq.T @ v) / b)
+    return posterior.replace(mean=prior.mean + v / root_d)
+
+
+def cross_validated_gaussian(signals, groups, n_modes, n_blocks=8, sde=VPSDE()):
+    """``fit_gaussian`` whose variances are those of signals that were left out.
+
+    With as many signals as modes, variances in the sample are too small outside the leading modes and too large within. Here
+    mean and modes come from all signals (n, *shape); ``groups`` (n,) (such as years) are cut into ``n_blocks`` contiguous blocks,
+    and the variance of each mode and of the rest is that of every block about the fit to the others.
+    """
+    signals, groups = np.asarray(signals), np.asarray(groups)
+    modes, rest = np.zeros(n_modes), 0.0
+    for block in np.array_split(np.unique(groups), n_blocks):
+        left_out = np.isin(groups, block)
+        fit = fit_gaussian(signals[~left_out], n_modes, sde=sde)
+        v = signals[left_out].reshape(left_out.sum(), -1) - np.asarray(fit.mean)
+        c = v @ np.asarray(fit.basis)
+        modes += np.sum(c.astype(np.float64) ** 2, axis=0)
+        rest += np.sum(v.astype(np.float64) ** 2) - np.sum(c.astype(np.float64) ** 2)
+    prior = fit_gaussian(signals, n_modes, sde=sde)
+    rest = rest / len(signals) / (prior.dim - n_modes)
+    excess = np.maximum(modes / len(signals) - rest, 0.0)
+    return prior.replace(excess=jnp.asarray(excess, jnp.float32), rest=jnp.asarray(rest, jnp.float32))
