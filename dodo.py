@@ -43,13 +43,15 @@ def execute(name, parameters, results):
     import jupytext
     import nbformat
     import papermill
+    from traitlets.config import Config
 
+    encrypted = Config({"KernelManager": {"transport_encryption": "auto"}})  # without it each kernel prints a warning
     notebook = jupytext.read(Path("notebooks") / f"{name}.py")
     ran = BUILD / f"{name}.ipynb"
     os.environ["APS_RESULTS_DIR"] = str(ROOT / results)
     try:
         papermill.execute_notebook(
-            notebook, ran, parameters=parameters, kernel_name="python3", progress_bar=False, cwd=ROOT
+            notebook, ran, parameters, kernel_name="python3", progress_bar=False, cwd=ROOT, config=encrypted
         )
     except papermill.PapermillExecutionError as error:
         return TaskFailed(f"notebooks/{name}.py failed; what it did is in {ran}\n{error}")
