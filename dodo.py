@@ -30,7 +30,7 @@ def settings(name):
         if other not in notebooks() or unknown:
             what = f"unknown key {sorted(unknown)[0]!r}" if unknown else f"no notebook notebooks/{other}.py"
             raise ValueError(f"book/build.toml, [{other}]: {what}")
-    return {"weights": [], "build": {}, "full": {}, **table.get(name, {})}
+    return {"weights": ["weights/**/*"], "build": {}, "full": {}, **table.get(name, {})}
 
 
 def files(folder, pattern="*"):
@@ -77,10 +77,12 @@ def task_notebook():
     """Run each notebook with the parameters of the build."""
     for name in notebooks():
         entry = settings(name)
-        weights = [str(path) for pattern in entry["weights"] for path in sorted(Path().glob(pattern))]
+        patterns = [*entry["weights"], f"weights/results/{name}.json"]
+        weights = {path for pattern in patterns for path in Path().glob(pattern) if path.is_file()}
+        weights -= {path for path in Path("weights/results").glob("*") if path.stem != name}
         yield {
             "name": name,
-            "file_dep": [f"notebooks/{name}.py", "requirements.lock", *files("aps_core"), *weights],
+            "file_dep": [f"notebooks/{name}.py", "requirements.lock", *files("aps_core"), *map(str, sorted(weights))],
             "uptodate": [config_changed(entry["build"])],
             "targets": [str(RESULTS / f"{name}.ipynb"), str(RESULTS / f"{name}.json")],
             "actions": [(execute, [name, entry["build"], RESULTS])],

@@ -115,6 +115,27 @@ def test_executed_notebook_is_the_same_on_every_machine(book):
     assert not any("papermill" in cell["metadata"] for cell in notebook["cells"])
 
 
+def stale(folder):
+    """What doit holds to be stale: the tasks that `doit book` would run, without the checks that always run."""
+    listed = doit(folder, "list", "--all", "--status", "--quiet").stdout
+    return {line.split()[1] for line in listed.splitlines() if line.startswith("R ")}
+
+
+@pytest.mark.slow
+def test_notebook_is_stale_when_an_input_changed(book):
+    folder, _ = book
+    assert "notebook:tiny" not in stale(folder)
+    for name in ("weights/flow.safetensors", "weights/results/tiny.json", "aps_core/sde.py", "requirements.lock"):
+        before = (folder / name).read_bytes() if (folder / name).exists() else None
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"changed")
+        assert "notebook:tiny" in stale(folder), name
+        (folder / name).unlink() if before is None else (folder / name).write_bytes(before)
+        assert "notebook:tiny" not in stale(folder), name
+    (folder / "weights/results/other.json").write_text("{}")
+    assert "notebook:tiny" not in stale(folder)
+
+
 @pytest.mark.slow
 def test_build_redoes_only_what_changed(book):
     folder, _ = book
