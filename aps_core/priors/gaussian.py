@@ -28,6 +28,11 @@ class GaussianPrior:
         return self.mean.shape[0]
 
     @property
+    def gaussian(self):
+        """The Gaussian part of the prior: the prior itself."""
+        return self
+
+    @property
     def mode_std(self):
         """Standard deviation along each mode, (k,)."""
         return jnp.sqrt(self.excess + self.rest)

@@ -1,0 +1,63 @@
+"""Checks of what users pass in: one clear error each."""
+
+import numpy as np
+
+
+def positive(name, value):
+    """Raise TypeError or ValueError unless ``value`` is a finite number above zero."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be finite and positive, got {value!r}")
+
+
+def check_measurement(measurement, shape, sigma_y, extra_check=None):
+    """Raise unless ``measurement`` holds floating-point data of ``shape`` (or a batch of it) in the scale of [0, 1] signals.
+
+    y outside [0, 1] is valid as far as the noise can carry it (8 sigma_y beyond [-0.1, 1.1]).
+    """
+    if not hasattr(measurement, "y"):
+        raise TypeError(f"measurement must be a Measurement, got {type(measurement).__name__}")
+    y = np.asarray(measurement.y)
+    if y.dtype.kind != "f":
+        raise TypeError(f"y must be floating point in the scale [0, 1], got {y.dtype}; divide 8-bit data by 255")
+    if y.shape[-len(shape) :] != shape or y.ndim > len(shape) + 1:
+        if y.shape[-len(shape) :] == shape[::-1]:
+            raise ValueError(f"y has shape {y.shape}: its axes are in the wrong order, expected {shape}")
+        raise ValueError(f"y must have shape {shape} or (batch, {', '.join(map(str, shape))}), got {y.shape}")
+    if y.shape[0] == 0:
+        raise ValueError("y is an empty batch")
+    if not np.all(np.isfinite(y)):
+        raise ValueError(f"y has {int(np.sum(~np.isfinite(y)))} non-finite values; write missing entries as 0 with mask 0")
+    mask = _check_mask(measurement, y)
+    _check_scale(y[mask > 0], sigma_y)
+    if extra_check is not None:
+        for i in range(len(y) if y.ndim > len(shape) else 1):
+            single = y.ndim == len(shape)
+            extra_check(type(measurement)(y=y if single else y[i], mask=mask if single else mask[i]))
+
+
+def _check_mask(measurement, y):
+    if measurement.mask is None:
+        return np.ones(y.shape)
+    mask = np.asarray(measurement.mask)
+    if mask.shape != y.shape:
+        raise ValueError(f"mask must have the shape of y, {y.shape}, got {mask.shape}")
+    if not np.all((mask == 0) | (mask == 1)):
+        raise ValueError(f"mask must be 1 where observed and 0 where missing, got values from {mask.min()} to {mask.max()}")
+    return mask
+
+
+def _check_scale(observed, sigma_y):
+    if observed.size == 0:
+        raise ValueError("mask is all zero: nothing was observed")
+    low, high = observed.min(), observed.max()
+    slack = 0.1 + 8 * sigma_y
+    if low < -slack or high > 1 + slack:
+        if low > 100 and high < 400:
+            hint = "it looks like kelvin: normalise by (T - 202.66 K) / 118.27 K"
+        elif low >= -slack and 2 < high <= 255 + slack:
+            hint = "it looks like 0-255: divide by 255"
+        else:
+            hint = "scale it to [0, 1]"
+        raise ValueError(f"y ranges from {low:.4g} to {high:.4g}, signals are in [0, 1]; {hint}")

@@ -1,0 +1,43 @@
+"""Priors to and from weights files."""
+
+import jax.numpy as jnp
+
+from aps_core import weights
+from aps_core.priors.gaussian import GaussianPrior
+from aps_core.priors.networks import RegimeResidual
+from aps_core.priors.score import ScorePrior
+from aps_core.sde import VPSDE
+
+
+def prior_tree(prior):
+    """The arrays of a ScorePrior as a nested dict."""
+    g = prior.gaussian
+    arrays = {"mean": g.mean, "basis": g.basis, "excess": g.excess, "rest": jnp.reshape(g.rest, (1,))}
+    return {"gaussian": arrays, "network": prior.params}
+
+
+def prior_settings(prior):
+    """What a card must say to build the prior again."""
+    sde, net = prior.sde, prior.network
+    return {
+        "shape": list(prior.shape),
+        "sde": {"rate_min": sde.rate_min, "rate_max": sde.rate_max, "t_min": sde.t_min},
+        "network": {name: getattr(net, name) for name in ("k", "lead", "regimes", "rank", "width")},
+        "t_residual": prior.t_residual,
+    }
+
+
+def load_prior(name):
+    """(ScorePrior, card) of the weights ``name``; errors as in ``weights.load``."""
+    tree, card = weights.load(name)
+    try:
+        settings, g = card["settings"], tree["gaussian"]
+        as_jax = {key: jnp.asarray(value) for key, value in g.items()}
+        gaussian = GaussianPrior(
+            as_jax["mean"], as_jax["basis"], as_jax["excess"], as_jax["rest"][0],
+            shape=tuple(settings["shape"]), sde=VPSDE(**settings["sde"]),
+        )  # fmt: skip
+        network = RegimeResidual(**settings["network"])
+        return ScorePrior(gaussian, tree["network"], network, settings["t_residual"]), card
+    except (KeyError, TypeError) as error:
+        raise weights.WeightsError(f"weights {name!r} do not hold a prior: {error!r}") from error

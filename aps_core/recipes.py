@@ -1,0 +1,225 @@
+"""Recipes (TOML) for every network: what to train, on what, how long. ``python -m aps_core.recipes FILE`` runs one.
+
+A recipe has [task] or [prior], [flow], [objective] and [optimizer] tables; the files in ``recipes/`` are the examples.
+"""
+
+import argparse
+import platform
+import subprocess
+import time
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aps_core import aps, data, training, weights
+from aps_core.flows.gaussian_base import GaussianBaseFlow
+from aps_core.flows.realnvp import ConditionalRealNVP
+from aps_core.priors.gaussian import cross_validated_gaussian
+from aps_core.priors.networks import RegimeResidual
+from aps_core.priors.score import ScorePrior, score_matching_loss
+from aps_core.priors.seasons import seasonal_recombination
+from aps_core.priors.store import prior_settings, prior_tree
+from aps_core.tasks import load_task
+from aps_core.validation import validation
+
+FLOWS = {"gaussian-base": GaussianBaseFlow, "realnvp": ConditionalRealNVP}
+OBJECTIVE = {"prior_term": "elbo", "batch": 64, "n_samples": 1, "protocol": "held-out"}
+PROTOCOLS = {"held-out": "train", "paper": "test"}  # the split whose measurements train the flow
+
+
+def read(path):
+    """The recipe at ``path`` as a dict. Raises FileNotFoundError or ValueError naming the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no recipe {path}")
+    try:
+        recipe = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"recipe {path} is not valid TOML: {error}") from error
+    recipe.setdefault("name", path.stem)
+    return recipe
+
+
+def build_flow(task, settings):
+    """The untrained flow that ``settings`` (a recipe's [flow] table with its ``kind``) describes, for ``task``.
+
+    Raises ValueError for an unknown kind or setting.
+    """
+    settings = dict(settings)
+    kind = settings.pop("kind", None)
+    if kind not in FLOWS:
+        raise ValueError(f"flow kind must be one of {sorted(FLOWS)}, got {kind!r}")
+    try:
+        if kind == "gaussian-base":
+            return GaussianBaseFlow(task.prior.gaussian, float(task.sigma_y), **settings)
+        return ConditionalRealNVP(*_location_scale(task.prior.gaussian), shape=task.shape, **settings)
+    except TypeError as error:
+        raise ValueError(f"flow {kind!r}: {error}") from None
+
+
+def _location_scale(gaussian):
+    variance = gaussian.rest + jnp.sum(gaussian.basis**2 * gaussian.excess, axis=1)
+    return gaussian.mean, jnp.sqrt(variance)
+
+
+def objective_settings(recipe):
+    """The recipe's [objective] with its defaults. Raises ValueError for unknown names or values."""
+    given = recipe.get("objective", {})
+    unknown = sorted(set(given) - set(OBJECTIVE))
+    if unknown:
+        raise ValueError(f"unknown objective setting {unknown[0]!r}; expected one of {sorted(OBJECTIVE)}")
+    settings = {**OBJECTIVE, **given}
+    if settings["prior_term"] not in aps.PRIOR_TERMS:
+        raise ValueError(f"prior_term must be one of {aps.PRIOR_TERMS}, got {settings['prior_term']!r}")
+    if settings["protocol"] not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {sorted(PROTOCOLS)}, got {settings['protocol']!r}")
+    return settings
+
+
+def train_posterior(task, recipe, *, evaluate=None, evaluate_every=200, folder=None, budget=None, progress=True):
+    """Train q(x | y) for ``task``: (AmortizedPosterior, Trained).
+
+    recipe: a dict or the path of a TOML file with tables [flow] (kind = "gaussian-base" or "realnvp" and its settings),
+    [objective] (prior_term, batch, n_samples, protocol) and [optimizer] (steps, learning_rate, ...).
+    Measurements are simulated anew at every step from ``task.signals("train")`` (protocol "held-out") or ("test") ("paper"); the
+    loss sees the measurements alone, never the signals. ``evaluate(posterior, key) -> dict`` is logged along the way.
+    """
+    recipe = read(recipe) if isinstance(recipe, (str, Path)) else recipe
+    settings = objective_settings(recipe)
+    optimizer = training.Optimizer(**recipe["optimizer"])
+    flow = build_flow(task, recipe["flow"])
+    signals = jnp.asarray(task.signals(PROTOCOLS[settings["protocol"]]))
+    params = flow.init(jax.random.key(optimizer.seed))
+    arrays = {"flow": flow, "prior": task.prior, "signals": signals}
+
+    def loss(params, arrays, key):
+        k_pick, k_measure, k_loss = jax.random.split(key, 3)
+        picked = jax.random.randint(k_pick, (settings["batch"],), 0, arrays["signals"].shape[0])
+        measurements = task.measure(k_measure, arrays["signals"][picked])
+        value, parts = aps.objective(
+            arrays["flow"], params, task.operator, task.sigma_y, arrays["prior"], settings["prior_term"],
+            k_loss, measurements, settings["n_samples"],
+        )  # fmt: skip
+        return value / flow.dim, parts
+
+    def evaluate_params(params, arrays, key):
+        return evaluate(aps.AmortizedPosterior(task, flow, params), key)
+
+    trained = training.fit(
+        loss, params, arrays, optimizer, evaluate=None if evaluate is None else evaluate_params,
+        evaluate_every=evaluate_every, folder=folder, budget=budget, progress=progress, label=recipe.get("name", task.name),
+    )  # fmt: skip
+    card = provenance(recipe, trained)
+    return aps.AmortizedPosterior(task, flow, trained.params, card), trained
+
+
+def train_prior(recipe, *, evaluate_every=500, folder=None, budget=None, progress=True):
+    """Train the sphere's diffusion prior: (ScorePrior, Trained, card).
+
+    Gaussian part by cross-validation over blocks of years, residual network by denoising score matching on recombined anomalies;
+    logged: the bound's gain over the Gaussian in nats per field on validation years, which training never sees.
+    """
+    recipe = read(recipe) if isinstance(recipe, (str, Path)) else recipe
+    settings = recipe["prior"]
+    optimizer = training.Optimizer(**recipe["optimizer"])
+    months = data.load(settings["data"], "train")
+    gaussian = cross_validated_gaussian(months.values, months.index["year"], settings["n_modes"])
+    network = RegimeResidual(**settings["network"])
+    params = network.init(jax.random.key(optimizer.seed), jnp.zeros(network.k), 0.5)
+    prior = ScorePrior(gaussian, params, network)
+    fields = seasonal_recombination(prior.modes(months.values), months.index["month"], **settings["recombination"])
+    held_out = prior.modes(data.load(settings["data"], "val").values)
+
+    def loss(params, arrays, key):
+        k_draw, k_loss = jax.random.split(key)
+        amplitudes = arrays["fields"].sample(k_draw, settings["batch"])
+        return score_matching_loss(arrays["prior"].replace(params=params), k_loss, amplitudes), {}
+
+    measure = jax.jit(_gain_of_bound)
+
+    def evaluate(params, arrays, key):
+        gains = np.asarray(measure(arrays["prior"].replace(params=params), key, held_out))
+        return {"val_gain": float(gains.mean()), "val_gain_se": float(gains.std(ddof=1) / np.sqrt(len(gains)))}
+
+    arrays = {"prior": prior, "fields": fields}
+    trained = training.fit(
+        loss, params, arrays, optimizer, evaluate=evaluate, evaluate_every=evaluate_every,
+        folder=folder, budget=budget, progress=progress, label=recipe.get("name", "prior"),
+    )  # fmt: skip
+    prior = prior.replace(params=trained.params)
+    card = {**provenance(recipe, trained), "data_sha256": months.sha256, "settings": prior_settings(prior)}
+    return prior, trained, card
+
+
+def _gain_of_bound(prior, key, amplitudes, n_times=256):
+    """Estimated bound minus Gaussian log density for each row of ``amplitudes`` (n, K), (n,) nats."""
+
+    def one(args):
+        key, v = args
+        k_time, k_eps = jax.random.split(key)
+        t = prior.sde.likelihood_weighted_time((jax.random.uniform(k_time) + jnp.arange(n_times)) / n_times % 1.0, prior.t_residual)
+        return jnp.mean(jax.vmap(lambda k, ti: prior.modal_log_ratio(k, v, ti))(jax.random.split(k_eps, n_times), t))
+
+    return jax.lax.map(one, (jax.random.split(key, len(amplitudes)), amplitudes))
+
+
+def provenance(recipe, trained):
+    """What every card says of a training run."""
+    return {
+        "name": recipe.get("name", "unnamed"),
+        "recipe": recipe,
+        "steps": trained.step,
+        "finished": trained.finished,
+        "seconds": round(trained.seconds, 1),
+        "device": f"{jax.devices()[0].device_kind} ({platform.machine()})",
+        "jax": jax.__version__,
+        "commit": _commit(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "validation": trained.history[-1] if trained.history else {},
+    }
+
+
+def _commit():
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def save_posterior(posterior, path, dtype=np.float16):
+    """Write a trained posterior and its card to ``path`` (.safetensors); the card holds all that ``load_posterior`` needs."""
+    card = {**posterior.card, "task": posterior.task.name, "flow": posterior.card["recipe"]["flow"]}
+    return weights.save(path, posterior.params, card, dtype)
+
+
+def main(arguments=None):
+    """Command line: train what a recipe describes, resume it, and write its weights when it is finished."""
+    parser = argparse.ArgumentParser(prog="python -m aps_core.recipes", description=main.__doc__)
+    parser.add_argument("recipe", help="a TOML file of recipes/")
+    parser.add_argument("--budget", type=float, help="seconds after which to save and stop; run again to go on")
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="folder of the states to resume from")
+    parser.add_argument("--out", type=Path, default=Path("weights"), help="folder for the finished weights")
+    options = parser.parse_args(arguments)
+    recipe = read(options.recipe)
+    folder = options.checkpoints / recipe["name"]
+    out = options.out / f"{recipe['name']}.safetensors"
+    if "prior" in recipe:
+        prior, trained, card = train_prior(recipe, folder=folder, budget=options.budget)
+        if trained.finished:
+            weights.save(out, prior_tree(prior), card)
+    else:
+        task = load_task(recipe["task"]["name"], **recipe["task"].get("parameters", {}))
+        posterior, trained = train_posterior(task, recipe, folder=folder, budget=options.budget, evaluate=validation(task))
+        if trained.finished:
+            save_posterior(posterior, out)
+    state = f"finished, weights in {out}" if trained.finished else "stopped; run the same command to go on"
+    print(f"step {trained.step} after {trained.seconds:.0f} s: {state}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""One loop for every network: Adam with warm-up and cosine decay, clipping, EMA, exact resume, wall-clock budget, CSV log.
+
+Step i uses fold_in(key(seed), i), so that a resumed run continues with the numbers of an uninterrupted one.
+"""
+
+import csv
+import json
+import os
+import signal
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+from tqdm import tqdm
+
+from aps_core.weights import WeightsError, write_bytes
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Adam settings of a recipe: ``steps`` in all, peak ``learning_rate`` after ``warmup`` steps, then cosine decay to ``final``.
+
+    clip: largest global gradient norm; ema: decay of the averaged weights (0 keeps the last ones); seed: of all randomness.
+    """
+
+    steps: int
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    final: float = 0.01
+    clip: float = 1.0
+    ema: float = 0.995
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("steps", "learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"optimizer {name} must be positive, got {getattr(self, name)!r}")
+        if not 0 <= self.warmup < self.steps:
+            raise ValueError(f"optimizer warmup must lie in 0..steps-1 (steps {self.steps}), got {self.warmup!r}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"optimizer ema must lie in [0, 1), got {self.ema!r}")
+
+    def transform(self):
+        """The optax chain."""
+        peak = self.learning_rate
+        schedule = optax.warmup_cosine_decay_schedule(0.0, peak, self.warmup, self.steps, peak * self.final)
+        return optax.chain(optax.clip_by_global_norm(self.clip), optax.adam(schedule))
+
+
+@dataclass
+class Trained:
+    """What ``fit`` returns: ``params`` (averaged), the steps done, seconds over all sessions, and the log as rows."""
+
+    params: dict
+    step: int
+    seconds: float
+    history: list
+    finished: bool
+
+
+def fit(loss, params, data, optimizer, *, evaluate=None, evaluate_every=100, folder=None, budget=None, progress=True, label="train"):
+    """Minimise ``loss(params, data, key) -> (value, dict of scalars)`` over ``params``.
+
+    data: pytree passed to the compiled step as an argument (never baked in). evaluate(params, data, key) -> dict of floats is
+    called on the averaged weights at step 0, every ``evaluate_every`` steps and at the end. folder: where the checkpoint and
+    ``log.csv`` are kept; a run found there is resumed. budget: seconds after which to save and stop. SIGTERM and Ctrl-C save too.
+
+    Raises FloatingPointError when the loss stops being finite (naming the step), WeightsError for a checkpoint that does not fit.
+    """
+    run = _Run(loss, params, data, optimizer, Path(folder) if folder else None)
+    stop = _StopFlag()
+    begin = last_save = time.monotonic()
+    earlier = run.seconds
+    bar = tqdm(total=optimizer.steps, initial=run.step, desc=label, disable=None if progress else True, mininterval=1.0)
+    with stop, bar:
+        if run.step == 0 and evaluate is not None:
+            run.log(evaluate(run.ema, data, run.key(0)))
+        while run.step < optimizer.steps and not stop.requested:
+            value = run.advance()
+            run.seconds = earlier + time.monotonic() - begin
+            bar.update()
+            bar.set_postfix(loss=f"{value:.4g}", refresh=False)
+            done = run.step == optimizer.steps
+            if done or run.step % evaluate_every == 0:
+                run.log(evaluate(run.ema, data, run.key(0)) if evaluate is not None else {})
+            if budget is not None and time.monotonic() - begin > budget:
+                break
+            if time.monotonic() - last_save > 60:
+                run.save()
+                last_save = time.monotonic()
+        run.save()
+    return Trained(run.ema, run.step, run.seconds, run.history, run.step == optimizer.steps)
+
+
+class _Run:
+    """State of one training run and its checkpoint."""
+
+    def __init__(self, loss, params, data, optimizer, folder):
+        self.optimizer, self.data, self.folder = optimizer, data, folder
+        transform = optimizer.transform()
+        self.params, self.ema, self.opt_state = params, params, transform.init(params)
+        self.step, self.seconds, self.history, self.recent = 0, 0.0, [], []
+
+        def update(params, ema, opt_state, data, key):
+            (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(params, data, key)
+            updates, opt_state = transform.update(gradient, opt_state, params)
+            params = optax.apply_updates(params, updates)
+            ema = optax.incremental_update(params, ema, 1 - optimizer.ema) if optimizer.ema else params
+            return params, ema, opt_state, value, parts
+
+        self.update = jax.jit(update)
+        if folder is not None and (folder / "state.json").is_file():
+            self.load()
+
+    def key(self, step):
+        return jax.random.fold_in(jax.random.key(self.optimizer.seed), step)
+
+    def advance(self):
+        """One step; returns the loss."""
+        out = self.update(self.params, self.ema, self.opt_state, self.data, self.key(self.step + 1))
+        value = float(out[3])
+        if not np.isfinite(value):
+            raise FloatingPointError(f"the loss is {value} at step {self.step + 1}; the last good state is that of step {self.step}")
+        self.params, self.ema, self.opt_state = out[:3]
+        self.step += 1
+        self.recent.append({"loss": value, **{name: float(part) for name, part in out[4].items()}})
+        return value
+
+    def log(self, measured):
+        """Append a row: means of the losses since the last row, and what was evaluated."""
+        names = self.recent[0] if self.recent else []
+        means = {name: float(np.mean([row[name] for row in self.recent])) for name in names}
+        self.history.append({"step": self.step, "seconds": round(self.seconds, 3), **means, **measured})
+        self.recent = []
+
+    def save(self):
+        """Checkpoint and log, each written under a temporary name first; the log last-but-one, the step last."""
+        if self.folder is None:
+            return
+        leaves = jax.tree.leaves((self.params, self.ema, self.opt_state))
+        arrays = {f"{i:05d}": np.ascontiguousarray(leaf) for i, leaf in enumerate(leaves)}
+        write_bytes(self.folder / f"state-{self.step}.safetensors", save_safetensors(arrays))
+        self._write_log()
+        state = {"step": self.step, "seconds": self.seconds, "optimizer": asdict(self.optimizer), "history": self.history, "recent": self.recent}
+        write_bytes(self.folder / "state.json", json.dumps(state).encode())
+        for old in self.folder.glob("state-*.safetensors"):
+            if old.name != f"state-{self.step}.safetensors":
+                old.unlink()
+
+    def _write_log(self):
+        names = list(dict.fromkeys(name for row in self.history for name in row))
+        temporary = self.folder / "log.csv.part"
+        with open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.history)
+        os.replace(temporary, self.folder / "log.csv")
+
+    def load(self):
+        state = json.loads((self.folder / "state.json").read_text())
+        if state["optimizer"] != asdict(self.optimizer):
+            raise WeightsError(f"the checkpoint in {self.folder} was made with {state['optimizer']}, this run has {asdict(self.optimizer)}")
+        arrays = load_safetensors((self.folder / f"state-{state['step']}.safetensors").read_bytes())
+        leaves, structure = jax.tree.flatten((self.params, self.ema, self.opt_state))
+        saved = [arrays[name] for name in sorted(arrays)]
+        if [leaf.shape for leaf in leaves] != [array.shape for array in saved]:
+            raise WeightsError(f"the checkpoint in {self.folder} is of another network")
+        self.params, self.ema, self.opt_state = jax.tree.unflatten(structure, [jnp.asarray(array) for array in saved])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.history, self.recent = state["history"], state["recent"]
+
+
+class _StopFlag:
+    """Turns SIGTERM and SIGINT into a request to stop after the current step; only in the main thread."""
+
+    requested = False
+
+    def __enter__(self):
+        self.previous = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self.previous[number] = signal.signal(number, self._request)
+        return self
+
+    def _request(self, number, frame):
+        del number, frame
+        self.requested = True
+
+    def __exit__(self, *exc):
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,91 @@
+"""What is watched while a posterior trains: on measurements of the validation split, never of the test split."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aps_core import aps
+from aps_core.samplers.gaussian import ClosedFormGaussian
+
+
+@partial(jax.jit, static_argnums=5)
+def _log_densities(flow, params, prior, sigma_y, args, n):
+    """log q(x|y) and log of the closed-form Gaussian posterior at n draws from q for each measurement, 2 x (batch, n)."""
+
+    def one(args):
+        key, measurement = args
+        context = flow.context(measurement)
+        exact = ClosedFormGaussian(prior, sigma_y).context(measurement)
+        z = jax.random.normal(key, (n, flow.dim))
+        x, log_det = jax.vmap(lambda zi: flow.forward(params, zi, context))(z)
+        z_exact, log_det_exact = jax.vmap(exact.inverse)(x)
+        log_normal = jax.vmap(aps.log_standard_normal)
+        return log_normal(z) - log_det, log_normal(z_exact) + log_det_exact
+
+    return jax.lax.map(one, args)
+
+
+def kl_to_closed_form(posterior, key, measurements, n=16):
+    """KL(q || closed-form Gaussian posterior) in nats per entry of the signal, and its standard error over measurements.
+
+    measurements: a batched Measurement. Under a Gaussian prior the closed form is the true posterior.
+    """
+    task = posterior.task
+    keys = jax.random.split(key, measurements.y.shape[0])
+    log_q, log_p = _log_densities(
+        posterior.flow, posterior.params, task.prior.gaussian, task.sigma_y, (keys, measurements), n
+    )
+    per_measurement = np.asarray(jnp.mean(log_q - log_p, axis=1)) / posterior.flow.dim
+    return float(per_measurement.mean()), float(per_measurement.std(ddof=1) / np.sqrt(len(per_measurement)))
+
+
+@partial(jax.jit, static_argnums=6)
+def _excess_objective(flow, params, prior, sigma_y, measurements, key, n):
+    """E_q[log q - log p_G(x|y) - (log p_theta - log p_G)(x)] for each measurement, (batch,) nats."""
+
+    def one(args):
+        key, measurement = args
+        k_z, k_ratio = jax.random.split(key)
+        context = flow.context(measurement)
+        exact = ClosedFormGaussian(prior.gaussian, sigma_y).context(measurement)
+        z = jax.random.normal(k_z, (n, flow.dim))
+        x, log_det = jax.vmap(lambda zi: flow.forward(params, zi, context))(z)
+        z_exact, log_det_exact = jax.vmap(exact.inverse)(x)
+        log_normal = jax.vmap(aps.log_standard_normal)
+        kl = log_normal(z) - log_det - log_normal(z_exact) - log_det_exact
+        ratio = jax.vmap(lambda k, xi: prior.log_ratio(k, xi.reshape(flow.shape), 64))(jax.random.split(k_ratio, n), x)
+        return jnp.mean(kl - ratio)
+
+    return jax.lax.map(one, (jax.random.split(key, measurements.y.shape[0]), measurements))
+
+
+def excess_objective(posterior, key, measurements, n=32):
+    """The APS objective minus the constant -log p_G(y), in nats for each measurement, (batch,).
+
+    The Gaussian posterior scores -E[log p_theta - log p_G] at its samples; the true posterior scores -log p_theta(y)/p_G(y),
+    the least possible. Only differences between posteriors on the same measurements and ``key`` mean something.
+    """
+    task = posterior.task
+    return np.asarray(_excess_objective(posterior.flow, posterior.params, task.prior, task.sigma_y, measurements, key, n))
+
+
+def validation(task, n_measurements=48, seed=7):
+    """A function evaluate(posterior, key) -> dict for ``train_posterior``, on fixed validation measurements of ``task``."""
+    signals = jnp.asarray(task.signals("val"))
+    signals = signals[:: max(1, len(signals) // n_measurements)][:n_measurements]
+    measurements = task.measure(jax.random.key(seed), signals)
+    gaussian_prior = task.prior.gaussian is task.prior
+
+    def evaluate(posterior, key):
+        if gaussian_prior:
+            kl, se = kl_to_closed_form(posterior, key, measurements)
+            return {"val_kl": kl, "val_kl_se": se}
+        excess = excess_objective(posterior, key, measurements)
+        mean = posterior.sample(key, measurements, 64).mean(axis=1)
+        error = jnp.mean((mean - signals) ** 2, axis=tuple(range(1, mean.ndim)))
+        psnr = -10 * np.log10(np.asarray(error))
+        return {"val_objective": float(excess.mean()), "val_psnr_mean64": float(psnr.mean())}
+
+    return evaluate
