@@ -18,34 +18,34 @@ def log_standard_normal(z):
 
 
 def prior_term_at(prior, prior_term, x, t_uniform, key):
-    """One-sample estimate of log p(x) for one signal, with its full Jacobian when differentiated in x.
+    """Estimate of log p(x) for one signal from a few diffusion times, with its full Jacobian when differentiated in x.
 
     prior_term: "exact" (the prior's own ``log_prob``), "elbo" (Eq. 14 with the start-time term), "elbo-no-start" (cut off at
     t_min, as a comparison), "control-variate" (closed-form Gaussian plus the estimated difference; learned priors only).
-    t_uniform: the uniform number that becomes the diffusion time.
+    t_uniform: (n_times,) uniform numbers that become the diffusion times.
     """
     if prior_term == "exact":
         return prior.log_prob(x)
-    sde = prior.sde
+    sde, keys = prior.sde, jax.random.split(key, t_uniform.shape[0])
     if prior_term == "control-variate":
-        t = sde.likelihood_weighted_time(t_uniform, prior.t_residual)
-        return prior.gaussian.log_prob(x) + prior.modal_log_ratio(key, prior.modes(x), t)
-    u = 2 * x.reshape(-1) - 1
+        t, v = sde.likelihood_weighted_time(t_uniform, prior.t_residual), prior.modes(x)
+        return prior.gaussian.log_prob(x) + jnp.mean(jax.vmap(lambda k, ti: prior.modal_log_ratio(k, v, ti))(keys, t))
+    u, start = 2 * x.reshape(-1) - 1, prior_term == "elbo"
     t = sde.likelihood_weighted_time(t_uniform)
-    bound = elbo.elbo_at(prior.eps, sde, u, t, key, start_time_term=prior_term == "elbo")
+    bound = jnp.mean(jax.vmap(lambda k, ti: elbo.elbo_at(prior.eps, sde, u, ti, k, start_time_term=start))(keys, t))
     return bound + u.size * jnp.log(2.0)  # density of x, not of u = 2 x - 1
 
 
-def objective(flow, params, operator, sigma_y, prior, prior_term, key, measurements, n_samples=1):
+def objective(flow, params, operator, sigma_y, prior, prior_term, key, measurements, n_samples=1, n_times=1):
     """KL(q(x|y) || p(x|y)) up to log p(y), Eq. 11: fidelity + prior + log q, averaged over a batch of measurements, in nats.
 
-    measurements: a batched Measurement; n_samples: posterior samples of each. Diffusion times are low-discrepancy over the
-    whole batch. Returns the value and its three parts per entry of the signal.
+    measurements: a batched Measurement; n_samples: posterior samples of each; n_times: diffusion times of each sample, which
+    are low-discrepancy over the whole batch. Returns the value and its three parts per entry of the signal.
     """
     batch = measurements.y.shape[0]
     k_z, k_t, k_eps = jax.random.split(key, 3)
     z = jax.random.normal(k_z, (batch, n_samples, flow.dim))
-    u = elbo.low_discrepancy(k_t, batch * n_samples).reshape(n_samples, batch).T
+    u = elbo.low_discrepancy(k_t, batch * n_samples * n_times).reshape(n_times, n_samples, batch).T
     keys = jax.random.split(k_eps, (batch, n_samples))
 
     def one(measurement, zs, us, ks):

@@ -27,7 +27,7 @@ from aps_core.tasks import load_task
 from aps_core.validation import validation
 
 FLOWS = {"gaussian-base": GaussianBaseFlow, "realnvp": ConditionalRealNVP}
-OBJECTIVE = {"prior_term": "elbo", "batch": 64, "n_samples": 1, "protocol": "held-out"}
+OBJECTIVE = {"prior_term": "elbo", "batch": 64, "n_samples": 1, "n_times": 1, "protocol": "held-out"}
 PROTOCOLS = {"held-out": "train", "paper": "test"}  # the split whose measurements train the flow
 
 
@@ -84,7 +84,7 @@ def train_posterior(task, recipe, *, evaluate=None, evaluate_every=200, folder=N
     """Train q(x | y) for ``task``: (AmortizedPosterior, Trained).
 
     recipe: a dict or the path of a TOML file with tables [flow] (kind = "gaussian-base" or "realnvp" and its settings),
-    [objective] (prior_term, batch, n_samples, protocol) and [optimizer] (steps, learning_rate, ...).
+    [objective] (prior_term, batch, n_samples, n_times, protocol) and [optimizer] (steps, learning_rate, ...).
     Measurements are simulated anew at every step from ``task.signals("train")`` (protocol "held-out") or ("test") ("paper"); the
     loss sees the measurements alone, never the signals. ``evaluate(posterior, key) -> dict`` is logged along the way.
     """
@@ -102,7 +102,7 @@ def train_posterior(task, recipe, *, evaluate=None, evaluate_every=200, folder=N
         measurements = task.measure(k_measure, arrays["signals"][picked])
         value, parts = aps.objective(
             arrays["flow"], params, task.operator, task.sigma_y, arrays["prior"], settings["prior_term"],
-            k_loss, measurements, settings["n_samples"],
+            k_loss, measurements, settings["n_samples"], settings["n_times"],
         )  # fmt: skip
         return value / flow.dim, parts
 

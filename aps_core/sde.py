@@ -1,5 +1,6 @@
 """Variance-preserving diffusion of Song et al. (2021): x_t = alpha(t) x_0 + beta(t) eps."""
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -58,7 +59,7 @@ class VPSDE:
     @property
     def v_min(self):
         """(beta/alpha)^2 at t_min: the noise-to-signal variance at which the diffusion stops."""
-        return float(jnp.expm1(self.integrated_rate(self.t_min)))
+        return math.expm1(self.integrated_rate(self.t_min))
 
     def log_snr_span(self, t_min=None):
         """Z, the integral of g^2/beta^2 over [t_min, 1]: the normaliser of likelihood-weighted times."""

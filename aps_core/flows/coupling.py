@@ -21,8 +21,8 @@ class Conditioner(nn.Module):
     def __call__(self, kept, condition):
         h = nn.Dense(self.width)(kept) + nn.Dense(self.width, use_bias=False)(condition)
         for _ in range(self.depth - 1):
-            h = nn.Dense(self.width)(nn.relu(h))
-        out = nn.Dense(2 * self.n_out, kernel_init=nn.initializers.zeros)(nn.relu(h))
+            h = nn.Dense(self.width)(nn.silu(h))
+        out = nn.Dense(2 * self.n_out, kernel_init=nn.initializers.zeros)(nn.silu(h))
         return jnp.tanh(out[: self.n_out]), out[self.n_out :]
 
 

@@ -8,6 +8,8 @@ This is Eq. 14 of the APS paper with its integrals carried out, plus the start-t
 Tweedie's estimate with variance (beta/alpha)^2 (Song et al. 2021b, the "offset"). Times are drawn with density g^2/beta^2.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -36,7 +38,7 @@ def elbo_at(eps_fn, sde, u, t, key, start_time_term=True):
     mismatch = jnp.sum((eps - eps_fn(sde.perturb(u, t, eps), t)) ** 2)
     diffusion = 0.5 * sde.log_snr_span() * mismatch
 
-    log_variance = jnp.log(sde.v_min)
+    log_variance = math.log(sde.v_min)
     if start_time_term:
         eps = jax.random.normal(key_start, u.shape)
         mismatch = jnp.sum((eps - eps_fn(sde.perturb(u, sde.t_min, eps), sde.t_min)) ** 2)
