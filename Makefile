@@ -22,7 +22,7 @@ test: $(VENV)/.project ## Run the fast tests; SLOW=1 adds the slow ones
 
 train: $(VENV)/.project ## Train a network: make train RECIPE=recipes/NAME.toml
 	@test -n "$(RECIPE)" || { echo "make train needs RECIPE=recipes/NAME.toml" >&2; exit 2; }
-	@$(PY) -m aps_core.recipes $(RECIPE) $(ARGS)
+	@$(PY) -m aps_core.train $(RECIPE) $(ARGS)
 
 full: $(VENV)/.project ## Run a notebook at full size: make full NOTEBOOK=NAME
 	@test -n "$(NOTEBOOK)" || { echo "make full needs NOTEBOOK=NAME" >&2; exit 2; }

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from aps_core.operators import log_likelihood
 from aps_core.priors import elbo
 
-PRIOR_TERMS = ("exact", "elbo", "elbo-no-start", "control-variate")
+PRIOR_TERMS = ("exact", "elbo", "elbo-no-start", "control-variate", "modes")
 
 
 def log_standard_normal(z):
@@ -63,6 +63,33 @@ def objective(flow, params, operator, sigma_y, prior, prior_term, key, measureme
     parts = [jnp.mean(p) for p in jax.vmap(one)(measurements, z, u, keys)]
     names = ("fidelity", "prior", "log_q")
     return sum(parts), {name: part / flow.dim for name, part in zip(names, parts, strict=True)}
+
+
+def modal_objective(flow, params, prior, key, modal, n_samples=1, n_times=1):
+    """The objective of a GaussianBaseFlow under a ScorePrior, sample for sample, without the constant -log p_G(y): in K dimensions.
+
+    The learned prior and the flow differ from the Gaussian only in the K leading modes, and there
+    fidelity + prior + log q = log N(e) - log|det dT| - log N(T(e)) - log p_theta/p_G - log p_G(y): everything outside the modes cancels.
+    modal: a batched ModalContext, which is computed once for each measurement. Returns nats and their two parts per mode.
+    """
+    batch = modal.mean.shape[0]
+    k_e, k_t, k_eps = jax.random.split(key, 3)
+    e = jax.random.normal(k_e, (batch, n_samples, flow.k))
+    u = elbo.low_discrepancy(k_t, batch * n_samples * n_times).reshape(n_times, n_samples, batch).T
+    keys = jax.random.split(k_eps, (batch, n_samples, n_times))
+
+    def one(context, es, us, ks):
+        def sample(ei, ui, ki):
+            moved, log_det = flow.modal_forward(params, ei, context)
+            amplitudes = 2 * (context.mean + context.chol @ moved)  # in the scale u = 2 x - 1
+            t = prior.sde.likelihood_weighted_time(ui, prior.t_residual)
+            ratio = jnp.mean(jax.vmap(lambda k, ti: prior.modal_log_ratio(k, amplitudes, ti))(ki, t))
+            return log_standard_normal(ei) - log_det - log_standard_normal(moved), -ratio
+
+        return jax.vmap(sample)(es, us, ks)
+
+    parts = [jnp.mean(p) for p in jax.vmap(one)(modal, e, u, keys)]
+    return sum(parts), {"from_base": parts[0] / flow.k, "prior_ratio": parts[1] / flow.k}
 
 
 @dataclass(frozen=True)

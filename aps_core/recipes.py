@@ -1,33 +1,33 @@
-"""Recipes (TOML) for every network: what to train, on what, how long. ``python -m aps_core.recipes FILE`` runs one.
+"""Recipes (TOML) for every network: what to train, on what, how long. ``python -m aps_core.train FILE`` runs one.
 
 A recipe has [task] or [prior], [flow], [objective] and [optimizer] tables; the files in ``recipes/`` are the examples.
 """
 
-import argparse
 import platform
 import subprocess
 import time
 import tomllib
-from dataclasses import asdict
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core import aps, data, training, weights
+from aps_core import aps, data, operators, training, weights
 from aps_core.flows.gaussian_base import GaussianBaseFlow
 from aps_core.flows.realnvp import ConditionalRealNVP
-from aps_core.priors.gaussian import cross_validated_gaussian
+from aps_core.priors.gaussian import cross_validated_gaussian, gaussian_posterior
 from aps_core.priors.networks import RegimeResidual
 from aps_core.priors.score import ScorePrior, score_matching_loss
 from aps_core.priors.seasons import seasonal_recombination
-from aps_core.priors.store import prior_settings, prior_tree
-from aps_core.tasks import load_task
-from aps_core.validation import validation
+from aps_core.priors.store import prior_settings
 
 FLOWS = {"gaussian-base": GaussianBaseFlow, "realnvp": ConditionalRealNVP}
-OBJECTIVE = {"prior_term": "elbo", "batch": 64, "n_samples": 1, "n_times": 1, "protocol": "held-out"}
+OBJECTIVE = {
+    "prior_term": "elbo", "batch": 64, "n_samples": 1, "n_times": 1, "protocol": "held-out", "pool": 2048, "pool_missing": None,
+}  # fmt: skip
 PROTOCOLS = {"held-out": "train", "paper": "test"}  # the split whose measurements train the flow
 
 
@@ -85,8 +85,10 @@ def train_posterior(task, recipe, *, evaluate=None, evaluate_every=200, folder=N
 
     recipe: a dict or the path of a TOML file with tables [flow] (kind = "gaussian-base" or "realnvp" and its settings),
     [objective] (prior_term, batch, n_samples, n_times, protocol) and [optimizer] (steps, learning_rate, ...).
-    Measurements are simulated anew at every step from ``task.signals("train")`` (protocol "held-out") or ("test") ("paper"); the
-    loss sees the measurements alone, never the signals. ``evaluate(posterior, key) -> dict`` is logged along the way.
+    Measurements are simulated from ``task.signals("train")`` (protocol "held-out") or ("test") ("paper"), anew at every step;
+    with prior_term "modes" (a GaussianBaseFlow under a ScorePrior) from a pool of ``pool`` measurements, whose contexts are computed
+    once; ``pool_missing`` lists the fractions of missing entries that share the pool. The loss sees the measurements alone, never the
+    signals. ``evaluate(posterior, key) -> dict`` is logged along the way.
     """
     recipe = read(recipe) if isinstance(recipe, (str, Path)) else recipe
     settings = objective_settings(recipe)
@@ -95,8 +97,19 @@ def train_posterior(task, recipe, *, evaluate=None, evaluate_every=200, folder=N
     signals = jnp.asarray(task.signals(PROTOCOLS[settings["protocol"]]))
     params = flow.init(jax.random.key(optimizer.seed))
     arrays = {"flow": flow, "prior": task.prior, "signals": signals}
+    if settings["prior_term"] == "modes":
+        arrays["signals"] = _context_pool(task, flow, signals, settings, jax.random.key(optimizer.seed + 1))
 
-    def loss(params, arrays, key):
+    def modal_loss(params, arrays, key):
+        k_pick, k_loss = jax.random.split(key)
+        picked = jax.random.randint(k_pick, (settings["batch"],), 0, settings["pool"])
+        modal = jax.tree.map(lambda a: a[picked], arrays["signals"])
+        value, parts = aps.modal_objective(
+            arrays["flow"], params, arrays["prior"], k_loss, modal, settings["n_samples"], settings["n_times"]
+        )
+        return value / flow.k, parts
+
+    def full_loss(params, arrays, key):
         k_pick, k_measure, k_loss = jax.random.split(key, 3)
         picked = jax.random.randint(k_pick, (settings["batch"],), 0, arrays["signals"].shape[0])
         measurements = task.measure(k_measure, arrays["signals"][picked])
@@ -110,11 +123,40 @@ def train_posterior(task, recipe, *, evaluate=None, evaluate_every=200, folder=N
         return evaluate(aps.AmortizedPosterior(task, flow, params), key)
 
     trained = training.fit(
-        loss, params, arrays, optimizer, evaluate=None if evaluate is None else evaluate_params,
+        modal_loss if settings["prior_term"] == "modes" else full_loss,
+        params, arrays, optimizer, evaluate=None if evaluate is None else evaluate_params,
         evaluate_every=evaluate_every, folder=folder, budget=budget, progress=progress, label=recipe.get("name", task.name),
     )  # fmt: skip
     card = provenance(recipe, trained)
     return aps.AmortizedPosterior(task, flow, trained.params, card), trained
+
+
+def _context_pool(task, flow, signals, settings, key):
+    """ModalContexts of ``pool`` measurements of random signals, their masks drawn at the fractions ``pool_missing``."""
+    if not isinstance(flow, GaussianBaseFlow) or not hasattr(task.prior, "modal_log_ratio"):
+        raise ValueError('prior_term "modes" needs a gaussian-base flow and a score prior')
+    if flow.k != task.prior.network.k:
+        raise ValueError(f'prior_term "modes" needs as many coupled modes as the prior has, {task.prior.network.k}, got k = {flow.k}')
+    fractions = settings["pool_missing"] or [task.operator.missing]
+    shares = np.array_split(np.arange(settings["pool"]), len(fractions))
+
+    @partial(jax.jit, static_argnums=2)
+    def contexts(flow, args, operator):
+        def one(args):
+            key, x0 = args
+            m = operators.simulate(operator, task.sigma_y, key, x0)
+            posterior = gaussian_posterior(flow.prior, flow.sigma_y, m.y.reshape(-1), m.mask.reshape(-1))
+            return flow.modal_context(posterior)
+
+        return jax.lax.map(one, args)
+
+    parts = []
+    for fraction, share in zip(fractions, shares, strict=True):
+        key, k_pick, k_measure = jax.random.split(key, 3)
+        picked = jax.random.randint(k_pick, (len(share),), 0, signals.shape[0])
+        operator = replace(task.operator, missing=fraction)
+        parts.append(contexts(flow, (jax.random.split(k_measure, len(share)), signals[picked]), operator))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
 def train_prior(recipe, *, evaluate_every=500, folder=None, budget=None, progress=True):
@@ -195,31 +237,3 @@ def save_posterior(posterior, path, dtype=np.float16):
     """Write a trained posterior and its card to ``path`` (.safetensors); the card holds all that ``load_posterior`` needs."""
     card = {**posterior.card, "task": posterior.task.name, "flow": posterior.card["recipe"]["flow"]}
     return weights.save(path, posterior.params, card, dtype)
-
-
-def main(arguments=None):
-    """Command line: train what a recipe describes, resume it, and write its weights when it is finished."""
-    parser = argparse.ArgumentParser(prog="python -m aps_core.recipes", description=main.__doc__)
-    parser.add_argument("recipe", help="a TOML file of recipes/")
-    parser.add_argument("--budget", type=float, help="seconds after which to save and stop; run again to go on")
-    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="folder of the states to resume from")
-    parser.add_argument("--out", type=Path, default=Path("weights"), help="folder for the finished weights")
-    options = parser.parse_args(arguments)
-    recipe = read(options.recipe)
-    folder = options.checkpoints / recipe["name"]
-    out = options.out / f"{recipe['name']}.safetensors"
-    if "prior" in recipe:
-        prior, trained, card = train_prior(recipe, folder=folder, budget=options.budget)
-        if trained.finished:
-            weights.save(out, prior_tree(prior), card)
-    else:
-        task = load_task(recipe["task"]["name"], **recipe["task"].get("parameters", {}))
-        posterior, trained = train_posterior(task, recipe, folder=folder, budget=options.budget, evaluate=validation(task))
-        if trained.finished:
-            save_posterior(posterior, out)
-    state = f"finished, weights in {out}" if trained.finished else "stopped; run the same command to go on"
-    print(f"step {trained.step} after {trained.seconds:.0f} s: {state}")
-
-
-if __name__ == "__main__":
-    main()

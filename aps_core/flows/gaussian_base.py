@@ -4,23 +4,33 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
 
 from aps_core.flows.coupling import CouplingStack
 from aps_core.priors.gaussian import GaussianPosterior, GaussianPrior, gaussian_posterior
 
 
 @flax.struct.dataclass
-class BaseContext:
-    """Everything that depends on the measurement alone: the base and what the couplings see of it."""
+class ModalContext:
+    """The Gaussian posterior of the K leading modes, N(mean, chol chol^T), and the features that the couplings see of it."""
 
-    posterior: GaussianPosterior
-    offset: jax.Array  # (d,) added to the base's mean
-    mode_std: jax.Array  # (K,) posterior standard deviation in each coupled mode
+    mean: jax.Array  # (K,) P_K^T (mu_G - m): posterior mean as mode amplitudes about the prior mean
+    chol: jax.Array  # (K, K) lower triangular
     features: jax.Array  # (2 K,)
 
 
-class Shift(nn.Module):
-    """Mean network: a shift and log-scale of each coupled mode from the condition alone; starts at zero."""
+@flax.struct.dataclass
+class BaseContext:
+    """Everything that depends on the measurement alone."""
+
+    posterior: GaussianPosterior
+    modal: ModalContext
+    directions: jax.Array  # O (d, K), orthonormal: e = O^T z
+    z_offset: jax.Array  # (d,) added to z when the base is wrong on purpose
+
+
+class ConditionalAffine(nn.Module):
+    """Shift and log-scale of each coupled mode from the condition alone (the mean network); starts at zero."""
 
     k: int
     width: int
@@ -35,11 +45,13 @@ class Shift(nn.Module):
 
 @flax.struct.dataclass
 class GaussianBaseFlow:
-    """x_G = mu_G(y) + F z (GaussianPosterior), then, in the K leading modes, x = x_G + P_K std_K (T(c) - c).
+    """x = mu_G(y) + F z', where z' = z + O (T(e) - e) and e = O^T z is the standardized difference to mu_G(y) in the K leading modes.
 
-    c = P_K^T (x_G - mu_G) / std_K is the standardized difference, T a conditional elementwise affine map followed by couplings;
-    both start as the identity and see mu_G in modes and the posterior standard deviations. That is all that can matter:
-    the posterior under any prior p is N(mu_G, Sigma_G) times p / p_G, so (mu_G, Sigma_G) is sufficient for y.
+    With Sigma_K = P_K^T Sigma_G P_K = L L^T, the directions O = F^T P_K L^-T are orthonormal, so that e = L^-1 P_K^T (x_G - mu_G)
+    is standard normal under the base and all else of x follows it by its Gaussian regression on the modes. T is a conditional
+    elementwise affine map followed by couplings; it starts as the identity and sees mu_G in modes and the posterior standard
+    deviations. That is all that can matter: the posterior under any prior p is N(mu_G, Sigma_G) times p / p_G, so
+    (mu_G, Sigma_G) is sufficient for y; and where p / p_G depends on the K modes alone, this family holds the true posterior.
 
     ``inflate`` (of the covariance) and ``offset_std`` (of the mean, in marginal standard deviations) make the base wrong on
     purpose, to test that training mends it.
@@ -71,48 +83,67 @@ class GaussianBaseFlow:
 
     def init(self, key):
         """Parameters with which the flow is its base."""
-        k_shift, k_stack = jax.random.split(key)
-        features = jnp.zeros(2 * self.k)
+        k_affine, k_stack = jax.random.split(key)
         return {
-            "shift": Shift(self.k, 2 * self.width).init(k_shift, features),
+            "affine": self._affine.init(k_affine, jnp.zeros(2 * self.k)),
             "couplings": self.stack.init(k_stack, 2 * self.k),
         }
 
     def context(self, measurement):
-        """The closed-form posterior of one measurement and the features of it, computed once for all samples."""
+        """The closed-form posterior of one measurement and what the couplings need of it, computed once for all samples."""
         y = measurement.y.reshape(-1)
         observed = jnp.ones_like(y) if measurement.mask is None else measurement.mask.reshape(-1)
         posterior = gaussian_posterior(self.prior, self.sigma_y, y, observed)
-        offset = self.offset_std * posterior.marginal_std if self.offset_std else jnp.zeros(self.dim)
-        mode_std = jnp.sqrt(jnp.diagonal(posterior.mode_cov)[: self.k])
+        modal = self.modal_context(posterior)
+        # F^T P_K, by F = D^(-1/2) (I - W W^T)^(-1/2) with a symmetric second factor
+        root, scaled = jnp.sqrt(posterior.b), self._basis / posterior.root_d[:, None]
+        turned = scaled + (posterior.wq / (root * (1 + root))) @ (posterior.wq.T @ scaled)
+        directions = solve_triangular(modal.chol, turned.T, lower=True).T
+        z_offset = jnp.zeros(self.dim)
+        if self.offset_std:
+            z_offset = posterior.inverse(posterior.mean + self.offset_std * posterior.marginal_std)[0]
+        return BaseContext(posterior, modal, directions, z_offset)
+
+    def modal_context(self, posterior):
+        """The ModalContext of a GaussianPosterior."""
+        chol = jnp.linalg.cholesky(posterior.mode_cov[: self.k, : self.k])
         prior_std = self.prior.mode_std[: self.k]
-        mean = self._basis.T @ (posterior.mean - self.prior.mean) / prior_std
-        features = jnp.concatenate([mean, jnp.log(mode_std / prior_std)])
-        return BaseContext(posterior, offset, mode_std, features)
+        mean = self._basis.T @ (posterior.mean - self.prior.mean)
+        spread = jnp.sqrt(jnp.sum(chol**2, axis=1))
+        return ModalContext(mean, chol, jnp.concatenate([mean / prior_std, jnp.log(spread / prior_std)]))
+
+    def modal_forward(self, params, e, modal):
+        """T(e) and log|det dT/de| for one e (K,)."""
+        shift, log_scale = self._affine.apply(params["affine"], modal.features)
+        moved, log_det = self.stack.forward(params["couplings"], e * jnp.exp(log_scale) + shift, modal.features)
+        return moved, log_det + jnp.sum(log_scale)
+
+    def modal_inverse(self, params, moved, modal):
+        """T^-1 and its log|det| for one point (K,)."""
+        shift, log_scale = self._affine.apply(params["affine"], modal.features)
+        e, log_det = self.stack.inverse(params["couplings"], moved, modal.features)
+        return (e - shift) * jnp.exp(-log_scale), log_det - jnp.sum(log_scale)
 
     def forward(self, params, z, context):
         """x (d,) and log|dx/dz| for one z (d,)."""
-        x, log_det = context.posterior.forward(jnp.sqrt(self.inflate) * z)
-        x = x + context.offset
-        c = self._basis.T @ (x - context.posterior.mean) / context.mode_std
-        shift, log_scale = self._affine(params, context)
-        moved, extra = self.stack.forward(params["couplings"], c * jnp.exp(log_scale) + shift, context.features)
-        x = x + self._basis @ (context.mode_std * (moved - c))
-        return x, log_det + 0.5 * self.dim * jnp.log(self.inflate) + extra + jnp.sum(log_scale)
+        z = jnp.sqrt(self.inflate) * z + context.z_offset
+        e = context.directions.T @ z
+        moved, log_det = self.modal_forward(params, e, context.modal)
+        x, base_log_det = context.posterior.forward(z + context.directions @ (moved - e))
+        return x, base_log_det + log_det + 0.5 * self.dim * jnp.log(self.inflate)
 
     def inverse(self, params, x, context):
         """z (d,) and log|dz/dx| for one x (d,)."""
-        moved = self._basis.T @ (x - context.posterior.mean) / context.mode_std
-        shift, log_scale = self._affine(params, context)
-        c, extra = self.stack.inverse(params["couplings"], moved, context.features)
-        c = (c - shift) * jnp.exp(-log_scale)
-        x = x + self._basis @ (context.mode_std * (c - moved)) - context.offset
-        z, log_det = context.posterior.inverse(x)
-        return z / jnp.sqrt(self.inflate), log_det - 0.5 * self.dim * jnp.log(self.inflate) + extra - jnp.sum(log_scale)
+        z, base_log_det = context.posterior.inverse(x)
+        moved = context.directions.T @ z
+        e, log_det = self.modal_inverse(params, moved, context.modal)
+        z = z + context.directions @ (e - moved) - context.z_offset
+        return z / jnp.sqrt(self.inflate), base_log_det + log_det - 0.5 * self.dim * jnp.log(self.inflate)
 
     @property
     def _basis(self):
         return self.prior.basis[:, : self.k]
 
-    def _affine(self, params, context):
-        return Shift(self.k, 2 * self.width).apply(params["shift"], context.features)
+    @property
+    def _affine(self):
+        return ConditionalAffine(self.k, 2 * self.width)

@@ -1,0 +1,38 @@
+"""Command line of the recipes: ``python -m aps_core.train recipes/NAME.toml``."""
+
+import argparse
+from pathlib import Path
+
+from aps_core import weights
+from aps_core.priors.store import prior_tree
+from aps_core.recipes import read, save_posterior, train_posterior, train_prior
+from aps_core.tasks import load_task
+from aps_core.validation import validation
+
+
+def main(arguments=None):
+    """Command line: train what a recipe describes, resume it, and write its weights when it is finished."""
+    parser = argparse.ArgumentParser(prog="python -m aps_core.train", description=main.__doc__)
+    parser.add_argument("recipe", help="a TOML file of recipes/")
+    parser.add_argument("--budget", type=float, help="seconds after which to save and stop; run again to go on")
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="folder of the states to resume from")
+    parser.add_argument("--out", type=Path, default=Path("weights"), help="folder for the finished weights")
+    options = parser.parse_args(arguments)
+    recipe = read(options.recipe)
+    folder = options.checkpoints / recipe["name"]
+    out = options.out / f"{recipe['name']}.safetensors"
+    if "prior" in recipe:
+        prior, trained, card = train_prior(recipe, folder=folder, budget=options.budget)
+        if trained.finished:
+            weights.save(out, prior_tree(prior), card)
+    else:
+        task = load_task(recipe["task"]["name"], **recipe["task"].get("parameters", {}))
+        posterior, trained = train_posterior(task, recipe, folder=folder, budget=options.budget, evaluate=validation(task))
+        if trained.finished:
+            save_posterior(posterior, out)
+    state = f"finished, weights in {out}" if trained.finished else "stopped; run the same command to go on"
+    print(f"step {trained.step} after {trained.seconds:.0f} s: {state}")
+
+
+if __name__ == "__main__":
+    main()
