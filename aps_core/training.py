@@ -170,9 +170,11 @@ class _Run:
         arrays = load_safetensors((self.folder / f"state-{state['step']}.safetensors").read_bytes())
         leaves, structure = jax.tree.flatten((self.params, self.ema, self.opt_state))
         saved = [arrays[name] for name in sorted(arrays)]
-        if [leaf.shape for leaf in leaves] != [array.shape for array in saved]:
+        # scalars (Adam's counters) are stored with shape (1,)
+        if [np.atleast_1d(leaf).shape for leaf in leaves] != [array.shape for array in saved]:
             raise WeightsError(f"the checkpoint in {self.folder} is of another network")
-        self.params, self.ema, self.opt_state = jax.tree.unflatten(structure, [jnp.asarray(array) for array in saved])
+        restored = [jnp.asarray(array.reshape(leaf.shape)) for array, leaf in zip(saved, leaves, strict=True)]
+        self.params, self.ema, self.opt_state = jax.tree.unflatten(structure, restored)
         self.step, self.seconds = state["step"], state["seconds"]
         self.history, self.recent = state["history"], state["recent"]
 
