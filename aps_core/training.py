@@ -4,6 +4,7 @@ Step i uses fold_in(key(seed), i), so that a resumed run continues with the numb
 """
 
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 from tqdm import tqdm
@@ -146,9 +148,13 @@ class _Run:
             return
         leaves = jax.tree.leaves((self.params, self.ema, self.opt_state))
         arrays = {f"{i:05d}": np.ascontiguousarray(leaf) for i, leaf in enumerate(leaves)}
-        write_bytes(self.folder / f"state-{self.step}.safetensors", save_safetensors(arrays))
+        content = save_safetensors(arrays)
+        write_bytes(self.folder / f"state-{self.step}.safetensors", content)
         self._write_log()
-        state = {"step": self.step, "seconds": self.seconds, "optimizer": asdict(self.optimizer), "history": self.history, "recent": self.recent}
+        state = {
+            "step": self.step, "seconds": self.seconds, "sha256": hashlib.sha256(content).hexdigest(),
+            "optimizer": asdict(self.optimizer), "history": self.history, "recent": self.recent,
+        }  # fmt: skip
         write_bytes(self.folder / "state.json", json.dumps(state).encode())
         for old in self.folder.glob("state-*.safetensors"):
             if old.name != f"state-{self.step}.safetensors":
@@ -164,10 +170,9 @@ class _Run:
         os.replace(temporary, self.folder / "log.csv")
 
     def load(self):
-        state = json.loads((self.folder / "state.json").read_text())
+        state, arrays = self._read()
         if state["optimizer"] != asdict(self.optimizer):
             raise WeightsError(f"the checkpoint in {self.folder} was made with {state['optimizer']}, this run has {asdict(self.optimizer)}")
-        arrays = load_safetensors((self.folder / f"state-{state['step']}.safetensors").read_bytes())
         leaves, structure = jax.tree.flatten((self.params, self.ema, self.opt_state))
         saved = [arrays[name] for name in sorted(arrays)]
         # scalars (Adam's counters) are stored with shape (1,)
@@ -177,6 +182,17 @@ class _Run:
         self.params, self.ema, self.opt_state = jax.tree.unflatten(structure, restored)
         self.step, self.seconds = state["step"], state["seconds"]
         self.history, self.recent = state["history"], state["recent"]
+
+    def _read(self):
+        """The state and the arrays that belong to it, checked by sha256."""
+        try:
+            state = json.loads((self.folder / "state.json").read_text())
+            content = (self.folder / f"state-{state['step']}.safetensors").read_bytes()
+            if state.get("sha256", sha := hashlib.sha256(content).hexdigest()) != sha:
+                raise ValueError(f"sha256 {sha[:12]}..., {state['sha256'][:12]}... expected")
+            return state, load_safetensors(content)
+        except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+            raise WeightsError(f"the checkpoint in {self.folder} is truncated or altered: {error!r}; remove it to start anew") from error
 
 
 class _StopFlag:
