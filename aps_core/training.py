@@ -24,6 +24,8 @@ from tqdm import tqdm
 
 from aps_core.weights import WeightsError, write_bytes
 
+SAVE_SECONDS = 60  # between two checkpoints
+
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -74,7 +76,7 @@ def fit(loss, params, data, optimizer, *, evaluate=None, evaluate_every=100, fol
     called on the averaged weights at step 0, every ``evaluate_every`` steps and at the end. folder: where the checkpoint and
     ``log.csv`` are kept; a run found there is resumed. budget: seconds after which to save and stop. SIGTERM and Ctrl-C save too.
 
-    Raises FloatingPointError when the loss stops being finite (naming the step), WeightsError for a checkpoint that does not fit.
+    Raises FloatingPointError when the loss or its gradient stops being finite (naming the step), WeightsError for a checkpoint that does not fit.
     """
     run = _Run(loss, params, data, optimizer, Path(folder) if folder else None)
     stop = _StopFlag()
@@ -85,7 +87,11 @@ def fit(loss, params, data, optimizer, *, evaluate=None, evaluate_every=100, fol
         if run.step == 0 and evaluate is not None:
             run.log(evaluate(run.ema, data, run.key(0)))
         while run.step < optimizer.steps and not stop.requested:
-            value = run.advance()
+            try:
+                value = run.advance()
+            except FloatingPointError:
+                run.save()
+                raise
             run.seconds = earlier + time.monotonic() - begin
             bar.update()
             bar.set_postfix(loss=f"{value:.4g}", refresh=False)
@@ -94,7 +100,7 @@ def fit(loss, params, data, optimizer, *, evaluate=None, evaluate_every=100, fol
                 run.log(evaluate(run.ema, data, run.key(0)) if evaluate is not None else {})
             if budget is not None and time.monotonic() - begin > budget:
                 break
-            if time.monotonic() - last_save > 60:
+            if time.monotonic() - last_save > SAVE_SECONDS:
                 run.save()
                 last_save = time.monotonic()
         run.save()
@@ -115,7 +121,7 @@ class _Run:
             updates, opt_state = transform.update(gradient, opt_state, params)
             params = optax.apply_updates(params, updates)
             ema = optax.incremental_update(params, ema, 1 - optimizer.ema) if optimizer.ema else params
-            return params, ema, opt_state, value, parts
+            return params, ema, opt_state, value, parts, optax.global_norm(gradient)
 
         self.update = jax.jit(update)
         if folder is not None and (folder / "state.json").is_file():
@@ -127,9 +133,10 @@ class _Run:
     def advance(self):
         """One step; returns the loss."""
         out = self.update(self.params, self.ema, self.opt_state, self.data, self.key(self.step + 1))
-        value = float(out[3])
-        if not np.isfinite(value):
-            raise FloatingPointError(f"the loss is {value} at step {self.step + 1}; the last good state is that of step {self.step}")
+        value, norm = float(out[3]), float(out[5])
+        if not np.isfinite(value + norm):
+            what = f"the loss is {value}, the norm of its gradient {norm}"
+            raise FloatingPointError(f"{what} at step {self.step + 1}; the last good state is that of step {self.step}")
         self.params, self.ema, self.opt_state = out[:3]
         self.step += 1
         self.recent.append({"loss": value, **{name: float(part) for name, part in out[4].items()}})
