@@ -47,8 +47,12 @@ def write_bytes(path, content):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def save(path, tree, card, dtype=np.float32):
@@ -61,8 +65,9 @@ def save(path, tree, card, dtype=np.float32):
     flat = {key: np.ascontiguousarray(v.astype(dtype) if v.dtype.kind == "f" else v) for key, v in flat.items()}
     content = save_safetensors(flat)
     card = {**card, "file": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    card_content = (json.dumps(card, indent=2) + "\n").encode()  # may raise: before anything is written
     write_bytes(path, content)
-    write_bytes(path.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
+    write_bytes(path.with_suffix(".json"), card_content)
     return card
 
 
