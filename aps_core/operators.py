@@ -97,6 +97,7 @@ def simulate(operator, sigma_y, key, x0):
 
 def log_likelihood(operator, sigma_y, x, measurement):
     """log N(y; A(x), sigma_y^2 I) over the observed entries, for one signal and one measurement (Eq. 12 with its sign mended)."""
-    residual = measurement.y - operator(x, measurement.mask)
-    n_observed = jnp.sum(operator.observed(measurement.mask))
+    observed = operator.observed(measurement.mask)
+    residual = observed * (measurement.y - operator(x, measurement.mask))  # whatever stands in y where it is missing
+    n_observed = jnp.sum(observed)
     return -0.5 * jnp.sum(residual**2) / sigma_y**2 - 0.5 * n_observed * jnp.log(2 * jnp.pi * sigma_y**2)
