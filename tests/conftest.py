@@ -1,0 +1,58 @@
+"""Small problems that several test files share."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aps_core.priors.gaussian import GaussianPrior
+from aps_core.priors.networks import RegimeResidual
+from aps_core.priors.score import ScorePrior
+from aps_core.sde import VPSDE
+
+
+@pytest.fixture
+def x64():
+    """Double precision inside one test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def make_prior():
+    """make_prior(d, k, leading, rest, sde, seed): a GaussianPrior with random orthonormal modes in the default precision."""
+
+    def make(d=8, k=4, leading=0.05, rest=1e-3, sde=VPSDE(), seed=0, shape=None):
+        rng = np.random.default_rng(seed)
+        basis = np.linalg.qr(rng.normal(size=(d, k)))[0]
+        excess = leading * 0.6 ** np.arange(k)
+        mean = rng.uniform(0.3, 0.7, d)
+        arrays = [jnp.asarray(a, dtype=jnp.result_type(float)) for a in (mean, basis, excess, rest)]
+        return GaussianPrior(*arrays, shape=shape or (d,), sde=sde)
+
+    return make
+
+
+@pytest.fixture
+def randomise():
+    """randomise(params, scale, seed): every leaf plus normal noise, so that nothing is left at its initial zero."""
+
+    def apply(params, scale=0.3, seed=1):
+        leaves, structure = jax.tree.flatten(params)
+        rng = np.random.default_rng(seed)
+        noisy = [jnp.asarray(np.asarray(leaf) + scale * rng.normal(size=leaf.shape), jnp.result_type(float)) for leaf in leaves]
+        return jax.tree.unflatten(structure, noisy)
+
+    return apply
+
+
+@pytest.fixture
+def make_score_prior(make_prior, randomise):
+    """make_score_prior(d, k, k_modes): a ScorePrior whose residual network has random, non-zero weights."""
+
+    def make(d=8, k=4, k_modes=3, scale=0.3, sde=VPSDE(), **settings):
+        network = RegimeResidual(k=k_modes, lead=2, regimes=2, rank=2, width=8)
+        params = jax.jit(network.init)(jax.random.key(0), jnp.zeros(k_modes), 0.5)
+        return ScorePrior(make_prior(d, k, sde=sde, **settings), randomise(params, scale), network)
+
+    return make
