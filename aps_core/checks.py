@@ -11,10 +11,11 @@ def positive(name, value):
         raise ValueError(f"{name} must be finite and positive, got {value!r}")
 
 
-def check_measurement(measurement, shape, sigma_y, extra_check=None):
+def check_measurement(measurement, shape, sigma_y, unit_range=True, extra_check=None):
     """Raise unless ``measurement`` holds floating-point data of ``shape`` (or a batch of it) in the scale of [0, 1] signals.
 
-    y outside [0, 1] is valid as far as the noise can carry it (8 sigma_y beyond [-0.1, 1.1]).
+    With ``unit_range``, y outside [0, 1] is valid as far as the noise can carry it (8 sigma_y beyond [-0.1, 1.1]). In a batch,
+    every measurement must have something observed.
     """
     if not hasattr(measurement, "y"):
         raise TypeError(f"measurement must be a Measurement, got {type(measurement).__name__}")
@@ -30,7 +31,10 @@ def check_measurement(measurement, shape, sigma_y, extra_check=None):
     if not np.all(np.isfinite(y)):
         raise ValueError(f"y has {int(np.sum(~np.isfinite(y)))} non-finite values; write missing entries as 0 with mask 0")
     mask = _check_mask(measurement, y)
-    _check_scale(y[mask > 0], sigma_y)
+    if not np.all(np.any(mask.reshape((-1, *shape)) > 0, axis=tuple(range(1, len(shape) + 1)))):
+        raise ValueError("mask is all zero: nothing was observed")
+    if unit_range:
+        _check_scale(y[mask > 0], sigma_y)
     if extra_check is not None:
         for i in range(len(y) if y.ndim > len(shape) else 1):
             single = y.ndim == len(shape)
@@ -49,8 +53,6 @@ def _check_mask(measurement, y):
 
 
 def _check_scale(observed, sigma_y):
-    if observed.size == 0:
-        raise ValueError("mask is all zero: nothing was observed")
     low, high = observed.min(), observed.max()
     slack = 0.1 + 8 * sigma_y
     if low < -slack or high > 1 + slack:

@@ -21,6 +21,7 @@ class Task:
     sigma_y: noise standard deviation in the scale of the signals, > 0.
     prior: a GaussianPrior or a ScorePrior over signals of the operator's shape.
     signals: an array (n, *shape), or a function of the split's name ("train", "val", "test") that returns one.
+    unit_range: signals lie in [0, 1], so y far outside is refused as being in another scale; False for signals of any range.
     extra_check: optional function of a single measurement that raises ValueError for input of the wrong kind.
     """
 
@@ -29,6 +30,7 @@ class Task:
     prior: object
     signals: Callable = field(repr=False)
     name: str = "custom"
+    unit_range: bool = True
     extra_check: Callable | None = field(default=None, repr=False)
 
     def __post_init__(self):
@@ -58,7 +60,7 @@ class Task:
 
     def check(self, measurement):
         """Raise TypeError or ValueError when ``measurement`` cannot be one of this task."""
-        check_measurement(measurement, self.shape, self.sigma_y, self.extra_check)
+        check_measurement(measurement, self.shape, self.sigma_y, self.unit_range, self.extra_check)
 
     def log_likelihood(self, x, measurement):
         """log p(y | x) in nats for one signal and one measurement."""
