@@ -168,23 +168,24 @@ def gaussian_posterior(prior, sigma_y, y, observed):
     return posterior.replace(mean=prior.mean + v / root_d)
 
 
-def cross_validated_gaussian(signals, groups, n_modes, n_blocks=8, sde=VPSDE()):
-    """``fit_gaussian`` whose variances are those of signals that were left out.
+def extrapolated_gaussian(signals, year, n_modes, last_years=20, sde=VPSDE()):
+    """``fit_gaussian`` whose variances are those of years to come.
 
-    With as many signals as modes, variances in the sample are too small outside the leading modes and too large within. Here
-    mean and modes come from all signals (n, *shape); ``groups`` (n,) (such as years) are cut into ``n_blocks`` contiguous blocks,
-    and the variance of each mode and of the rest is that of every block about the fit to the others.
+    With about as many signals as modes, variances within the sample are too small outside the leading modes, and a climate that
+    drifts adds to them. Here mean and modes come from all signals (n, *shape); the variance of each mode and of the rest is that of
+    the ``last_years`` years of ``year`` (n,) about the fit to all years before, modes matched by rank.
+
+    Raises ValueError when fewer than ``n_modes`` + 2 signals are older than that.
     """
-    signals, groups = np.asarray(signals), np.asarray(groups)
-    modes, rest = np.zeros(n_modes), 0.0
-    for block in np.array_split(np.unique(groups), n_blocks):
-        left_out = np.isin(groups, block)
-        fit = fit_gaussian(signals[~left_out], n_modes, sde=sde)
-        v = signals[left_out].reshape(left_out.sum(), -1) - np.asarray(fit.mean)
-        c = v @ np.asarray(fit.basis)
-        modes += np.sum(c.astype(np.float64) ** 2, axis=0)
-        rest += np.sum(v.astype(np.float64) ** 2) - np.sum(c.astype(np.float64) ** 2)
+    signals, year = np.asarray(signals), np.asarray(year)
+    later = year > year.max() - last_years
+    if np.sum(~later) < n_modes + 2:
+        raise ValueError(f"last_years = {last_years} leaves {np.sum(~later)} older signals, {n_modes} modes need {n_modes + 2}")
+    before = fit_gaussian(signals[~later], n_modes, sde=sde)
+    v = signals[later].reshape(later.sum(), -1).astype(np.float64) - np.asarray(before.mean)
+    c = v @ np.asarray(before.basis)
+    modes = np.mean(c**2, axis=0)
+    rest = (np.sum(v**2) - np.sum(c**2)) / len(v) / (before.dim - n_modes)
+    excess = np.maximum(modes - rest, 0.0)
     prior = fit_gaussian(signals, n_modes, sde=sde)
-    rest = rest / len(signals) / (prior.dim - n_modes)
-    excess = np.maximum(modes / len(signals) - rest, 0.0)
     return prior.replace(excess=jnp.asarray(excess, jnp.float32), rest=jnp.asarray(rest, jnp.float32))
