@@ -35,13 +35,14 @@ def make_prior():
 
 @pytest.fixture
 def randomise():
-    """randomise(params, scale, seed): every leaf plus normal noise, so that nothing is left at its initial zero."""
+    """randomise(params, scale, seed): every leaf plus normal noise, so that nothing is left at zero; shapes alone count as zeros."""
 
     def apply(params, scale=0.3, seed=1):
         leaves, structure = jax.tree.flatten(params)
         rng = np.random.default_rng(seed)
-        noisy = [jnp.asarray(np.asarray(leaf) + scale * rng.normal(size=leaf.shape), jnp.result_type(float)) for leaf in leaves]
-        return jax.tree.unflatten(structure, noisy)
+        noise = [scale * rng.normal(size=leaf.shape) for leaf in leaves]
+        values = [0 if isinstance(leaf, jax.ShapeDtypeStruct) else np.asarray(leaf) for leaf in leaves]
+        return jax.tree.unflatten(structure, [jnp.asarray(v + e, jnp.result_type(float)) for v, e in zip(values, noise, strict=True)])
 
     return apply
 
@@ -52,7 +53,8 @@ def make_score_prior(make_prior, randomise):
 
     def make(d=8, k=4, k_modes=3, scale=0.3, sde=VPSDE(), **settings):
         network = RegimeResidual(k=k_modes, lead=2, regimes=2, rank=2, width=8)
-        params = jax.jit(network.init)(jax.random.key(0), jnp.zeros(k_modes), 0.5)
-        return ScorePrior(make_prior(d, k, sde=sde, **settings), randomise(params, scale), network)
+        shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(k_modes), 0.5)
+        params = randomise(shapes, scale)
+        return ScorePrior(make_prior(d, k, sde=sde, **settings), params, network)
 
     return make
