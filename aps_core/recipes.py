@@ -222,7 +222,12 @@ def provenance(recipe, trained):
         "commit": _commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "validation": trained.history[-1] if trained.history else {},
+        "history": [{name: _rounded(value) for name, value in row.items()} for row in trained.history],
     }
+
+
+def _rounded(value):
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _commit():

@@ -1,6 +1,7 @@
 """Command line of the recipes: ``python -m aps_core.train recipes/NAME.toml``."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from aps_core import weights
@@ -35,4 +36,7 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")

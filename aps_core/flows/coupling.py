@@ -11,11 +11,13 @@ class Conditioner(nn.Module):
 
     The first layer is that of the concatenated input, written as a sum so that the condition's part is computed once for all
     samples of a measurement. width: hidden units of each of ``depth`` hidden layers; log-scales lie in (-1, 1) by tanh.
+    ``shortcut`` adds a linear map of the input to the shift: a posterior mean is a full-rank map of y, which a narrow MLP learns slowly.
     """
 
     n_out: int
     width: int
     depth: int = 2
+    shortcut: bool = False
 
     @nn.compact
     def __call__(self, kept, condition):
@@ -23,7 +25,11 @@ class Conditioner(nn.Module):
         for _ in range(self.depth - 1):
             h = nn.Dense(self.width)(nn.silu(h))
         out = nn.Dense(2 * self.n_out, kernel_init=nn.initializers.zeros)(nn.silu(h))
-        return jnp.tanh(out[: self.n_out]), out[self.n_out :]
+        log_scale, shift = jnp.tanh(out[: self.n_out]), out[self.n_out :]
+        if self.shortcut:
+            linear = dict(features=self.n_out, use_bias=False, kernel_init=nn.initializers.zeros)
+            shift = shift + nn.Dense(**linear)(kept) + nn.Dense(**linear)(condition)
+        return log_scale, shift
 
 
 def strided_permutations(dim, n):
@@ -43,11 +49,11 @@ class FlowStep:
     Plain functions of one sample (dim,) and its condition; parameters of all steps are stacked along a leading axis.
     """
 
-    def __init__(self, dim, width, depth=2):
+    def __init__(self, dim, width, depth=2, shortcut=False):
         self.half = dim // 2
         self.dim = dim
-        self.first = Conditioner(dim - self.half, width, depth)
-        self.second = Conditioner(self.half, width, depth)
+        self.first = Conditioner(dim - self.half, width, depth, shortcut)
+        self.second = Conditioner(self.half, width, depth, shortcut)
 
     def init(self, key, condition_dim):
         """Parameters that make the step a permutation."""
@@ -85,8 +91,8 @@ class FlowStep:
 class CouplingStack:
     """``steps`` flow steps, scanned. The whole stack starts as the identity: the last permutation undoes the others."""
 
-    def __init__(self, dim, width, steps, depth=2):
-        self.step = FlowStep(dim, width, depth)
+    def __init__(self, dim, width, steps, depth=2, shortcut=False):
+        self.step = FlowStep(dim, width, depth, shortcut)
         self.steps = steps
         self.permutations = strided_permutations(dim, steps)
         total = np.arange(dim)

@@ -12,7 +12,8 @@ class ConditionalRealNVP:
     """24 flow steps of two affine couplings each, y (zero where missing) concatenated to the couplings' input (Sec. 4.2).
 
     No batch statistics: the density is exact. ``loc`` and ``scale`` (d,) are where the last affine layer starts, usually
-    the mean and standard deviation of the training signals; both are trained. ``use_mask`` also gives the mask to the couplings.
+    the mean and standard deviation of the training signals; both are trained. ``use_mask`` also gives the mask to the couplings;
+    ``shortcut`` adds a linear map of the couplings' input to their shifts (not in the paper).
     """
 
     loc: jax.Array
@@ -22,6 +23,7 @@ class ConditionalRealNVP:
     width: int = flax.struct.field(pytree_node=False, default=384)
     depth: int = flax.struct.field(pytree_node=False, default=2)
     use_mask: bool = flax.struct.field(pytree_node=False, default=False)
+    shortcut: bool = flax.struct.field(pytree_node=False, default=False)
 
     @property
     def dim(self):
@@ -31,7 +33,7 @@ class ConditionalRealNVP:
     @property
     def stack(self):
         """The scanned couplings."""
-        return CouplingStack(self.dim, self.width, self.steps, self.depth)
+        return CouplingStack(self.dim, self.width, self.steps, self.depth, self.shortcut)
 
     def init(self, key):
         """Parameters: the flow starts as x = loc + scale * z."""
