@@ -121,7 +121,7 @@ class _Run:
             updates, opt_state = transform.update(gradient, opt_state, params)
             params = optax.apply_updates(params, updates)
             ema = optax.incremental_update(params, ema, 1 - optimizer.ema) if optimizer.ema else params
-            return params, ema, opt_state, value, parts, optax.global_norm(gradient)
+            return params, ema, opt_state, value, parts, optax.tree.norm(gradient)
 
         self.update = jax.jit(update)
         if folder is not None and (folder / "state.json").is_file():
