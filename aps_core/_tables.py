@@ -54,7 +54,7 @@ def _stored(record: Mapping[str, Any], key: str, form: str) -> str:
     if number is None:
         return DASH
     value = format(number["value"], form)
-    return value if number["se"] is None else f"{value} ± {format(number['se'], form)}"
+    return value if number["se"] is None else f"{value} ± {format(number['se'], form.replace('+', ''))}"
 
 
 def _full_run_note(full: Mapping[str, Any] | None) -> str:

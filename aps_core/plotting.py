@@ -65,6 +65,26 @@ def globe_panel(fields, units="K", spread=None, errors=None, columns=2, label="t
     return fig
 
 
+def imputation_globe(x0, measurement, samples, n_shown=3, when=""):
+    """Truth, measurement, samples and their mean in one colour range, then the standard deviation of the samples and mean - truth, in K.
+
+    x0 (46, 90) and samples (n, 46, 90) in [0, 1]; measurement: one Measurement with its mask; ``when`` names the month.
+    """
+    from aps_core.data.temperature import T_SPAN, to_kelvin
+
+    samples = np.asarray(samples, float)
+    if samples.ndim != 3 or len(samples) < max(2, n_shown):
+        raise ValueError(f"samples has shape {samples.shape}, expected (n, 46, 90) with n >= {max(2, n_shown)}")
+    mean = samples.mean(axis=0)
+    fields = {f"truth{when and ', ' + when}": to_kelvin(x0)}
+    seen = np.where(np.asarray(measurement.mask) > 0, np.asarray(measurement.y), np.nan)
+    fields["measurement (missing: grey)"] = to_kelvin(seen)
+    fields |= {f"sample {i + 1}": to_kelvin(sample) for i, sample in enumerate(samples[:n_shown])}
+    fields[f"mean of {len(samples)}"] = to_kelvin(mean)
+    spread = {"standard deviation": T_SPAN * samples.std(axis=0, ddof=1)}
+    return globe_panel(fields, spread=spread, errors={"mean − truth": T_SPAN * (mean - np.asarray(x0))})
+
+
 def image_grid(images, columns=None, value_range=(0.0, 1.0), label=None):
     """Grey images in a grid, one row per entry, all in one grey range.
 

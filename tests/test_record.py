@@ -241,6 +241,12 @@ def test_table_without_a_full_run_says_so(run, shown):
     assert "APS | not legible in our copy | not run | 37.04" in shown[-1]["text/plain"]
 
 
+def test_table_shows_a_sign_for_differences_but_not_for_their_errors(run, shown):
+    run.number("aps_n1.psnr", 0.316, se=0.014)
+    run.table({"aps_n1": "APS N=1"}, {"psnr": ("PSNR [dB]", "+.2f")})
+    assert "+0.32 ± 0.01" in shown[-1]["text/plain"]
+
+
 def test_table_refuses_a_row_that_stands_nowhere(run):
     with pytest.raises(KeyError, match="row 'apsn1'"):
         run.table({"apsn1": "APS"}, {"psnr": ("PSNR", ".2f")}, paper="aps.table2.era5_impute")

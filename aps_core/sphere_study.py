@@ -1,0 +1,236 @@
+"""The chapter on the sphere: which months are measured, which posteriors are compared, and what the record keeps of their scores."""
+
+import os
+import time
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aps_core import data, evaluation, record, validation, weights
+from aps_core.metrics import mean_and_standard_error
+from aps_core.posterior import gaussian_posterior, load_posterior, untrained_posterior
+
+VECTORIZED = "sphere-impute-realnvp"  # weights of the paper's architecture
+VECTORIZED_FLOW = {"kind": "realnvp", "steps": 24, "width": 16}
+ROWS = {"held-out": "held_out", "paper": "aps"}  # protocol -> row; the paper's own rows are those of its own protocol
+LABELS = {
+    "mcg": "MCG (paper only)",
+    "dps": "DPS (paper only)",
+    "gaussian": "Gaussian closed form",
+    "untrained": "structured flow, untrained",
+    "realnvp_untrained": "vectorized RealNVP, untrained",
+    "realnvp": "vectorized RealNVP, held-out",
+    "held_out": "APS, held-out",
+    "aps": "APS, protocol “paper”",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Measured fields of one split: x0 (n, 46, 90), a batched Measurement, and the fields' positions (n,) in the split."""
+
+    dataset: object
+    chosen: np.ndarray
+    x0: np.ndarray
+    measurements: object
+
+    def one(self, i):
+        """The i-th Measurement."""
+        return jax.tree.map(lambda a: a[i], self.measurements)
+
+
+def measure(task, dataset, n, seed=0):
+    """n fields spread evenly over ``dataset``, measured. A field's mask and noise depend on its position and ``seed`` alone.
+
+    So a run with fewer fields measures some of those of a run with all, in the same way. Raises ValueError unless 2 <= n <= the
+    number of fields.
+    """
+    total = len(dataset.values)
+    if not 2 <= n <= total:
+        raise ValueError(f"n = {n}: expected 2 to {total}, the number of fields of {dataset.name}/{dataset.split}")
+    chosen = np.round(np.linspace(0, total - 1, n)).astype(int)
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.asarray(chosen))
+    x0 = jnp.asarray(dataset.values[chosen])
+    return Case(dataset, chosen, np.asarray(x0), jax.vmap(task.measure)(keys, x0))
+
+
+def posteriors(task, protocol="held-out", name=None):
+    """The posteriors of the chapter by row, in the order of its tables, and the row of the flow under study.
+
+    protocol: that of the flow under study, whose weights (``name``, or the task's own) must exist. The flow of the other protocol and
+    the vectorized one are included where their weights are. Raises as ``load_posterior``.
+    """
+    studied = {ROWS[protocol]: load_posterior(task, protocol, name)}
+    for other in ROWS.keys() - {protocol}:
+        if _exists(f"{task.name}-{other}"):
+            studied[ROWS[other]] = load_posterior(task, other)
+    vectorized = {"realnvp": load_posterior(task, weights=VECTORIZED)} if _exists(VECTORIZED) else {}
+    flow = vectorized["realnvp"].card["flow"] if vectorized else VECTORIZED_FLOW
+    found = {
+        "gaussian": gaussian_posterior(task),
+        "untrained": untrained_posterior(task, studied[ROWS[protocol]].card["flow"]),
+        "realnvp_untrained": untrained_posterior(task, flow),
+        **vectorized,
+        **studied,
+    }
+    return {row: found[row] for row in LABELS if row in found}, ROWS[protocol]
+
+
+def _exists(name):
+    try:
+        weights.find(name)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def score(samplers, key, case, n, modes=None):
+    """``evaluation.evaluate`` of each of ``samplers`` (dict by row) on the same measurements with the same draws."""
+    return {
+        row: evaluation.evaluate(sampler, key, case.measurements, case.x0, n, modes, progress=True)
+        for row, sampler in samplers.items()
+    }
+
+
+def store_scores(run, prefix, scores):
+    """Keep PSNR and SSIM of ``scores`` (dict by row) under ``prefix.row_n1`` and ``prefix.row_n128``, and what holds for both under
+    ``prefix.row``: energy score, sample error over MMSE, and coverage."""
+    for row, found in scores.items():
+        for kind, key in (("n1", f"{prefix}.{row}_n1"), ("mean", f"{prefix}.{row}_n128")):
+            run.mean(f"{key}.psnr", found[f"psnr_{kind}"], "dB")
+            run.mean(f"{key}.ssim", found[f"ssim_{kind}"])
+        run.mean(f"{prefix}.{row}.gap", found["psnr_mean"] - found["psnr_n1"], "dB")
+        run.mean(f"{prefix}.{row}.energy", found["energy"])
+        run.numbers(f"{prefix}.{row}", {"ratio": error_ratio(found, run.parameters["n_samples"])})
+
+
+def rows(run, prefix, names, both=True):
+    """Labels of a table's rows ``row_n1``, ``row_n128`` (or ``row`` alone), without those of which no source has a number."""
+    stored = [run.as_dict(), record.full_run(run.notebook) or {"numbers": {}}]
+    known = {key.rpartition(".")[0] for source in stored for key in source["numbers"]}
+    labels = {}
+    for name in names:
+        if name in ("mcg", "dps"):
+            labels[name] = LABELS[name]
+        elif both:
+            mean = f"{LABELS[name]}, N = {run.parameters['n_samples']}"
+            labels |= {f"{name}_n1": f"{LABELS[name]}, N = 1", f"{name}_n128": mean}
+        else:
+            labels[name] = LABELS[name]
+    return {row: label for row, label in labels.items() if row in ("mcg", "dps") or f"{prefix}.{row}" in known}
+
+
+def error_ratio(scores, n):
+    """(ratio, standard error) of the mean squared error of one sample and that of the exact mean of the sampler's distribution.
+
+    From the errors of one sample and of the mean of n: their difference is (1 - 1/n) times the sampler's variance, and the mean of
+    n carries 1/n of that variance. An exact posterior has 2. The standard error is that of a ratio of means over the measurements.
+    """
+    single, mean = 10 ** (-scores["psnr_n1"] / 10), 10 ** (-scores["psnr_mean"] / 10)
+    exact = mean - (single - mean) / (n - 1)
+    ratio = single.mean() / exact.mean()
+    _, spread = mean_and_standard_error(single - ratio * exact)
+    return float(ratio), float(spread / exact.mean())
+
+
+def store_differences(run, scores, objectives, reference="gaussian"):
+    """Keep mean differences to ``reference``, paired by measurement, under ``paired.row``: PSNR, energy score, and the APS objective.
+
+    objectives: ``validation.excess_objective`` by row, for the same measurements.
+    """
+    base = scores[reference]
+    for row, found in scores.items():
+        if row == reference:
+            continue
+        run.mean(f"paired.{row}.psnr_n128", found["psnr_mean"] - base["psnr_mean"], "dB")
+        run.mean(f"paired.{row}.psnr_n1", found["psnr_n1"] - base["psnr_n1"], "dB")
+        run.mean(f"paired.{row}.energy", found["energy"] - base["energy"])
+        run.mean(f"paired.{row}.objective", objectives[row] - objectives[reference], "nats")
+
+
+def objectives(samplers, key, case, n=32):
+    """``validation.excess_objective`` of each sampler, (n fields,) nats, with the same draws."""
+    return {row: validation.excess_objective(sampler, key, case.measurements, n) for row, sampler in samplers.items()}
+
+
+def coverage_table(scores):
+    """Coverage over measurements, (values, standard errors), each (1 + bands, 2): all cells, then each band; 50 and 90 % intervals."""
+    together = np.concatenate([scores["coverage"][:, None], scores["band_coverage"]], axis=1)
+    return mean_and_standard_error(together)
+
+
+def store_coverage(run, scores):
+    """Keep ``coverage_table`` of each row of ``scores`` in percent, as ``coverage.all.row_50``, ``coverage.band1.row_90`` and so on."""
+    for row, found in scores.items():
+        values, errors = coverage_table(found)
+        for group, value, error in zip(coverage_groups(), values, errors, strict=True):
+            for level, v, e in zip((50, 90), value, error, strict=True):
+                run.number(f"coverage.{group}.{row}_{level}", 100 * v, 100 * e, "%")
+
+
+def store_inside(run, prefix, scores):
+    """Keep the coverage of all cells in percent, as ``prefix_coverage.row.50`` and ``.90``."""
+    for row, found in scores.items():
+        for level, inside in zip((50, 90), found["coverage"].T, strict=True):
+            run.mean(f"{prefix}_coverage.{row}.{level}", 100 * inside, "%")
+
+
+def coverage_groups(n_bands=5):
+    """Keys of the coverage groups: all, band1, ..., band5."""
+    return ["all", *(f"band{i}" for i in range(1, n_bands + 1))]
+
+
+def store_seconds(run, prefix, samplers, key, measurement, n):
+    """Keep the time per measurement of one sample and of n, to the two digits that a time is good for."""
+    for row, sampler in samplers.items():
+        for suffix, count in (("n1", 1), ("n128", n)):
+            seconds = evaluation.seconds_per_measurement(sampler, key, measurement, count)
+            run.number(f"{prefix}.{row}_{suffix}.seconds", float(f"{seconds:.2g}"), unit="s")
+
+
+def separate_calls(sampler, key, measurement, n):
+    """Seconds of n calls for one sample each, compiled before."""
+    jax.block_until_ready(sampler.sample(key, measurement, 1))
+    begin = time.perf_counter()
+    for i in range(n):
+        jax.block_until_ready(sampler.sample(jax.random.fold_in(key, i), measurement, 1))
+    return time.perf_counter() - begin
+
+
+def density_agreement(posterior, key, measurement, n=16):
+    """Mean log q of n samples in nats, and the largest difference of ``sample_and_log_prob`` and ``log_prob`` in nats per entry."""
+    x, log_q = posterior.sample_and_log_prob(key, measurement, n)
+    again = posterior.log_prob(x, measurement)
+    return float(jnp.mean(log_q)), float(jnp.max(jnp.abs(log_q - again))) / posterior.flow.dim
+
+
+def padded_log_density(log_q, n_padded, std):
+    """Mean log density in nats when ``n_padded`` constant entries, modelled as N(0, std^2), join those of mean log density ``log_q``.
+
+    log_q - n_padded log(std sqrt(2 pi e)): there is no limit for std -> 0.
+    """
+    return float(log_q - n_padded * (np.log(std) + 0.5 * np.log(2 * np.pi * np.e)))
+
+
+def warming(before, after):
+    """Area-weighted global mean temperature of ``after`` minus that of ``before`` (Datasets of monthly fields), in K, over whole years."""
+    from aps_core.data.temperature import T_SPAN
+    from aps_core.geometry import area_weights
+
+    def mean(dataset):
+        whole = dataset.values[: len(dataset.values) // 12 * 12].astype(np.float64)
+        return np.sum(area_weights() * whole.mean(axis=0))
+
+    return float(T_SPAN * (mean(after) - mean(before)))
+
+
+def era5_frames():
+    """The real ERA5 fields where the user has brought them, else None."""
+    if not os.environ.get("APS_DATA_DIR"):
+        return None
+    try:
+        return data.load("era5-frames", "test")
+    except FileNotFoundError:
+        return None
