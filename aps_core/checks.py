@@ -34,7 +34,8 @@ def check_measurement(measurement, shape, sigma_y, unit_range=True, extra_check=
     if not np.all(np.any(mask.reshape((-1, *shape)) > 0, axis=tuple(range(1, len(shape) + 1)))):
         raise ValueError("mask is all zero: nothing was observed")
     if unit_range:
-        _check_scale(y[mask > 0], sigma_y)
+        for one, seen in zip(y.reshape((-1, *shape)), mask.reshape((-1, *shape)), strict=True):
+            _check_scale(one[seen > 0], sigma_y)
     if extra_check is not None:
         for i in range(len(y) if y.ndim > len(shape) else 1):
             single = y.ndim == len(shape)
@@ -58,7 +59,7 @@ def _check_scale(observed, sigma_y):
     if low < -slack or high > 1 + slack:
         if low > 100 and high < 400:
             hint = "it looks like kelvin: normalise by (T - 202.66 K) / 118.27 K"
-        elif low >= -slack and 2 < high <= 255 + slack:
+        elif low >= -255 * slack and 2 < high <= 255 * (1 + slack):
             hint = "it looks like 0-255: divide by 255"
         else:
             hint = "scale it to [0, 1]"
