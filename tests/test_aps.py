@@ -46,6 +46,7 @@ def test_the_objective_of_the_true_posterior_is_minus_the_log_evidence(make_prio
     assert float(value) == pytest.approx(-_log_evidence(prior, m).mean(), abs=1e-8)
 
 
+@pytest.mark.slow
 def test_the_elbo_objective_estimates_the_exact_one(make_prior, x64):
     """And its three parts sum to it."""
     prior = make_prior(d=4, k=2)
@@ -71,7 +72,7 @@ def _base(prior):
     return GaussianBaseFlow(prior.gaussian, SIGMA_Y, k=3, steps=2, width=4)
 
 
-@pytest.mark.parametrize("make, term", [(_realnvp, "elbo"), (_base, "control-variate")])
+@pytest.mark.parametrize("make, term", [pytest.param(_realnvp, "elbo", marks=pytest.mark.slow), (_base, "control-variate")])
 def test_gradient_against_finite_differences(make_score_prior, randomise, x64, make, term):
     prior = make_score_prior(d=4, k=3)
     operator, _, m = _measurements(prior, 3)

@@ -117,6 +117,7 @@ def sphere():
     return task, task.measure(jax.random.key(0), task.signals("test")[0])
 
 
+@pytest.mark.slow
 def test_an_untrained_structured_flow_is_the_closed_form(sphere):
     task, m = sphere
     flow = recipes.read(RECIPE)["flow"]
