@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core import data, evaluation, record, validation, weights
+from aps_core import calibration, data, evaluation, record, validation, weights
+from aps_core.data.temperature import LATITUDE, T_SPAN
+from aps_core.geometry import area_weights
 from aps_core.metrics import mean_and_standard_error
 from aps_core.posterior import gaussian_posterior, load_posterior, untrained_posterior
 
@@ -177,9 +179,48 @@ def store_inside(run, prefix, scores):
             run.mean(f"{prefix}_coverage.{row}.{level}", 100 * inside, "%")
 
 
-def coverage_groups(n_bands=5):
-    """Keys of the coverage groups: all, band1, ..., band5."""
-    return ["all", *(f"band{i}" for i in range(1, n_bands + 1))]
+def coverage_groups(n_modes=300, n_bands=5):
+    """Keys and labels of the coverage groups: all cells, then the bands into which ``calibration.band_coverage`` splits the modes."""
+    groups = {"all": "all cells"}
+    for i, band in enumerate(np.array_split(np.arange(1, n_modes + 1), n_bands), 1):
+        groups[f"band{i}"] = f"EOF {band[0]}–{band[-1]}"
+    return groups
+
+
+def standardized_errors(gaussian, case):
+    """Errors of the closed-form mean along the EOFs in units of their posterior standard deviation, (n fields, n modes).
+
+    gaussian: the posterior of ``aps_core.gaussian_posterior``. Under an exact prior their mean square is 1.
+    """
+    basis = gaussian.flow.prior.basis
+
+    @jax.jit
+    def one(args):
+        measurement, x0 = args
+        context = gaussian.flow.context(measurement)
+        return basis.T @ (x0.reshape(-1) - context.mean) / jnp.sqrt(jnp.diag(context.mode_cov))
+
+    return np.asarray(jax.lax.map(one, (case.measurements, jnp.asarray(case.x0))), np.float64)
+
+
+def store_shift(run, errors):
+    """Keep the mean square of ``standardized_errors`` and the part of it that is a shift common to all fields, as ``shift.all`` and
+    ``shift.common``. The common part is the square of the mean over fields, less what a mean of that many independent errors would have."""
+    n = len(errors)
+    run.mean("shift.all", np.mean(errors**2, axis=1))
+    run.number("shift.common", np.mean(errors.mean(axis=0) ** 2 - errors.var(axis=0, ddof=1) / n))
+
+
+def coverage_by_latitude(sampler, key, case, n, limit=20.0):
+    """(inside, outside) coverage of the 90 % intervals in per cent, each (n fields,), of cells nearer to the equator than ``limit`` degrees
+    and of the others."""
+    near = np.abs(LATITUDE) < limit
+    found = []
+    for i, k in enumerate(jax.random.split(key, len(case.x0))):
+        samples = np.asarray(sampler.sample(k, case.one(i), n))
+        parts = ((samples[:, rows], case.x0[i][rows]) for rows in (near, ~near))
+        found.append([100 * calibration.coverage(drawn, truth, (0.9,))[0] for drawn, truth in parts])
+    return tuple(np.array(found).T)
 
 
 def store_seconds(run, prefix, samplers, key, measurement, n):
@@ -216,9 +257,6 @@ def padded_log_density(log_q, n_padded, std):
 
 def warming(before, after):
     """Area-weighted global mean temperature of ``after`` minus that of ``before`` (Datasets of monthly fields), in K, over whole years."""
-    from aps_core.data.temperature import T_SPAN
-    from aps_core.geometry import area_weights
-
     def mean(dataset):
         whole = dataset.values[: len(dataset.values) // 12 * 12].astype(np.float64)
         return np.sum(area_weights() * whole.mean(axis=0))

@@ -9,6 +9,9 @@ import pytest
 
 from aps_core import data, metrics, record, sphere_study
 from aps_core.operators import Measurement, RandomMask, simulate
+from aps_core.posterior import gaussian_posterior
+from aps_core.priors.gaussian import GaussianPrior
+from aps_core.tasks import Task
 
 RNG = np.random.default_rng(3)
 
@@ -132,6 +135,48 @@ def test_warming_is_a_global_mean_over_whole_years():
     assert sphere_study.warming(before, after) == pytest.approx(118.27 * 0.01 * math.pi / 4, rel=2e-3)
 
 
+def gaussian_prior():
+    basis = np.linalg.qr(RNG.normal(size=(4140, 3)))[0]
+    as32 = lambda a: jax.numpy.asarray(a, jax.numpy.float32)  # noqa: E731
+    mean = np.full(4140, 0.5)
+    return GaussianPrior(as32(mean), as32(basis), as32([40.0, 20.0, 10.0]), as32(0.01), shape=(46, 90))
+
+
+def test_standardized_errors_and_their_common_part(tmp_path):
+    truth = gaussian_prior()
+    fields = SimpleNamespace(values=np.asarray(truth.sample(jax.random.key(1), 200)), name="draws", split="test")
+    case = sphere_study.measure(MaskTask(), fields, 200)
+    task = Task(MaskTask.operator, 0.05, truth, fields.values, unit_range=False)
+    errors = sphere_study.standardized_errors(gaussian_posterior(task), case)
+    assert errors.shape == (200, 3)
+    run = run_with(tmp_path)
+    sphere_study.store_shift(run, errors)
+    numbers = run.as_dict()["numbers"]
+    # 600 standard normal numbers; the common part of independent errors is zero
+    assert abs(numbers["shift.all"]["value"] - 1) < 4 * math.sqrt(2 / 600)
+    assert abs(numbers["shift.common"]["value"]) < 0.02
+    run = run_with(tmp_path)
+    sphere_study.store_shift(run, errors + 0.5)
+    assert run.as_dict()["numbers"]["shift.common"]["value"] == pytest.approx(0.25, abs=0.1)
+
+
+def test_coverage_by_latitude_tells_the_zones_apart():
+    fields = SimpleNamespace(values=np.zeros((3, 46, 90)), name="zero", split="test")
+    case = sphere_study.measure(MaskTask(), fields, 3)
+
+    class Exact:
+        """Exact within 20 degrees of the equator, far off elsewhere."""
+
+        def sample(self, key, measurement, n):
+            off = np.where(np.abs(90 - 4 * np.arange(46)) < 20, 0.0, 9.0)[:, None]
+            return jax.random.normal(key, (n, 46, 90)) + off
+
+    near, far = sphere_study.coverage_by_latitude(Exact(), jax.random.key(0), case, 64)
+    assert near.shape == far.shape == (3,)
+    assert (near > 99).all()  # the truth, 0, is the centre of the samples
+    assert (far == 0).all()
+
+
 def test_separate_calls_and_density_agreement():
     class Slow:
         def sample(self, key, measurement, n):
@@ -176,3 +221,8 @@ def test_globe_of_an_imputation():
     assert titles[5:] == ["mean of 8", "standard deviation", "mean − truth"]
     with pytest.raises(ValueError, match="samples has shape"):
         plotting.imputation_globe(x0, Measurement(mask * x0, mask), x0)
+
+
+def test_bands_have_the_names_of_their_modes():
+    groups = sphere_study.coverage_groups(11, 2)
+    assert groups == {"all": "all cells", "band1": "EOF 1–6", "band2": "EOF 7–11"}
