@@ -245,7 +245,12 @@ run.say("Within 20 degrees of the equator the flow's 90 % intervals hold {zone.t
         "mean is {shift.all:.2f} ± {shift.all.se:.2f} posterior variances, where 1 is expected; {shift.common:.2f} of it is a shift that all test months share.")
 
 # %% [markdown]
-# CALIBRATION-WORDS
+# Both are close to nominal. Over all cells the intervals are a little too wide, and that comes from the tropics: the isotropic rest of the
+# prior gives every cell the same variance at the smallest scales, and the tropics vary less than that. Along the EOFs they hold
+# a few truths too few. Part of the reason is the shift that all test months share: the climate of the test years is not that of the
+# training years, and a posterior that is centred on the latter is off in the directions that the observations determine weakly. The prior's
+# variances, taken from the last training years about the years before, allow for such a drift, not for all of it. Training narrows
+# the leading band a little: the learned prior knows the season's spread, and is surer of it than the changed climate warrants.
 
 # %% [markdown]
 # ## Time
@@ -313,20 +318,21 @@ if labels := sphere_study.rows(run, "era5", order[2:]):
 # %% [markdown]
 # ## What it means, and what it does not show
 #
-# - The learned prior adds something, and it is small. Trained and closed form differ by a few tenths of a decibel, resolved because the
-#   comparison is paired, with a lower energy score and a lower objective. Monthly means are nearly Gaussian, and the closed form has most of
-#   what can be had; the rest is the season, which the score network knows and one Gaussian for the whole year does not.
-# - Numbers above the paper's are no better method. The data are easier, and the base of the flow is a closed form that
-#   the paper does not compare with. Nothing here says how the paper's flow does against that closed form on ERA5.
-# - Training on the measurements of the test set or on others makes no difference that matters here: the flow is amortized.
-# - Times are per measurement on a small machine. Nearly all of a single sample's time is the eigenproblem of its mask.
-# - The vectorized flow must learn what the closed form knows, from a narrow network and a short training. What it reaches here is
-#   no bound on that architecture.
+# - The learned prior adds something, and it is small. Trained and closed form differ by a fraction of a decibel, resolved because the
+#   comparison is paired, and energy score and objective agree with it. Monthly means are nearly Gaussian: the closed form has most
+#   of what can be had. What is left to a network trained on recombined anomalies is the season, which one Gaussian for the whole
+#   year does not know.
+# - Numbers above the paper's do not mean a better method. The data are easier, and the flow starts from a closed form that
+#   the paper does not compare with. What the paper's flow gains over that closed form on ERA5 is not known.
+# - Training on the measurements of the test set or on others makes little difference: the flow is amortized.
+# - The vectorized flow must learn what the closed form knows, here with a narrow network and a short training. Its row is
+#   no bound on what that architecture can do.
+# - Nearly all of the time of a single sample is the eigenproblem of its mask, which the paper's flow does not have.
 #
-# Not shown: fields of single hours, for which the prior would have to be trained on such fields; masks that leave out whole regions (here cells
-# are missing at random, so that every missing cell has neighbours); a noise level other than that of the training, or one that is not
-# known; dependence between cells beyond EOF bands. PSNR and coverage count cells alike, although cells near the poles are smaller. And the
-# learned prior is Gaussian outside its EOFs.
+# Not shown: a prior trained on fields of single hours; masks that leave out whole regions (here cells are missing at random, so that
+# a missing cell mostly has an observed neighbour); a noise level other than that of the training, or an unknown one. Months that follow
+# one another are not independent, so the standard errors are somewhat too small. PSNR and coverage count all cells alike, although those
+# near the poles are smaller. And the learned prior is Gaussian outside its EOFs.
 
 # %% tags=["hide-input"]
 run.finish()
