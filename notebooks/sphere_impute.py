@@ -104,18 +104,21 @@ run.say("This run measures {test.months:.0f} test months and {val.months:.0f} va
 #
 # $$
 # \begin{aligned}
-# x &= \mu_G + F \big( z + O\, (T_\phi(e;\, \mu_G, \Sigma_G) - e) \big), \\
-# \log q_\phi(x \mid y) &= \log \mathcal N(z; 0, I) - \log |F| - \log \left|\partial T_\phi / \partial e\right| .
+# x &= \mu_G + F \big( z + O\, (T_\phi(e) - e) \big), \\
+# \log q_\phi &= \log \mathcal N(z; 0, I) - \log |F| \\
+# &\quad - \log \left|\partial T_\phi / \partial e\right| .
 # \end{aligned}
 # $$ (eq-sphere-flow)
 #
-# $T_\phi$ is a conditional affine map and a few steps of conditional affine couplings; untrained it is the identity.
+# $T_\phi$ is an affine map and a few steps of affine couplings, all conditioned on $\mu_G$ and $\Sigma_G$ in these EOFs; untrained it is the
+# identity.
 #
 # **Objective.** That of APS, the divergence from the posterior; all Gaussian parts cancel sample by sample:
 #
 # $$
 # \begin{aligned}
-# \mathrm{KL}(q_\phi \,\|\, p) = \mathbb E_{q_\phi}\Big[ & \log q_\phi(x \mid y) - \log \mathcal N(x; \mu_G, \Sigma_G) \\
+# \mathrm{KL}(q_\phi \,\|\, p) = \mathbb E_{q_\phi}\Big[ & \log q_\phi(x \mid y) \\
+# & - \log \mathcal N(x; \mu_G, \Sigma_G) \\
 # & - \log \frac{p_\theta(x)}{p_G(x)} \Big] + \mathrm{const},
 # \end{aligned}
 # $$ (eq-sphere-objective)
