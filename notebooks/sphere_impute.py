@@ -313,10 +313,10 @@ if labels := sphere_study.rows(run, "era5", order[2:]):
     run.table(labels, quality, "era5", "aps.table2.era5_impute", "Five ERA5 fields under the prior of monthly means.")
     run.table(sphere_study.rows(run, "era5_coverage", order[2:], both=False), {"50": ("50 % interval", ".1f"), "90": ("90 % interval", ".1f")},
               "era5_coverage", caption="Coverage in per cent of the cells of the five ERA5 fields.")
-    run.say(f"On these fields the flow of the paper's protocol has {{{source}era5.aps_n128.psnr:.2f}} ± {{{source}era5.aps_n128.psnr.se:.2f}} dB for the mean and "
-            f"{{{source}era5.aps_n1.psnr:.2f}} ± {{{source}era5.aps_n1.psnr.se:.2f}} dB for one sample, where the paper has "
+    run.say(f"On these fields the flow under study has {{{source}era5.{studied}_n128.psnr:.2f}} ± {{{source}era5.{studied}_n128.psnr.se:.2f}} dB for the mean and "
+            f"{{{source}era5.{studied}_n1.psnr:.2f}} ± {{{source}era5.{studied}_n1.psnr.se:.2f}} dB for one sample, where the paper has "
             "{paper/aps.table2.era5_impute.aps_n128.psnr:.2f} and {paper/aps.table2.era5_impute.aps_n1.psnr:.2f} dB over its test set. Its 90 % intervals hold "
-            f"{{{source}era5_coverage.aps.90:.0f}} % of the cells: a prior of monthly means does not know the weather, and is too sure of its guess.")
+            f"{{{source}era5_coverage.{studied}.90:.0f}} % of the cells: a prior of monthly means does not know the weather, and is too sure of its guess.")
 
 # %% [markdown]
 # ## What it means, and what it does not show
