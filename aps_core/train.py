@@ -28,7 +28,10 @@ def main(arguments=None):
             weights.save(out, prior_tree(prior), card)
     else:
         task = load_task(recipe["task"]["name"], **recipe["task"].get("parameters", {}))
-        posterior, trained = train_posterior(task, recipe, folder=folder, budget=options.budget, evaluate=validation(task))
+        posterior, trained = train_posterior(
+            task, recipe, folder=folder, budget=options.budget,
+            evaluate=validation(task), evaluate_every=recipe.get("evaluate_every", 200),
+        )  # fmt: skip
         if trained.finished:
             save_posterior(posterior, out)
     state = f"finished, weights in {out}" if trained.finished else "stopped; run the same command to go on"
