@@ -26,7 +26,7 @@ def make_flow(make_prior):
         prior = make_prior(d=DIM, k=6, shape=SHAPE)
         if name.startswith("realnvp"):
             spread = jnp.sqrt(jnp.diag(prior.covariance()))
-            return ConditionalRealNVP(prior.mean, spread, SHAPE, steps=steps, width=7, use_mask="mask" in name)
+            return ConditionalRealNVP(prior.mean, spread, SHAPE, steps=steps, width=7, use_mask="mask" in name, shortcut="mask" in name)
         if name == "closed form":
             return ClosedFormGaussian(prior, SIGMA_Y)
         wrong = dict(inflate=2.0, offset_std=1.0) if name == "wrong base" else {}

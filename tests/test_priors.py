@@ -296,7 +296,7 @@ class _OtherGaussian:
         return r * before / (alpha * sigma * beta)
 
 
-@pytest.mark.parametrize("factor, shift", [(0.5, 0.0), (1.7, 0.6)])
+@pytest.mark.parametrize("factor, shift", [pytest.param(0.5, 0.0, marks=pytest.mark.slow), (1.7, 0.6)])
 def test_log_ratio_of_a_known_learned_prior(make_prior, x64, factor, shift):
     g = make_prior(d=6, k=3)
     sigma = tuple(float(s) for s in 2 * g.mode_std[:2])
