@@ -253,9 +253,9 @@ run.say("Within 20 degrees of the equator the flow's 90 % intervals hold {zone.t
         "mean is {shift.all:.2f} ± {shift.all.se:.2f} posterior variances, where 1 is expected; {shift.common:.2f} of it is a shift that all test months share.")
 
 # %% [markdown]
-# Both are close to nominal. Over all cells the intervals are a little too wide, and that comes from the tropics: the isotropic rest of the
+# Both are close to nominal. Over all cells the intervals are a little too wide, mostly in the tropics: the isotropic rest of the
 # prior gives every cell the same variance at the smallest scales, and the tropics vary less than that. Along the EOFs they hold
-# a few truths too few. Part of the reason is the shift that all test months share: the climate of the test years is not that of the
+# a few truths too few, and the shift that all test months share accounts for that: the climate of the test years is not that of the
 # training years, and a posterior that is centred on the latter is off in the directions that the observations determine weakly. The prior's
 # variances, taken from the last training years about the years before, allow for such a drift, not for all of it. Training narrows
 # the leading band a little: the learned prior knows the season's spread, and is surer of it than the changed climate warrants.
