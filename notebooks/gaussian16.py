@@ -383,7 +383,7 @@ run.say(
 
 # %% tags=["hide-input"]
 run.say(
-    "For context, not for comparison: with a *learned* score on a Gaussian fitted to faces, {{cite:t}}`feng2023principled` report "
+    "For context, not for comparison: with a *learned* score on a Gaussian fitted to faces, Feng et al. (2023) report "
     "KL(q ‖ p) between {paper/feng.table1.dopri5.kl:.3f} and {paper/feng.table1.euler.kl:.3f} for the *prior* as sampled by ODE "
     "solvers (their supplement, Table 1). Other images, another quantity, and no flow."
 )
