@@ -46,15 +46,18 @@ def kl_history(history):
     return tuple(np.array([row[name] for row in rows]) for name in ("step", "val_kl", "val_kl_se"))
 
 
-def exact_moments(task, measurements):
-    """Mean (batch, d) and marginal standard deviation (batch, d) of the closed-form posterior of a batch of measurements."""
-
-    def one(flow, measurement):
+@jax.jit
+def _moments(flow, measurements):
+    def one(measurement):
         context = flow.context(measurement)
         return context.mean, context.marginal_std
 
-    flow = gaussian_posterior(task).flow
-    mean, std = jax.jit(lambda flow, ms: jax.lax.map(lambda m: one(flow, m), ms))(flow, measurements)
+    return jax.lax.map(one, measurements)
+
+
+def exact_moments(task, measurements):
+    """Mean (batch, d) and marginal standard deviation (batch, d) of the closed-form posterior of a batch of measurements."""
+    mean, std = _moments(gaussian_posterior(task).flow, measurements)
     return np.asarray(mean, np.float64), np.asarray(std, np.float64)
 
 
