@@ -7,6 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import absl.logging  # noqa: F401  binds the real stderr before doit replaces it; else it complains at exit
 from doit.exceptions import TaskFailed
 from doit.tools import config_changed
 

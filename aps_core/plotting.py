@@ -140,11 +140,11 @@ def covariance_panel(covariances, columns=2, label="covariance"):
     return fig
 
 
-def kl_curves(curves, threshold=None, ylabel="KL(q ‖ p) (nats per dimension)", xlabel="training step"):
+def kl_curves(curves, threshold=None, ylabel="KL(q ‖ p) (nats per dimension)", xlabel="training step", log_steps=False):
     """Divergence over training, logarithmic upwards.
 
     curves: dict name -> (steps, kl) or (steps, kl, standard error); values that are not positive are left out.
-    threshold: dashed grey line at this value.
+    threshold: dashed grey line at this value. log_steps: also the steps, from 10 on, for runs of very different length.
     """
     if not curves:
         raise ValueError("curves is empty, expected at least one")
@@ -159,6 +159,8 @@ def kl_curves(curves, threshold=None, ylabel="KL(q ‖ p) (nats per dimension)",
                 low = np.maximum(kl - np.asarray(error[0]), 1e-3 * kl)
                 ax.fill_between(steps, low, kl + np.asarray(error[0]), color=_colour(i), alpha=0.2, lw=0)
         ax.set_yscale("log")
+        if log_steps:
+            ax.set_xscale("symlog", linthresh=10, linscale=0.4)
         if threshold is not None:
             ax.axhline(threshold, color="#555555", ls=(0, (2, 2)), lw=1.5, label=f"target {threshold:g}")
         ax.set_xlabel(xlabel), ax.set_ylabel(ylabel)
