@@ -11,19 +11,20 @@ def positive(name, value):
         raise ValueError(f"{name} must be finite and positive, got {value!r}")
 
 
-def check_measurement(measurement, shape, sigma_y, unit_range=True, extra_check=None):
-    """Raise unless ``measurement`` holds floating-point data of ``shape`` (or a batch of it) in the scale of [0, 1] signals.
+def check_measurement(measurement, operator, sigma_y, unit_range=True, extra_check=None):
+    """Raise unless ``measurement`` holds floating-point data of ``operator.y_shape`` (or a batch of it) in the scale of [0, 1] signals.
 
-    With ``unit_range``, y outside [0, 1] is valid as far as the noise can carry it (8 sigma_y beyond [-0.1, 1.1]). In a batch,
-    every measurement must have something observed.
+    With ``unit_range``, y outside ``operator.data_range`` is valid as far as the noise can carry it (0.1 + 8 sigma_y beyond it).
+    In a batch, every measurement must have something observed.
     """
+    shape = tuple(operator.y_shape)
     if not hasattr(measurement, "y"):
         raise TypeError(f"measurement must be a Measurement, got {type(measurement).__name__}")
     y = np.asarray(measurement.y)
     if y.dtype.kind != "f":
         raise TypeError(f"y must be floating point in the scale [0, 1], got {y.dtype}; divide 8-bit data by 255")
     if y.shape[-len(shape) :] != shape or y.ndim > len(shape) + 1:
-        if y.shape[-len(shape) :] == shape[::-1]:
+        if y.shape[-len(shape) :] != shape and sorted(y.shape[-len(shape) :]) == sorted(shape):
             raise ValueError(f"y has shape {y.shape}: its axes are in the wrong order, expected {shape}")
         raise ValueError(f"y must have shape {shape} or (batch, {', '.join(map(str, shape))}), got {y.shape}")
     if y.shape[0] == 0:
@@ -33,9 +34,10 @@ def check_measurement(measurement, shape, sigma_y, unit_range=True, extra_check=
     mask = _check_mask(measurement, y)
     if not np.all(np.any(mask.reshape((-1, *shape)) > 0, axis=tuple(range(1, len(shape) + 1)))):
         raise ValueError("mask is all zero: nothing was observed")
-    if unit_range:
+    operator.check_mask(None if measurement.mask is None else mask)
+    if unit_range and operator.data_range is not None:
         for one, seen in zip(y.reshape((-1, *shape)), mask.reshape((-1, *shape)), strict=True):
-            _check_scale(one[seen > 0], sigma_y)
+            _check_scale(one[seen > 0], sigma_y, operator.data_range)
     if extra_check is not None:
         for i in range(len(y) if y.ndim > len(shape) else 1):
             single = y.ndim == len(shape)
@@ -53,10 +55,10 @@ def _check_mask(measurement, y):
     return mask
 
 
-def _check_scale(observed, sigma_y):
+def _check_scale(observed, sigma_y, data_range):
     low, high = observed.min(), observed.max()
     slack = 0.1 + 8 * sigma_y
-    if low < -slack or high > 1 + slack:
+    if low < data_range[0] - slack or high > data_range[1] + slack:
         if low > 100 and high < 400:
             hint = "it looks like kelvin: normalise by (T - 202.66 K) / 118.27 K"
         elif low >= -255 * slack and 2 < high <= 255 * (1 + slack):

@@ -17,11 +17,12 @@ from aps_core.priors.store import load_prior
 class Task:
     """y = A(x0) + N(0, sigma_y^2) with x0 from ``prior``.
 
-    operator: has ``shape``, ``draw(key)``, ``__call__(x, mask)`` and ``observed(mask)`` (see aps_core.operators).
+    operator: an Operator (see aps_core.operators) of signals of ``operator.shape`` and data of ``operator.y_shape``.
     sigma_y: noise standard deviation in the scale of the signals, > 0.
     prior: a GaussianPrior or a ScorePrior over signals of the operator's shape.
     signals: an array (n, *shape), or a function of the split's name ("train", "val", "test") that returns one.
-    unit_range: signals lie in [0, 1], so y far outside is refused as being in another scale; False for signals of any range.
+    unit_range: signals lie in [0, 1], so y far outside what A makes of them is refused as being in another scale; False for signals
+    of any range.
     extra_check: optional function of a single measurement that raises ValueError for input of the wrong kind.
     """
 
@@ -45,8 +46,13 @@ class Task:
 
     @property
     def shape(self):
-        """Shape of a signal and of y."""
+        """Shape of a signal."""
         return tuple(self.operator.shape)
+
+    @property
+    def y_shape(self):
+        """Shape of the data of one signal."""
+        return tuple(self.operator.y_shape)
 
     def measure(self, key, x0):
         """Simulate Measurement(s) of ``x0`` (*shape,) or (batch, *shape): a new mask and new noise for each."""
@@ -60,7 +66,7 @@ class Task:
 
     def check(self, measurement):
         """Raise TypeError or ValueError when ``measurement`` cannot be one of this task."""
-        check_measurement(measurement, self.shape, self.sigma_y, self.unit_range, self.extra_check)
+        check_measurement(measurement, self.operator, self.sigma_y, self.unit_range, self.extra_check)
 
     def log_likelihood(self, x, measurement):
         """log p(y | x) in nats for one signal and one measurement."""

@@ -1,0 +1,40 @@
+"""Forward operators y = A(x) + noise. Signals have a fixed shape; what an operator draws (a mask) travels with the data."""
+
+from aps_core.operators.base import Operator, dense_matrix, unpack
+from aps_core.operators.blur import GaussianBlur
+from aps_core.operators.fourier import FourierSubset, random_frequencies
+from aps_core.operators.masks import FixedMask, Identity, RandomMask
+from aps_core.operators.measurement import Measurement, log_likelihood, simulate
+from aps_core.operators.resampling import AveragePool, BicubicDownsample
+from aps_core.operators.saturation import SaturatingSensor
+
+__all__ = [
+    "AveragePool", "BicubicDownsample", "FixedMask", "FourierSubset", "GaussianBlur", "Identity", "Measurement", "Operator",
+    "RandomMask", "SaturatingSensor", "dense_matrix", "log_likelihood", "make_operator", "random_frequencies", "simulate",
+]  # fmt: skip
+
+OPERATORS = (AveragePool, BicubicDownsample, FixedMask, FourierSubset, GaussianBlur, Identity, RandomMask, SaturatingSensor)
+
+
+def make_operator(settings):
+    """The operator that ``settings`` (its ``settings()``, perhaps read from JSON) describes.
+
+    Raises ValueError for an unknown kind or setting, and what the operator itself raises.
+    """
+    settings = dict(settings)
+    kinds = {operator.kind: operator for operator in OPERATORS}
+    kind = settings.pop("kind", None)
+    if kind not in kinds:
+        raise ValueError(f"operator kind must be one of {sorted(kinds)}, got {kind!r}")
+    try:
+        return kinds[kind](**{name: _from_plain(value) for name, value in settings.items()})
+    except TypeError as error:
+        if "argument" in str(error):
+            raise ValueError(f"operator {kind!r}: {error}") from None
+        raise
+
+
+def _from_plain(value):
+    if isinstance(value, dict):
+        return unpack(value) if "bits" in value else make_operator(value)
+    return tuple(value) if isinstance(value, list) else value

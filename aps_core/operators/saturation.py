@@ -1,0 +1,75 @@
+"""A sensor that saturates: a non-linear forward operator."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+
+from aps_core.checks import positive
+from aps_core.operators.base import Operator
+
+
+@dataclass(frozen=True)
+class SaturatingSensor(Operator):
+    """A(x) = threshold tanh(gain (inner x) / threshold): linear with slope ``gain`` where dark, never brighter than ``threshold``.
+
+    inner: a linear operator, with its mask and its shapes. Raises TypeError for one that is not linear, ValueError (TypeError)
+    for a ``gain`` or ``threshold`` that is not positive (a number).
+    """
+
+    inner: Operator
+    gain: float = 2.0
+    threshold: float = 1.0
+    kind = "saturating-sensor"
+    linear = False
+
+    def __post_init__(self):
+        if not getattr(self.inner, "linear", False):
+            raise TypeError(f"inner must be a linear operator, got {self.inner!r}")
+        positive("gain", self.gain)
+        positive("threshold", self.threshold)
+
+    @property
+    def shape(self):
+        """Shape of a signal."""
+        return self.inner.shape
+
+    @property
+    def y_shape(self):
+        """Shape of the data: that of ``inner``."""
+        return self.inner.y_shape
+
+    @property
+    def random(self):
+        """Whether ``inner`` draws a new mask for every measurement."""
+        return self.inner.random
+
+    @property
+    def data_range(self):
+        """That of ``inner``, saturated."""
+        if self.inner.data_range is None:
+            return None
+        return tuple(float(self.response(end)) for end in self.inner.data_range)
+
+    def response(self, z):
+        """The sensor's answer to the linear data ``z``."""
+        return self.threshold * jnp.tanh(self.gain / self.threshold * z)
+
+    def draw(self, key):
+        """The mask of ``inner``."""
+        return self.inner.draw(key)
+
+    def __call__(self, x, mask=None):
+        """A(x), shape ``y_shape``; zero where ``inner`` hides."""
+        return self.response(self.inner(x, mask))
+
+    def observed(self, mask=None):
+        """Where data of ``inner`` was observed."""
+        return self.inner.observed(mask)
+
+    def check_mask(self, mask):
+        """As ``inner`` does."""
+        self.inner.check_mask(mask)
+
+    def settings(self):
+        """What a card says of the operator."""
+        return {**super().settings(), "inner": self.inner.settings()}
