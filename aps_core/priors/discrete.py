@@ -1,0 +1,101 @@
+"""A normalizing flow trained by maximum likelihood as the prior: the discrete-flow prior of Feng et al. (2023), App. C."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from aps_core.aps import log_standard_normal
+from aps_core.flows.coupling import CouplingStack
+from aps_core.priors.gaussian import GaussianPrior
+from aps_core.priors.learned import dequantized
+from aps_core.sde import make_sde
+
+
+@flax.struct.dataclass
+class DiscreteFlowPrior:
+    """Unconditional RealNVP on flattened signals: ``steps`` flow steps of two affine couplings each (32 steps are the paper's 64 couplings).
+
+    Its density is exact, in nats of the signal's own scale [0, 1]; networks trained on 8-bit data want them dequantized
+    (``maximum_likelihood_loss``). x = loc + scale * f(z), with loc and scale (d,) trained, from the mean and spread of ``gaussian``,
+    which is kept because conditional flows start from it.
+    """
+
+    gaussian: GaussianPrior
+    params: dict
+    steps: int = flax.struct.field(pytree_node=False, default=32)
+    width: int = flax.struct.field(pytree_node=False, default=128)
+    depth: int = flax.struct.field(pytree_node=False, default=2)
+
+    @property
+    def shape(self):
+        """Shape of a signal."""
+        return self.gaussian.shape
+
+    @property
+    def dim(self):
+        """d, the number of entries of a signal."""
+        return self.gaussian.dim
+
+    @property
+    def stack(self):
+        """The scanned couplings, without a condition."""
+        return CouplingStack(self.dim, self.width, self.steps, self.depth)
+
+    def log_prob(self, x):
+        """Exact log density of one signal of shape ``shape``, in nats."""
+        out = self.params["out"]
+        x = (x.reshape(-1) - out["loc"]) * jnp.exp(-out["log_scale"])
+        z, log_det = self.stack.inverse(self.params["couplings"], x, jnp.zeros(0))
+        return log_standard_normal(z) + log_det - jnp.sum(out["log_scale"])
+
+    def elbo(self, key, x, n_times=1):
+        """The log density itself: there is nothing to bound. ``key`` and ``n_times`` are those of diffusion priors."""
+        del key, n_times
+        return self.log_prob(x)
+
+    def sample(self, key, n):
+        """n draws, (n, *shape)."""
+        out = self.params["out"]
+
+        def draw(z):
+            x, _ = self.stack.forward(self.params["couplings"], z, jnp.zeros(0))
+            return out["loc"] + jnp.exp(out["log_scale"]) * x
+
+        return jax.vmap(draw)(jax.random.normal(key, (n, self.dim))).reshape((n, *self.shape))
+
+
+def init_discrete_prior(key, gaussian, steps=32, width=128, depth=2):
+    """A DiscreteFlowPrior that starts as independent entries with the mean and spread of ``gaussian``."""
+    variance = gaussian.rest + jnp.sum(gaussian.basis**2 * gaussian.excess, axis=1)
+    couplings = CouplingStack(gaussian.dim, width, steps, depth).init(key, 0)
+    out = {"loc": gaussian.mean, "log_scale": 0.5 * jnp.log(variance)}
+    return DiscreteFlowPrior(gaussian, {"couplings": couplings, "out": out}, steps, width, depth)
+
+
+def maximum_likelihood_loss(prior, key, signals, dequantize=None):
+    """Mean negative log density of ``signals`` (n, *shape), in nats per entry.
+
+    dequantize: width of uniform noise that is added first (1/255 for 8-bit data); without it the likelihood of 8-bit data has no bound.
+    """
+    return -jnp.mean(jax.vmap(prior.log_prob)(dequantized(key, signals, dequantize))) / prior.dim
+
+
+def discrete_prior_tree(prior):
+    """The arrays of a DiscreteFlowPrior as a nested dict."""
+    g = prior.gaussian
+    arrays = {"mean": g.mean, "basis": g.basis, "excess": g.excess, "rest": jnp.reshape(g.rest, (1,))}
+    return {"gaussian": arrays, "flow": prior.params}
+
+
+def discrete_prior_settings(prior):
+    """What a card must say to build the prior again."""
+    own = {name: getattr(prior, name) for name in ("steps", "width", "depth")}
+    return {"shape": list(prior.shape), "sde": prior.gaussian.sde.settings(), **own}
+
+
+def build_discrete_prior(tree, settings):
+    """The DiscreteFlowPrior of ``discrete_prior_tree`` and ``discrete_prior_settings``; KeyError where they do not hold one."""
+    g = {name: jnp.asarray(value) for name, value in tree["gaussian"].items()}
+    sde = make_sde(settings["sde"])
+    gaussian = GaussianPrior(g["mean"], g["basis"], g["excess"], g["rest"][0], shape=tuple(settings["shape"]), sde=sde)
+    return DiscreteFlowPrior(gaussian, tree["flow"], settings["steps"], settings["width"], settings["depth"])
