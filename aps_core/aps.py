@@ -6,47 +6,27 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from aps_core import parallel, prior_terms
 from aps_core.operators import log_likelihood
 from aps_core.priors import elbo
-
-PRIOR_TERMS = ("exact", "elbo", "elbo-no-start", "control-variate", "modes")
-
 
 def log_standard_normal(z):
     """log N(z; 0, I) of one z (d,)."""
     return -0.5 * (jnp.sum(z**2) + z.size * jnp.log(2 * jnp.pi))
 
 
-def prior_term_at(prior, prior_term, x, t_uniform, key):
-    """Estimate of log p(x) for one signal from a few diffusion times, with its full Jacobian when differentiated in x.
-
-    prior_term: "exact" (the prior's own ``log_prob``), "elbo" (Eq. 14 with the start-time term), "elbo-no-start" (cut off at
-    t_min, as a comparison), "control-variate" (closed-form Gaussian plus the estimated difference; learned priors only).
-    t_uniform: (n_times,) uniform numbers that become the diffusion times.
-    """
-    if prior_term == "exact":
-        return prior.log_prob(x)
-    sde, keys = prior.sde, jax.random.split(key, t_uniform.shape[0])
-    if prior_term == "control-variate":
-        t, v = sde.likelihood_weighted_time(t_uniform, prior.t_residual), prior.modes(x)
-        return prior.gaussian.log_prob(x) + jnp.mean(jax.vmap(lambda k, ti: prior.modal_log_ratio(k, v, ti))(keys, t))
-    u, start = 2 * x.reshape(-1) - 1, prior_term == "elbo"
-    t = sde.likelihood_weighted_time(t_uniform)
-    bound = jnp.mean(jax.vmap(lambda k, ti: elbo.elbo_at(prior.eps, sde, u, ti, k, start_time_term=start))(keys, t))
-    return bound + u.size * jnp.log(2.0)  # density of x, not of u = 2 x - 1
-
-
-def objective(flow, params, operator, sigma_y, prior, prior_term, key, measurements, n_samples=1, n_times=1):
+def objective(flow, params, operator, sigma_y, prior, prior_term, key, measurements, n_samples=1, n_times=1, times="low-discrepancy", progress=1.0):
     """KL(q(x|y) || p(x|y)) up to log p(y), Eq. 11: fidelity + prior + log q, averaged over a batch of measurements, in nats.
 
-    measurements: a batched Measurement; n_samples: posterior samples of each; n_times: diffusion times of each sample, which
-    are low-discrepancy over the whole batch. Returns the value and its three parts per entry of the signal.
+    prior_term, times, progress: see ``prior_terms.estimate``. measurements: a batched Measurement; n_samples: posterior samples of
+    each; n_times: diffusion times of each sample, which are low-discrepancy over the whole batch. Returns the value and its three
+    parts per entry of the signal.
     """
     batch = measurements.y.shape[0]
     k_z, k_t, k_eps = jax.random.split(key, 3)
     z = jax.random.normal(k_z, (batch, n_samples, flow.dim))
-    u = elbo.low_discrepancy(k_t, batch * n_samples * n_times).reshape(n_times, n_samples, batch).T
-    keys = jax.random.split(k_eps, (batch, n_samples))
+    u = elbo.uniforms(k_t, batch * n_samples * n_times, times).reshape(n_times, n_samples, batch).T
+    measurements, z, u, keys = _split(measurements, z, u, jax.random.split(k_eps, (batch, n_samples)))
 
     def one(measurement, zs, us, ks):
         context = flow.context(measurement)
@@ -55,7 +35,7 @@ def objective(flow, params, operator, sigma_y, prior, prior_term, key, measureme
             x, log_det = flow.forward(params, zi, context)
             x = x.reshape(flow.shape)
             fidelity = -log_likelihood(operator, sigma_y, x, measurement)
-            prior_part = -prior_term_at(prior, prior_term, x, ui, ki)
+            prior_part = -prior_terms.estimate(prior, prior_term, x, ui, ki, times, progress)
             return fidelity, prior_part, log_standard_normal(zi) - log_det
 
         return jax.vmap(sample)(zs, us, ks)
@@ -63,6 +43,28 @@ def objective(flow, params, operator, sigma_y, prior, prior_term, key, measureme
     parts = [jnp.mean(p) for p in jax.vmap(one)(measurements, z, u, keys)]
     names = ("fidelity", "prior", "log_q")
     return sum(parts), {name: part / flow.dim for name, part in zip(names, parts, strict=True)}
+
+
+def _split(measurements, *draws):
+    """Split measurements and their draws (batch, n_samples, ...) over the devices: along the batch, along the samples of a single one."""
+    if measurements.y.shape[0] > 1:
+        return parallel.split_batch((measurements, *draws))
+    return measurements, *(parallel.split_batch(a[0])[None] for a in draws)
+
+
+def forward_objective(flow, params, measurements, x0):
+    """KL(p(x|y) || q(x|y)) up to a constant: -log q(x0 | y) averaged over a batch of pairs, in nats.
+
+    x0 (batch, *shape) are draws from the prior and ``measurements`` simulated from them: neural posterior estimation
+    (Papamakarios & Murray 2016). Needs no score, no likelihood and no data.
+    """
+
+    def one(measurement, x):
+        z, log_det = flow.inverse(params, x.reshape(-1), flow.context(measurement))
+        return -log_standard_normal(z) - log_det
+
+    value = jnp.mean(jax.vmap(one)(*parallel.split_batch((measurements, x0))))
+    return value, {"forward": value / flow.dim}
 
 
 def modal_objective(flow, params, prior, key, modal, n_samples=1, n_times=1):
@@ -77,6 +79,7 @@ def modal_objective(flow, params, prior, key, modal, n_samples=1, n_times=1):
     e = jax.random.normal(k_e, (batch, n_samples, flow.k))
     u = elbo.low_discrepancy(k_t, batch * n_samples * n_times).reshape(n_times, n_samples, batch).T
     keys = jax.random.split(k_eps, (batch, n_samples, n_times))
+    modal, e, u, keys = parallel.split_batch((modal, e, u, keys))
 
     def one(context, es, us, ks):
         def sample(ei, ui, ki):

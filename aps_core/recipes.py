@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core import aps, data, operators, training, weights
+from aps_core import aps, data, operators, prior_terms, training, weights
 from aps_core.flows.gaussian_base import GaussianBaseFlow
 from aps_core.flows.realnvp import ConditionalRealNVP
+from aps_core.priors import elbo
 from aps_core.priors.gaussian import extrapolated_gaussian, gaussian_posterior
 from aps_core.priors.networks import RegimeResidual
 from aps_core.priors.score import ScorePrior, score_matching_loss
@@ -26,8 +27,10 @@ from aps_core.priors.store import prior_settings
 
 FLOWS = {"gaussian-base": GaussianBaseFlow, "realnvp": ConditionalRealNVP}
 OBJECTIVE = {
-    "prior_term": "elbo", "batch": 64, "n_samples": 1, "n_times": 1, "protocol": "held-out", "pool": 2048, "pool_missing": None,
+    "prior_term": "elbo", "times": "low-discrepancy", "kl": "reverse", "forward_share": 0.5, "batch": 64, "n_samples": 1, "n_times": 1,
+    "protocol": "held-out", "pool": 2048, "pool_missing": None,
 }  # fmt: skip
+CHOICES = {"prior_term": prior_terms.TERMS, "times": elbo.TIMES, "kl": ("reverse", "forward", "mixture")}
 PROTOCOLS = {"held-out": "train", "paper": "test"}  # the split whose measurements train the flow
 
 
@@ -73,62 +76,122 @@ def objective_settings(recipe):
     if unknown:
         raise ValueError(f"unknown objective setting {unknown[0]!r}; expected one of {sorted(OBJECTIVE)}")
     settings = {**OBJECTIVE, **given}
-    if settings["prior_term"] not in aps.PRIOR_TERMS:
-        raise ValueError(f"prior_term must be one of {aps.PRIOR_TERMS}, got {settings['prior_term']!r}")
-    if settings["protocol"] not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {sorted(PROTOCOLS)}, got {settings['protocol']!r}")
+    for name, choices in {**CHOICES, "protocol": tuple(PROTOCOLS)}.items():
+        if settings[name] not in choices:
+            raise ValueError(f"{name} must be one of {choices}, got {settings[name]!r}")
+    if not 0 < settings["forward_share"] < 1:
+        raise ValueError(f"forward_share must lie in (0, 1), got {settings['forward_share']!r}")
     return settings
 
 
-def train_posterior(task, recipe, *, evaluate=None, evaluate_every=200, folder=None, budget=None, progress=True):
+def train_posterior(task, recipe, *, measurement=None, start=None, evaluate=None, evaluate_every=200, folder=None, budget=None, progress=True):
     """Train q(x | y) for ``task``: (AmortizedPosterior, Trained).
 
     recipe: a dict or the path of a TOML file with tables [flow] (kind = "gaussian-base" or "realnvp" and its settings),
-    [objective] (prior_term, batch, n_samples, n_times, protocol) and [optimizer] (steps, learning_rate, ...).
-    Measurements are simulated from ``task.signals("train")`` (protocol "held-out") or ("test") ("paper"), anew at every step;
-    with prior_term "modes" (a GaussianBaseFlow under a ScorePrior) from a pool of ``pool`` measurements, whose contexts are computed
-    once; ``pool_missing`` lists the fractions of missing entries that share the pool. The loss sees the measurements alone, never the
-    signals. ``evaluate(posterior, key) -> dict`` is logged along the way.
+    [objective] and [optimizer] (steps, learning_rate, ...; see training.Optimizer). Of the objective:
+
+    - kl: "reverse" is APS (Eq. 11); "forward" fits draws of the prior and their simulated measurements, without score, likelihood or
+      data; "mixture" adds both, ``forward_share`` of the second.
+    - prior_term, times: what stands for the prior, see ``prior_terms``; n_times diffusion times for each of n_samples samples of each
+      of ``batch`` measurements.
+    - protocol: measurements are simulated from ``task.signals("train")`` ("held-out") or ("test") ("paper"), anew at every step; with
+      prior_term "modes" (a GaussianBaseFlow under a ScorePrior) from a pool of ``pool`` measurements, whose contexts are computed once;
+      ``pool_missing`` lists the fractions of missing entries that share the pool. The reverse loss never sees the signals.
+
+    measurement: a single Measurement makes it the posterior of that one alone, as in DPI and the score prior of Feng et al. (2023).
+    start: an AmortizedPosterior with a flow of the same shapes whose weights are where training starts.
+    ``evaluate(posterior, key) -> dict`` is logged along the way.
     """
     recipe = read(recipe) if isinstance(recipe, (str, Path)) else recipe
     settings = objective_settings(recipe)
     optimizer = training.Optimizer(**recipe["optimizer"])
     flow = build_flow(task, recipe["flow"])
-    signals = jnp.asarray(task.signals(PROTOCOLS[settings["protocol"]]))
-    params = flow.init(jax.random.key(optimizer.seed))
-    arrays = {"flow": flow, "prior": task.prior, "signals": signals}
-    if settings["prior_term"] == "modes":
-        arrays["signals"] = _context_pool(task, flow, signals, settings, jax.random.key(optimizer.seed + 1))
-
-    def modal_loss(params, arrays, key):
-        k_pick, k_loss = jax.random.split(key)
-        picked = jax.random.randint(k_pick, (settings["batch"],), 0, settings["pool"])
-        modal = jax.tree.map(lambda a: a[picked], arrays["signals"])
-        value, parts = aps.modal_objective(
-            arrays["flow"], params, arrays["prior"], k_loss, modal, settings["n_samples"], settings["n_times"]
-        )
-        return value / flow.k, parts
-
-    def full_loss(params, arrays, key):
-        k_pick, k_measure, k_loss = jax.random.split(key, 3)
-        picked = jax.random.randint(k_pick, (settings["batch"],), 0, arrays["signals"].shape[0])
-        measurements = task.measure(k_measure, arrays["signals"][picked])
-        value, parts = aps.objective(
-            arrays["flow"], params, task.operator, task.sigma_y, arrays["prior"], settings["prior_term"],
-            k_loss, measurements, settings["n_samples"], settings["n_times"],
-        )  # fmt: skip
-        return value / flow.dim, parts
+    params = _initial(flow, optimizer.seed, start)
+    arrays = {"flow": flow, "prior": task.prior}
+    if measurement is not None:
+        task.check(measurement)
+        arrays["measurement"] = jax.tree.map(lambda a: jnp.asarray(a)[None], measurement)
+    elif settings["prior_term"] == "modes" and settings["kl"] == "reverse":
+        signals = jnp.asarray(task.signals(PROTOCOLS[settings["protocol"]]))
+        arrays["pool"] = _context_pool(task, flow, signals, settings, jax.random.key(optimizer.seed + 1))
+    elif settings["kl"] != "forward":
+        arrays["signals"] = jnp.asarray(task.signals(PROTOCOLS[settings["protocol"]]))
 
     def evaluate_params(params, arrays, key):
         return evaluate(aps.AmortizedPosterior(task, flow, params), key)
 
     trained = training.fit(
-        modal_loss if settings["prior_term"] == "modes" else full_loss,
-        params, arrays, optimizer, evaluate=None if evaluate is None else evaluate_params,
+        _loss(task, settings, arrays), params, arrays, optimizer, evaluate=None if evaluate is None else evaluate_params,
         evaluate_every=evaluate_every, folder=folder, budget=budget, progress=progress, label=recipe.get("name", task.name),
     )  # fmt: skip
     card = provenance(recipe, trained)
     return aps.AmortizedPosterior(task, flow, trained.params, card), trained
+
+
+def _initial(flow, seed, start):
+    """Initial parameters: those of ``start`` where given. Raises ValueError when its flow is another one."""
+    if start is None:
+        return jax.jit(flow.init)(jax.random.key(seed))
+    shapes = [jax.tree.map(jnp.shape, params) for params in (start.params, jax.eval_shape(flow.init, jax.random.key(seed)))]
+    if shapes[0] != shapes[1]:
+        raise ValueError("start has a flow of other shapes than the recipe's [flow]")
+    return start.params
+
+
+def _loss(task, settings, arrays):
+    """The loss per entry of the signal that ``settings`` describe, for ``training.fit``."""
+    if settings["kl"] != "reverse" and "measurement" in arrays:
+        raise ValueError(f'a single measurement needs kl "reverse", got {settings["kl"]!r}: draws of the prior have other measurements')
+    if settings["prior_term"] == "control-variate" and not hasattr(task.prior, "log_ratio_at"):
+        raise ValueError(f'prior_term "control-variate" needs a prior beyond the Gaussian, got {type(task.prior).__name__}')
+    if "pool" in arrays:
+        return partial(_modal_loss, settings)
+    if settings["kl"] == "reverse":
+        return partial(_reverse_loss, task, settings)
+    if not hasattr(task.prior, "sample"):
+        raise ValueError(f'kl "{settings["kl"]}" needs a prior that can be sampled, {type(task.prior).__name__} cannot')
+    if settings["kl"] == "forward":
+        return partial(_forward_loss, task, settings)
+
+    def mixture(params, arrays, key, progress):
+        share = settings["forward_share"]
+        reverse, parts = _reverse_loss(task, settings, params, arrays, key, progress)
+        forward, more = _forward_loss(task, settings, params, arrays, jax.random.fold_in(key, 1), progress)
+        return (1 - share) * reverse + share * forward, {**parts, **more}
+
+    return mixture
+
+
+def _modal_loss(settings, params, arrays, key, progress):
+    del progress
+    k_pick, k_loss = jax.random.split(key)
+    picked = jax.random.randint(k_pick, (settings["batch"],), 0, settings["pool"])
+    modal = jax.tree.map(lambda a: a[picked], arrays["pool"])
+    flow = arrays["flow"]
+    value, parts = aps.modal_objective(flow, params, arrays["prior"], k_loss, modal, settings["n_samples"], settings["n_times"])
+    return value / flow.k, parts
+
+
+def _reverse_loss(task, settings, params, arrays, key, progress):
+    k_pick, k_measure, k_loss = jax.random.split(key, 3)
+    if "measurement" in arrays:
+        measurements, n_samples = arrays["measurement"], settings["batch"] * settings["n_samples"]
+    else:
+        picked = jax.random.randint(k_pick, (settings["batch"],), 0, arrays["signals"].shape[0])
+        measurements, n_samples = task.measure(k_measure, arrays["signals"][picked]), settings["n_samples"]
+    value, parts = aps.objective(
+        arrays["flow"], params, task.operator, task.sigma_y, arrays["prior"], settings["prior_term"],
+        k_loss, measurements, n_samples, settings["n_times"], settings["times"], progress,
+    )  # fmt: skip
+    return value / arrays["flow"].dim, parts
+
+
+def _forward_loss(task, settings, params, arrays, key, progress):
+    del progress
+    k_draw, k_measure = jax.random.split(key)
+    x0 = arrays["prior"].sample(k_draw, settings["batch"])
+    value, parts = aps.forward_objective(arrays["flow"], params, task.measure(k_measure, x0), x0)
+    return value / arrays["flow"].dim, parts
 
 
 def _context_pool(task, flow, signals, settings, key):
@@ -176,7 +239,7 @@ def train_prior(recipe, *, evaluate_every=500, folder=None, budget=None, progres
     fields = seasonal_recombination(prior.modes(months.values), months.index["month"], **settings["recombination"])
     held_out = prior.modes(data.load(settings["data"], "val").values)
 
-    def loss(params, arrays, key):
+    def loss(params, arrays, key, progress):
         k_draw, k_loss = jax.random.split(key)
         amplitudes = arrays["fields"].sample(k_draw, settings["batch"])
         return score_matching_loss(arrays["prior"].replace(params=params), k_loss, amplitudes), {}

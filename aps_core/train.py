@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from aps_core import weights
+from aps_core import parallel, weights
 from aps_core.priors.store import prior_tree
 from aps_core.recipes import read, save_posterior, train_posterior, train_prior
 from aps_core.tasks import load_task
@@ -18,13 +18,16 @@ def main(arguments=None):
     parser.add_argument("--budget", type=float, help="seconds after which to save and stop; run again to go on")
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="folder of the states to resume from")
     parser.add_argument("--out", type=Path, default=Path("weights"), help="folder for the finished weights")
+    parser.add_argument("--distributed", action="store_true", help="join the other processes of this run (see aps_core.parallel.start)")
     options = parser.parse_args(arguments)
+    if options.distributed:
+        parallel.start()
     recipe = read(options.recipe)
     folder = options.checkpoints / recipe["name"]
     out = options.out / f"{recipe['name']}.safetensors"
     if "prior" in recipe:
         prior, trained, card = train_prior(recipe, folder=folder, budget=options.budget)
-        if trained.finished:
+        if trained.finished and parallel.is_main():
             weights.save(out, prior_tree(prior), card)
     else:
         task = load_task(recipe["task"]["name"], **recipe["task"].get("parameters", {}))
@@ -32,7 +35,7 @@ def main(arguments=None):
             task, recipe, folder=folder, budget=options.budget,
             evaluate=validation(task), evaluate_every=recipe.get("evaluate_every", 200),
         )  # fmt: skip
-        if trained.finished:
+        if trained.finished and parallel.is_main():
             save_posterior(posterior, out)
     state = f"finished, weights in {out}" if trained.finished else "stopped; run the same command to go on"
     print(f"step {trained.step} after {trained.seconds:.0f} s: {state}")

@@ -1,6 +1,7 @@
 """One loop for every network: Adam with warm-up and cosine decay, clipping, EMA, exact resume, wall-clock budget, CSV log.
 
-Step i uses fold_in(key(seed), i), so that a resumed run continues with the numbers of an uninterrupted one.
+Step i uses fold_in(key(seed), i), so that a resumed run continues with the numbers of an uninterrupted one. With several devices the
+batch is split over them (see aps_core.parallel); the first process alone evaluates, writes and shows progress.
 """
 
 import csv
@@ -22,9 +23,11 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 from tqdm import tqdm
 
+from aps_core import parallel
 from aps_core.weights import WeightsError, write_bytes
 
 SAVE_SECONDS = 60  # between two checkpoints
+PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Optimizer:
     """Adam settings of a recipe: ``steps`` in all, peak ``learning_rate`` after ``warmup`` steps, then cosine decay to ``final``.
 
     clip: largest global gradient norm; ema: decay of the averaged weights (0 keeps the last ones); seed: of all randomness.
+    matmul: precision of matrix products on a GPU or TPU, "float32", "tensorfloat32" or "bfloat16"; a CPU always uses float32.
     """
 
     steps: int
@@ -41,6 +45,7 @@ class Optimizer:
     clip: float = 1.0
     ema: float = 0.995
     seed: int = 0
+    matmul: str = "float32"
 
     def __post_init__(self):
         for name in ("steps", "learning_rate", "clip"):
@@ -50,6 +55,8 @@ class Optimizer:
             raise ValueError(f"optimizer warmup must lie in 0..steps-1 (steps {self.steps}), got {self.warmup!r}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"optimizer ema must lie in [0, 1), got {self.ema!r}")
+        if self.matmul not in PRECISIONS:
+            raise ValueError(f"optimizer matmul must be one of {PRECISIONS}, got {self.matmul!r}")
 
     def transform(self):
         """The optax chain."""
@@ -70,7 +77,7 @@ class Trained:
 
 
 def fit(loss, params, data, optimizer, *, evaluate=None, evaluate_every=100, folder=None, budget=None, progress=True, label="train"):
-    """Minimise ``loss(params, data, key) -> (value, dict of scalars)`` over ``params``.
+    """Minimise ``loss(params, data, key, progress) -> (value, dict of scalars)`` over ``params``; progress goes from 0 to 1.
 
     data: pytree passed to the compiled step as an argument (never baked in). evaluate(params, data, key) -> dict of floats is
     called on the averaged weights at step 0, every ``evaluate_every`` steps and at the end. folder: where the checkpoint and
@@ -82,11 +89,12 @@ def fit(loss, params, data, optimizer, *, evaluate=None, evaluate_every=100, fol
     stop = _StopFlag()
     begin = last_save = time.monotonic()
     earlier = run.seconds
+    progress = progress and parallel.is_main()
     bar = tqdm(total=optimizer.steps, initial=run.step, desc=label, disable=None if progress else True, mininterval=1.0)
     with stop, bar:
         if run.step == 0 and evaluate is not None:
-            run.log(evaluate(run.ema, data, run.key(0)))
-        while run.step < optimizer.steps and not stop.requested:
+            run.log(run.evaluate(evaluate))
+        while run.step < optimizer.steps and not parallel.agree(stop.requested):
             try:
                 value = run.advance()
             except FloatingPointError:
@@ -97,8 +105,8 @@ def fit(loss, params, data, optimizer, *, evaluate=None, evaluate_every=100, fol
             bar.set_postfix(loss=f"{value:.4g}", refresh=False)
             done = run.step == optimizer.steps
             if done or run.step % evaluate_every == 0:
-                run.log(evaluate(run.ema, data, run.key(0)) if evaluate is not None else {})
-            if budget is not None and time.monotonic() - begin > budget:
+                run.log(run.evaluate(evaluate))
+            if budget is not None and parallel.agree(time.monotonic() - begin > budget):
                 break
             if time.monotonic() - last_save > SAVE_SECONDS:
                 run.save()
@@ -111,13 +119,16 @@ class _Run:
     """State of one training run and its checkpoint."""
 
     def __init__(self, loss, params, data, optimizer, folder):
-        self.optimizer, self.data, self.folder = optimizer, data, folder
+        self.optimizer, self.folder, self.mesh = optimizer, folder, parallel.data_mesh()
+        self.data = parallel.replicate(data, self.mesh)
         transform = optimizer.transform()
         self.params, self.ema, self.opt_state = params, params, transform.init(params)
         self.step, self.seconds, self.history, self.recent = 0, 0.0, [], []
 
-        def update(params, ema, opt_state, data, key):
-            (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(params, data, key)
+        def update(params, ema, opt_state, data, step):
+            key, progress = self.key(step), (step - 1) / optimizer.steps
+            with parallel.over(self.mesh), jax.default_matmul_precision(optimizer.matmul):
+                (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(params, data, key, progress)
             updates, opt_state = transform.update(gradient, opt_state, params)
             params = optax.apply_updates(params, updates)
             ema = optax.incremental_update(params, ema, 1 - optimizer.ema) if optimizer.ema else params
@@ -126,13 +137,15 @@ class _Run:
         self.update = jax.jit(update)
         if folder is not None and (folder / "state.json").is_file():
             self.load()
+        state = (self.params, self.ema, self.opt_state)
+        self.params, self.ema, self.opt_state = parallel.replicate(state, self.mesh)
 
     def key(self, step):
         return jax.random.fold_in(jax.random.key(self.optimizer.seed), step)
 
     def advance(self):
         """One step; returns the loss."""
-        out = self.update(self.params, self.ema, self.opt_state, self.data, self.key(self.step + 1))
+        out = self.update(self.params, self.ema, self.opt_state, self.data, np.int32(self.step + 1))
         value, norm = float(out[3]), float(out[5])
         if not np.isfinite(value + norm):
             what = f"the loss is {value}, the norm of its gradient {norm}"
@@ -141,6 +154,13 @@ class _Run:
         self.step += 1
         self.recent.append({"loss": value, **{name: float(part) for name, part in out[4].items()}})
         return value
+
+    def evaluate(self, function):
+        """What ``function(params, data, key)`` measures of the averaged weights; on one device, so that it needs no other process."""
+        if function is None or not parallel.is_main():
+            return {}
+        params, data = (self.ema, self.data) if self.mesh is None else jax.device_get((self.ema, self.data))
+        return function(params, data, self.key(0))
 
     def log(self, measured):
         """Append a row: means of the losses since the last row, and what was evaluated."""
@@ -151,7 +171,7 @@ class _Run:
 
     def save(self):
         """Checkpoint and log, each written under a temporary name first; the log last-but-one, the step last."""
-        if self.folder is None:
+        if self.folder is None or not parallel.is_main():
             return
         leaves = jax.tree.leaves((self.params, self.ema, self.opt_state))
         arrays = {f"{i:05d}": np.ascontiguousarray(leaf) for i, leaf in enumerate(leaves)}
@@ -178,7 +198,7 @@ class _Run:
 
     def load(self):
         state, arrays = self._read()
-        if state["optimizer"] != asdict(self.optimizer):
+        if {"matmul": "float32", **state["optimizer"]} != asdict(self.optimizer):  # older checkpoints do not say the precision
             raise WeightsError(f"the checkpoint in {self.folder} was made with {state['optimizer']}, this run has {asdict(self.optimizer)}")
         leaves, structure = jax.tree.flatten((self.params, self.ema, self.opt_state))
         saved = [arrays[name] for name in sorted(arrays)]
@@ -195,7 +215,7 @@ class _Run:
         try:
             state = json.loads((self.folder / "state.json").read_text())
             content = (self.folder / f"state-{state['step']}.safetensors").read_bytes()
-            if state.get("sha256", sha := hashlib.sha256(content).hexdigest()) != sha:
+            if state["sha256"] != (sha := hashlib.sha256(content).hexdigest()):
                 raise ValueError(f"sha256 {sha[:12]}..., {state['sha256'][:12]}... expected")
             return state, load_safetensors(content)
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from aps_core import AmortizedPosterior, Identity, Measurement, RandomMask, Task, aps
+from aps_core import AmortizedPosterior, Identity, Measurement, RandomMask, Task, aps, prior_terms
 from aps_core.flows.gaussian_base import GaussianBaseFlow
 from aps_core.flows.realnvp import ConditionalRealNVP
 from aps_core.priors import elbo
@@ -100,7 +100,7 @@ def test_the_prior_term_has_the_jacobian_of_the_score(make_score_prior, x64):
     prior, key, u = make_score_prior(d=4, k=3), jax.random.key(0), jnp.array([0.2, 0.6])
     x, direction, h = prior.gaussian.sample(jax.random.key(1), 1)[0], jnp.array([1.0, -0.5, 0.3, 2.0]), 1e-6
     for term in ("elbo", "elbo-no-start", "control-variate"):
-        call = jax.jit(jax.value_and_grad(lambda x, term=term: aps.prior_term_at(prior, term, x, u, key)))
+        call = jax.jit(jax.value_and_grad(lambda x, term=term: prior_terms.estimate(prior, term, x, u, key)))
         slope = (float(call(x + h * direction)[0]) - float(call(x - h * direction)[0])) / (2 * h)
         assert float(call(x)[1] @ direction) == pytest.approx(slope, rel=1e-5)
 
@@ -146,7 +146,7 @@ def test_the_control_variate_term_is_the_gaussian_plus_the_ratio(make_score_prio
     @jax.jit
     def both(x):
         ratio = jnp.mean(jax.vmap(lambda k, ti: prior.modal_log_ratio(k, prior.modes(x), ti))(jax.random.split(key, 2), t))
-        return aps.prior_term_at(prior, "control-variate", x, u, key), ratio
+        return prior_terms.estimate(prior, "control-variate", x, u, key), ratio
 
     value, ratio = both(x)
     assert float(value) == pytest.approx(float(prior.gaussian.log_prob(x) + ratio), rel=1e-9)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from aps_core import aps
+from aps_core import prior_terms
 from aps_core.priors import elbo
 from aps_core.priors.gaussian import extrapolated_gaussian, fit_gaussian, gaussian_posterior
 from aps_core.priors.networks import RegimeResidual
@@ -215,7 +215,7 @@ def test_the_cut_off_bound_acts_like_a_wider_prior(make_prior, x64, variance, t_
     v = prior.sde.v_min
     expected = {"elbo-no-start": 1 / (variance + v), "elbo": 1 / (variance + v) + v / (variance + v) ** 2}
     for name, precision in expected.items():
-        term = lambda x, name=name: aps.prior_term_at(prior, name, x, grid, jax.random.key(0))  # noqa: E731
+        term = lambda x, name=name: prior_terms.estimate(prior, name, x, grid, jax.random.key(0))  # noqa: E731
         curvature = jax.jit(jax.hessian(term))(jnp.array([0.4]))[0, 0] / 4
         assert float(-curvature) == pytest.approx(precision, rel=1e-4)
 

@@ -26,7 +26,7 @@ OPTIMIZER = Optimizer(steps=30, learning_rate=0.05, warmup=3, ema=0.9, seed=4)
 TARGET = jnp.array([1.0, -2.0, 0.5])
 
 
-def _loss(params, data, key):
+def _loss(params, data, key, progress):
     """Noisy, so that the order of the random numbers shows."""
     distance = params["w"] - data + 0.1 * jax.random.normal(key, data.shape)
     return jnp.sum(distance**2) + params["b"] ** 2, {"bias": params["b"]}
@@ -150,7 +150,7 @@ def test_dying_while_saving(tmp_path, monkeypatch, uninterrupted, call, after):
 
 
 def test_the_loss_that_is_not_finite_names_its_step(tmp_path):
-    def loss(params, data, key):
+    def loss(params, data, key, progress):
         return jnp.log(params["w"]), {}
 
     optimizer = Optimizer(steps=100, learning_rate=0.1, warmup=0, final=1.0, ema=0.0)
@@ -163,7 +163,7 @@ def test_the_loss_that_is_not_finite_names_its_step(tmp_path):
 
 
 def test_a_gradient_that_is_not_finite_stops_before_it_is_applied(tmp_path):
-    def loss(params, data, key):
+    def loss(params, data, key, progress):
         return jnp.sqrt(params["w"] ** 2), {}  # zero, with a gradient of 0/0
 
     with pytest.raises(FloatingPointError, match="gradient nan at step 1;"):
@@ -218,7 +218,7 @@ def test_the_log(tmp_path):
     "settings, text",
     [
         (dict(steps=0), "steps"), (dict(steps=10, warmup=10), "warmup"), (dict(steps=200, learning_rate=-1.0), "learning_rate"),
-        (dict(steps=200, clip=0.0), "clip"), (dict(steps=200, ema=1.0), "ema"),
+        (dict(steps=200, clip=0.0), "clip"), (dict(steps=200, ema=1.0), "ema"), (dict(steps=200, matmul="float8"), "matmul"),
     ],
 )  # fmt: skip
 def test_impossible_settings(settings, text):

@@ -11,7 +11,7 @@ class Conditioner(nn.Module):
 
     The first layer is that of the concatenated input, written as a sum so that the condition's part is computed once for all
     samples of a measurement. width: hidden units of each of ``depth`` hidden layers; log-scales lie in (-1, 1) by tanh.
-    ``shortcut`` adds a linear map of the input to the shift: a posterior mean is a full-rank map of y, which a narrow MLP learns slowly.
+    A condition of size zero makes it unconditional. ``shortcut`` adds a linear map of the input to the shift: a posterior mean is a full-rank map of y, which a narrow MLP learns slowly.
     """
 
     n_out: int
@@ -21,14 +21,18 @@ class Conditioner(nn.Module):
 
     @nn.compact
     def __call__(self, kept, condition):
-        h = nn.Dense(self.width)(kept) + nn.Dense(self.width, use_bias=False)(condition)
+        conditional = condition.size > 0
+        h = nn.Dense(self.width)(kept)
+        if conditional:
+            h = h + nn.Dense(self.width, use_bias=False)(condition)
         for _ in range(self.depth - 1):
             h = nn.Dense(self.width)(nn.silu(h))
         out = nn.Dense(2 * self.n_out, kernel_init=nn.initializers.zeros)(nn.silu(h))
         log_scale, shift = jnp.tanh(out[: self.n_out]), out[self.n_out :]
         if self.shortcut:
             linear = dict(features=self.n_out, use_bias=False, kernel_init=nn.initializers.zeros)
-            shift = shift + nn.Dense(**linear)(kept) + nn.Dense(**linear)(condition)
+            shift = shift + nn.Dense(**linear)(kept)
+            shift = shift + nn.Dense(**linear)(condition) if conditional else shift
         return log_scale, shift
 
 

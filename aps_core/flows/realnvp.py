@@ -13,7 +13,8 @@ class ConditionalRealNVP:
 
     No batch statistics: the density is exact. ``loc`` and ``scale`` (d,) are where the last affine layer starts, usually
     the mean and standard deviation of the training signals; both are trained. ``use_mask`` also gives the mask to the couplings;
-    ``shortcut`` adds a linear map of the couplings' input to their shifts (not in the paper).
+    ``shortcut`` adds a linear map of the couplings' input to their shifts (not in the paper). With ``conditional`` False the couplings
+    see no measurement: the flow of one posterior, as in DPI (Sun & Bouman 2021; Feng et al. 2023).
     """
 
     loc: jax.Array
@@ -24,6 +25,7 @@ class ConditionalRealNVP:
     depth: int = flax.struct.field(pytree_node=False, default=2)
     use_mask: bool = flax.struct.field(pytree_node=False, default=False)
     shortcut: bool = flax.struct.field(pytree_node=False, default=False)
+    conditional: bool = flax.struct.field(pytree_node=False, default=True)
 
     @property
     def dim(self):
@@ -37,12 +39,14 @@ class ConditionalRealNVP:
 
     def init(self, key):
         """Parameters: the flow starts as x = loc + scale * z."""
-        n_condition = self.dim * (2 if self.use_mask else 1)
+        n_condition = self.dim * (1 + self.use_mask) * self.conditional
         out = {"loc": self.loc, "log_scale": jnp.log(self.scale)}
         return {"couplings": self.stack.init(key, n_condition), "out": out}
 
     def context(self, measurement):
         """What the couplings see of one measurement: y standardized by loc and scale where observed, zero where missing."""
+        if not self.conditional:
+            return jnp.zeros(0)
         y = measurement.y.reshape(-1)
         mask = jnp.ones_like(y) if measurement.mask is None else measurement.mask.reshape(-1)
         y = mask * (y - self.loc) / self.scale

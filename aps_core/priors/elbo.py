@@ -15,11 +15,33 @@ import jax.numpy as jnp
 
 from aps_core.sde import low_discrepancy
 
+TIMES = ("low-discrepancy", "importance", "uniform")
+
 
 def prior_kl(sde, u):
-    """KL(N(alpha u, beta^2 I) || N(0, I)) at t = 1, for u (d,)."""
-    alpha, beta = sde.alpha(1.0), sde.beta(1.0)
-    return 0.5 * (jnp.sum((alpha * u) ** 2) + u.size * (beta**2 - 1 - 2 * jnp.log(beta)))
+    """KL(N(alpha u, beta^2 I) || N(0, s^2 I)) at t = 1, for u (d,), where s = sde.prior_std starts the reverse diffusion."""
+    alpha, ratio = sde.alpha(1.0) / sde.prior_std, sde.beta(1.0) / sde.prior_std
+    return 0.5 * (jnp.sum((alpha * u) ** 2) + u.size * (ratio**2 - 1 - 2 * jnp.log(ratio)))
+
+
+def uniforms(key, n, times="low-discrepancy"):
+    """``n`` numbers in [0, 1) that become diffusion times: one in each of n equal cells, or independent ones."""
+    return low_discrepancy(key, n) if times == "low-discrepancy" else jax.random.uniform(key, (n,))
+
+
+def time_and_weight(sde, u, times="low-discrepancy", t_min=None):
+    """A time in [t_min, 1] from a uniform number, and g^2/beta^2 over the density that it was drawn with.
+
+    times: "low-discrepancy" and "importance" draw with density g^2/beta^2 / Z, so that the weight is Z for all; "uniform" does not.
+    Raises ValueError for another name.
+    """
+    if times not in TIMES:
+        raise ValueError(f"times must be one of {TIMES}, got {times!r}")
+    if times != "uniform":
+        return sde.likelihood_weighted_time(u, t_min), sde.log_snr_span(t_min)
+    low = sde.t_min if t_min is None else t_min
+    t = low + u * (1 - low)
+    return t, (1 - low) * (sde.g(t) / sde.beta(t)) ** 2
 
 
 def times(key, sde, n, t_min=None):
@@ -27,25 +49,31 @@ def times(key, sde, n, t_min=None):
     return sde.likelihood_weighted_time(low_discrepancy(key, n), t_min)
 
 
-def elbo_at(eps_fn, sde, u, t, key, start_time_term=True):
-    """One-sample estimate of the bound on log p(u) at one likelihood-weighted time ``t``, in nats of the u scale.
+def elbo_at(eps_fn, sde, u, t, key, start_time_term=True, weight=None, jacobian=True):
+    """One-sample estimate of the bound on log p(u) at one time ``t``, in nats of the u scale.
 
-    eps_fn(ut, t): noise prediction for ut (d,). Without the start-time term the reconstruction is a constant, as in bounds
-    that are simply cut off at t_min. The expectation over t and eps is the bound.
+    eps_fn(ut, t): noise prediction for ut (d,). weight: g^2/beta^2 over the density of ``t``; None for likelihood-weighted times.
+    Without the start-time term the reconstruction is a constant, as in bounds that are simply cut off at t_min. The expectation over
+    t and eps is the bound. Without ``jacobian`` the value is the same, but its gradient holds Tweedie's estimate fixed (as SDS does:
+    Poole et al. 2023); that is not the gradient of any density.
     """
     key_t, key_start = jax.random.split(key)
-    eps = jax.random.normal(key_t, u.shape)
-    mismatch = jnp.sum((eps - eps_fn(sde.perturb(u, t, eps), t)) ** 2)
-    diffusion = 0.5 * sde.log_snr_span() * mismatch
-
-    log_variance = math.log(sde.v_min)
-    if start_time_term:
-        eps = jax.random.normal(key_start, u.shape)
-        mismatch = jnp.sum((eps - eps_fn(sde.perturb(u, sde.t_min, eps), sde.t_min)) ** 2)
-    else:
-        mismatch = float(u.size)
-    reconstruction = -0.5 * (mismatch + u.size * (jnp.log(2 * jnp.pi) + log_variance))
+    weight = sde.log_snr_span() if weight is None else weight
+    diffusion = 0.5 * weight * _mismatch(eps_fn, sde, u, t, key_t, jacobian)
+    mismatch = _mismatch(eps_fn, sde, u, sde.t_min, key_start, jacobian) if start_time_term else float(u.size)
+    reconstruction = -0.5 * (mismatch + u.size * (jnp.log(2 * jnp.pi) + math.log(sde.v_min)))
     return reconstruction - prior_kl(sde, u) - diffusion
+
+
+def _mismatch(eps_fn, sde, u, t, key, jacobian):
+    """||eps - eps_theta(u_t, t)||^2 = (alpha/beta)^2 ||u - u_hat||^2 with Tweedie's estimate u_hat."""
+    eps = jax.random.normal(key, u.shape)
+    ut = sde.perturb(u, t, eps)
+    if jacobian:
+        return jnp.sum((eps - eps_fn(ut, t)) ** 2)
+    alpha, beta = sde.alpha(t), sde.beta(t)
+    shift = jax.lax.stop_gradient(beta / alpha * (eps_fn(ut, t) - eps))  # u - u_hat: small, so not formed as a difference
+    return (alpha / beta) ** 2 * jnp.sum((u - jax.lax.stop_gradient(u) + shift) ** 2)
 
 
 def log_ratio_at(eps_gaussian_fn, residual_fn, sde, u, t, key, t_min):

@@ -66,6 +66,10 @@ class ScorePrior:
 
         return elbo.log_ratio_at(gaussian_eps, self.modal_residual, self.sde, v, t, key, self.t_residual)
 
+    def log_ratio_at(self, key, x, t):
+        """``modal_log_ratio`` of one signal."""
+        return self.modal_log_ratio(key, self.modes(x), t)
+
     def log_ratio(self, key, x, n_times=1):
         """Estimate of (bound on log p_theta(x)) - log p_G(x) in nats for one signal, from ``n_times`` low-discrepancy times."""
         k_time, k_eps = jax.random.split(key)
