@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import fields
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -129,5 +130,10 @@ def dense_matrix(operator):
         raise TypeError(f"{type(operator).__name__} is another matrix for every measurement; use FixedMask")
     with jax.enable_x64(True):
         units = jnp.eye(operator.size, dtype=jnp.float64).reshape(operator.size, *operator.shape)
-        columns = jax.jit(jax.vmap(operator))(units)
+        columns = _mapped(operator, units)
     return np.asarray(columns, np.float64).reshape(operator.size, -1).T
+
+
+@partial(jax.jit, static_argnums=0)
+def _mapped(operator, x):
+    return jax.vmap(operator)(x)

@@ -1,38 +1,21 @@
 """The closed-form posterior under the Gaussian prior (Wiener filter, optimal interpolation, kriging): the rival of every table."""
 
 import flax.struct
-import jax.numpy as jnp
 
-from aps_core.priors.gaussian import GaussianPrior, gaussian_posterior
+from aps_core.flows.base import PosteriorBase, posterior_base
 
 
 @flax.struct.dataclass
-class ClosedFormGaussian:
-    """N(mu_G(y), Sigma_G(y)) behind the interface of a flow; it has nothing to train."""
+class ClosedFormGaussian(PosteriorBase):
+    """N(mu_G(y), Sigma_G(y)) behind the interface of a flow; it has nothing to train.
 
-    prior: GaussianPrior
-    sigma_y: float
-
-    @property
-    def dim(self):
-        """Number of entries of a signal."""
-        return self.prior.dim
-
-    @property
-    def shape(self):
-        """Shape of a signal."""
-        return self.prior.shape
+    ``ClosedFormGaussian(prior, sigma_y)`` is that of denoising and of masks; ``closed_form`` makes that of any linear operator.
+    """
 
     def init(self, key):
         """No parameters."""
         del key
         return {}
-
-    def context(self, measurement):
-        """The GaussianPosterior of one measurement."""
-        y = measurement.y.reshape(-1)
-        observed = jnp.ones_like(y) if measurement.mask is None else measurement.mask.reshape(-1)
-        return gaussian_posterior(self.prior, self.sigma_y, y, observed)
 
     def forward(self, params, z, context):
         """x (d,) and log|dx/dz|."""
@@ -43,3 +26,9 @@ class ClosedFormGaussian:
         """z (d,) and log|dz/dx|."""
         del params
         return context.inverse(x)
+
+
+def closed_form(prior, operator, sigma_y):
+    """The ClosedFormGaussian of a GaussianPrior, a linear operator and the noise; errors and cost as in ``posterior_base``."""
+    base = posterior_base(prior, operator, sigma_y)
+    return ClosedFormGaussian(base.prior, base.sigma_y, base.operator, base.factors)
