@@ -153,6 +153,7 @@ def test_the_program_does_not_grow_with_depth():
     assert counts[1] > 3 * counts[0]
 
 
+@pytest.mark.slow
 def test_half_precision_is_close_to_single(randomise):
     network = _network("patches", depth=1)
     params, u = _random(network, randomise, condition=False), jnp.linspace(-1, 1, DIM)
@@ -180,18 +181,20 @@ def _gaussian(make_prior, **settings):
 @pytest.mark.parametrize("name", ["patches", pytest.param("unet", marks=pytest.mark.slow)])
 def test_a_new_residual_prior_is_the_gaussian(make_prior, name):
     gaussian, network = _gaussian(make_prior), _network(name, **({"width": 4, "depth": 1} if name == "patches" else {}))
-    x = gaussian.sample(jax.random.key(3), 2)
+    x = gaussian.sample(jax.random.key(3), 1)[0]
+
+    prior = jit(lambda key: init_network_prior(key, gaussian, network))(jax.random.key(0, impl="rbg"))
 
     @jit
-    def compare(key):
-        prior = init_network_prior(key, gaussian, network)
-        t = jnp.array([1e-5, 1e-4, 0.3, 1.0])
-        ours, exact = (jax.vmap(lambda ti, p=p: p.eps(jnp.linspace(-1, 1, DIM), ti))(t) for p in (prior, gaussian))
-        return ours, exact, jax.vmap(lambda xi: prior.elbo(key, xi))(x), jax.vmap(gaussian.log_prob)(x)
+    def compare(prior):
+        ut = jnp.linspace(-1, 1, DIM)
+        outs = jax.vmap(lambda t: (prior.residual_eps(ut, t), prior.eps(ut, t), gaussian.eps(ut, t)))(jnp.array([1e-5, 1e-4, 0.3, 1.0]))
+        return outs, prior.log_ratio(jax.random.key(1), x), prior.elbo(jax.random.key(1), x)
 
-    ours, exact, bound, log_prob = compare(jax.random.key(0, impl="rbg"))
-    np.testing.assert_array_equal(ours, exact)
-    np.testing.assert_array_equal(bound, log_prob)
+    (residual, ours, exact), ratio, bound = compare(prior)
+    np.testing.assert_array_equal(residual, np.zeros((4, DIM)))
+    np.testing.assert_allclose(ours, exact, rtol=1e-6)
+    assert float(ratio) == 0 and float(bound) == pytest.approx(float(gaussian.log_prob(x)), rel=1e-6)
 
 
 def test_denoise_is_the_posterior_mean_of_a_gaussian(make_prior, x64):
@@ -207,7 +210,8 @@ def test_the_residual_has_in_each_mode_the_size_of_a_score_prior(make_prior, x64
     gaussian = _gaussian(make_prior)
     prior, ut = NetworkPrior(gaussian, {}, Stub(value=1.0)), jnp.linspace(-1, 1, DIM)
     times = np.array([9e-5, 1e-4, 0.01, 0.3, 1.0])
-    ours, eps, base = (np.asarray(a) for a in jit(jax.vmap(lambda t: (prior.residual_eps(ut, t), prior.eps(ut, t), gaussian.eps(ut, t))))(times))
+    look = jit(jax.vmap(lambda t: (prior.residual_eps(ut, t), prior.eps(ut, t), gaussian.eps(ut, t))))
+    ours, eps, base = (np.asarray(a) for a in look(times))
     np.testing.assert_allclose(eps, base + ours, rtol=1e-9)
     assert not np.any(ours[0])
     variance, modes = np.linalg.eigh(4 * np.asarray(gaussian.covariance()))
@@ -224,7 +228,7 @@ def test_residuals_vanish_at_both_ends(make_prior):
     assert small < 0.05 * middle and last < 0.05 * middle
 
 
-@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("residual", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_values_and_gradients_are_finite_at_both_ends(make_prior, randomise, residual):
     gaussian = _gaussian(make_prior, leading=0.3, rest=1e-6)
     network = _network("patches", depth=1)
@@ -243,7 +247,7 @@ def test_values_and_gradients_are_finite_at_both_ends(make_prior, randomise, res
 def test_the_target_of_a_plain_network_has_variance_one(make_prior):
     gaussian = _gaussian(make_prior, leading=0.3)
     skip, one = (NetworkPrior(gaussian, {}, Stub(value=v), residual=False) for v in (0.0, 1.0))
-    u = 2 * gaussian.sample(jax.random.key(0), 20_000).reshape(-1, DIM) - 1
+    u = 2 * gaussian.sample(jax.random.key(0), 10_000).reshape(-1, DIM) - 1
 
     @jit
     def targets(key, t):
@@ -253,7 +257,7 @@ def test_the_target_of_a_plain_network_has_variance_one(make_prior):
         return (eps - base) / (jax.vmap(lambda v: one.eps(v, t))(ut) - base)
 
     for seed, t in enumerate([1e-5, 0.05, 0.4, 1.0]):
-        assert float(jnp.mean(targets(jax.random.key(seed + 1), t) ** 2)) == pytest.approx(1, abs=0.03)
+        assert float(jnp.mean(targets(jax.random.key(seed + 1), t) ** 2)) == pytest.approx(1, abs=0.04)
 
 
 def test_a_plain_prior_of_the_right_score_has_the_right_bound(x64):
@@ -261,14 +265,14 @@ def test_a_plain_prior_of_the_right_score_has_the_right_bound(x64):
     gaussian = GaussianPrior(jnp.full(4, 0.5), jnp.eye(4, 1), jnp.zeros(1), jnp.asarray(0.04), shape=(4,))
     prior = NetworkPrior(gaussian, {}, Stub(), residual=False, t_residual=gaussian.sde.t_min)
     x = gaussian.sample(jax.random.key(0), 1)[0]
-    value, ratio = jit(lambda key: (prior.elbo(key, x, 4000), prior.log_ratio(key, x, 4000)))(jax.random.key(1))
+    value, ratio = jit(lambda key: (prior.elbo(key, x, 30_000), prior.log_ratio(key, x, 30_000)))(jax.random.key(1))
     exact = multivariate_normal(np.full(4, 0.5), 0.04 * np.eye(4)).logpdf(x)
-    assert float(value) == pytest.approx(exact, abs=0.3)  # the start-time term is one draw of chi-square
+    assert float(value) == pytest.approx(exact, abs=0.6)  # four standard errors
     assert float(ratio) == pytest.approx(float(value) - exact, abs=1e-6)
     assert float(jit(partial(denoising_loss, prior))(jax.random.key(2), x[None])) == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("residual", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_loss_is_the_gain_in_weighted_denoising_error(make_prior, x64, residual):
     """Against independent noise and plain averages of 1/2 g^2/beta^2 |eps - eps_theta|^2 in log t."""
     gaussian = _gaussian(make_prior)
@@ -282,7 +286,7 @@ def test_the_loss_is_the_gain_in_weighted_denoising_error(make_prior, x64, resid
 
     @jit
     def reference(key):
-        n, sde = 80_000, prior.sde
+        n, sde = 20_000, prior.sde
         k_t, k_eps = jax.random.split(key)
         t = jnp.exp(jax.random.uniform(k_t, (n,)) * -jnp.log(t_first) + jnp.log(t_first))
 
@@ -295,9 +299,9 @@ def test_the_loss_is_the_gain_in_weighted_denoising_error(make_prior, x64, resid
         values = jax.vmap(one)(jnp.tile(x, (n // 8, *[1] * (x.ndim - 1))), t, jax.random.split(k_eps, n))
         return values.mean(), values.std() / jnp.sqrt(n)
 
-    draws = np.asarray(ours(jax.random.split(jax.random.key(1), 1000)))
+    draws = np.asarray(ours(jax.random.split(jax.random.key(1), 400)))
     mean, error = (float(v) for v in reference(jax.random.key(2)))
-    assert abs(mean) > 10 * error
+    assert abs(mean) > 6 * error
     assert draws.mean() == pytest.approx(mean, abs=4 * np.hypot(error, draws.std() / np.sqrt(len(draws))))
 
 
@@ -325,7 +329,7 @@ def test_dequantization_is_uniform_and_centred():
 @pytest.mark.slow
 @pytest.mark.parametrize("residual, share", [(True, 0.85), (False, 0.5)])
 def test_training_comes_near_the_optimum(residual, share):
-    """Of what the exact score of two clusters saves over their Gaussian; a plain network has the Gaussian's own structure to learn besides."""
+    """Of what the exact score of two clusters saves over their Gaussian; a plain network has the Gaussian to learn besides."""
     direction = np.ones(DIM) / 4
     means, spread = 0.5 + 0.25 * np.outer([-1, 1], direction), np.tile(0.05**2 * np.eye(DIM), (2, 1, 1))
     mixture = gaussian_mixture([0.5, 0.5], means, spread, shape=SHAPE, sde=VPSDE(t_min=1e-4))
@@ -353,7 +357,8 @@ def test_training_comes_near_the_optimum(residual, share):
         gain = lambda ut, t: mixture.eps(ut, t) - mixture.gaussian.eps(ut, t)  # noqa: E731
         one = lambda u, t, k: elbo.log_ratio_at(mixture.gaussian.eps, gain, mixture.sde, u, t, k, prior.t_residual)  # noqa: E731
         u = 2 * mixture.sample(k_draw, 20_000).reshape(-1, DIM) - 1
-        return -jnp.mean(jax.vmap(one)(u, elbo.times(k_t, mixture.sde, len(u), prior.t_residual), jax.random.split(k_eps, len(u)))) / DIM
+        t = elbo.times(k_t, mixture.sde, len(u), prior.t_residual)
+        return -jnp.mean(jax.vmap(one)(u, t, jax.random.split(k_eps, len(u)))) / DIM
 
     reached = float(jax.jit(partial(loss, n=20_000))(train(prior.params, jax.random.key(1)), jax.random.key(2)))
     best = float(optimum(jax.random.key(3)))

@@ -41,7 +41,7 @@ class ConvConditioner(nn.Module):
 
 
 class ImageCondition(nn.Module):
-    """The mean network: a U-Net from the condition (h, w, 4 c) to a hidden image, and shift and log-scale (h, w, c), which start at zero."""
+    """The mean network: a U-Net from the condition (h, w, 4 c) to a hidden image, and shift and log-scale (h, w, c), zero at the start."""
 
     channels: int
     multipliers: tuple

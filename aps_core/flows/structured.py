@@ -19,7 +19,7 @@ class StructuredContext:
 
 
 class StructuredFlow:
-    """x = mu + s T(e; y) with e = (x_G - mu) / s, where x_G, of mean mu and marginal standard deviations s, is the base's Gaussian posterior sample.
+    """x = mu + s T(e; y) with e = (x_G - mu) / s: x_G is a draw of the base's Gaussian posterior, mu its mean, s its standard deviations.
 
     T is a conditional elementwise affine map, the mean network's correction, followed by couplings. It starts as the identity: the new
     flow is its base. Subclasses have the fields base, loc, scale, shape, n_extra, and ``transform`` and ``inverse_transform``

@@ -13,7 +13,7 @@ from aps_core.sde import make_sde
 
 @flax.struct.dataclass
 class DiscreteFlowPrior:
-    """Unconditional RealNVP on flattened signals: ``steps`` flow steps of two affine couplings each (32 steps are the paper's 64 couplings).
+    """Unconditional RealNVP on flattened signals: ``steps`` flow steps of two affine couplings each (32 are the paper's 64 couplings).
 
     Its density is exact, in nats of the signal's own scale [0, 1]; networks trained on 8-bit data want them dequantized
     (``maximum_likelihood_loss``). x = loc + scale * f(z), with loc and scale (d,) trained, from the mean and spread of ``gaussian``,

@@ -20,13 +20,14 @@ class NetworkPrior:
     """eps_theta from a network(u (d,), t, condition) -> (d,), with u = 2 x - 1 the diffused variable.
 
     residual: eps_theta = eps_G + R(t) network(D_G, t, eps_G), where eps_G is the Gaussian's noise prediction and D_G =
-    (u_t - beta eps_G) / alpha its denoised signal. They hold u_t, split into what is signal and what is noise: a mode of small variance,
-    invisible in u_t, is of order one in eps_G at the times that matter for it. R(t) multiplies each mode of the Gaussian by
-    alpha sigma beta / (alpha^2 sigma^2 + beta^2), as in ScorePrior: the size that a residual can have in that mode, so that the network's output is
-    of order one. In pixel space modes of a million-fold different variance share every entry; a single factor for all of them would let an
-    untrained direction spoil the small ones. R vanishes as t -> 0, and nearly so at t = 1; below ``t_residual`` the residual is zero.
+    (u_t - beta eps_G) / alpha its denoised signal. They hold u_t, split into what is signal and what is noise: a mode of small
+    variance, invisible in u_t, is of order one in eps_G at the times that matter for it. R(t) multiplies each mode of the Gaussian by
+    alpha sigma beta / (alpha^2 sigma^2 + beta^2), as in ScorePrior: the size that a residual can have in that mode, so that the
+    network's output is of order one. In pixel space modes of a million-fold different variance share every entry; a single factor for
+    all of them would let an error in one spoil the others. R vanishes as t -> 0, and nearly so at t = 1; below ``t_residual`` the
+    residual is zero.
 
-    Otherwise eps_theta = beta u_t / (alpha^2 s^2 + beta^2) + alpha s / (alpha^2 s^2 + beta^2)^(1/2) network(u_t / (...)^(1/2), t), with s^2 the mean
+    Otherwise eps_theta = beta / v u_t + alpha s / v^(1/2) network(u_t / v^(1/2), t), with v = alpha^2 s^2 + beta^2 and s^2 the mean
     square of u: the preconditioning of Karras et al. (2022), under which the network's target has variance one at every t.
     ``t_residual`` is then the t_min of the diffusion. The Gaussian is kept in either case: flows start from it.
     """

@@ -109,7 +109,7 @@ def vertex_patches(points, n_tokens):
 
 
 def make_tokens(kind, shape, size=None, n_tokens=None, points=None):
-    """Tokens for signals of ``shape`` as a recipe names them: "image" and "grid" with ``size``, "vertices" with ``n_tokens`` and ``points``.
+    """Tokens for signals of ``shape`` as a recipe names them: "image" and "grid" need ``size``, "vertices" ``n_tokens`` and ``points``.
 
     Raises ValueError for an unknown kind or where what it needs is missing.
     """
