@@ -161,12 +161,13 @@ def test_what_has_no_such_posterior(make_prior):
 @pytest.mark.parametrize("operator", [Identity(SHAPE), RandomMask(SHAPE, 0.5), OPERATORS["mask"]], ids=str)
 def test_operators_that_hide_entries_solve_for_each_measurement(make_prior, operator):
     prior = make_prior(d=DIM, shape=SHAPE)
-    task = Task(operator, 0.05, prior, jnp.zeros((1, *SHAPE)))
-    m = jax.jit(task.measure)(jax.random.key(0), prior.sample(jax.random.key(1), 1)[0])
+    mask = None if isinstance(operator, Identity) else jnp.asarray(OPERATORS["mask"].mask)
+    m = Measurement(jnp.linspace(0.2, 0.7, DIM).reshape(SHAPE), mask)
     base = posterior_base(prior, operator, 0.05)
     context = jax.jit(lambda base, m: base.context(m))
     ours, old = context(base, m), context(ClosedFormGaussian(prior, 0.05), m)
     assert base.factors is None and isinstance(ours, GaussianPosterior)
+    assert np.abs(ours.mean - prior.mean).max() > 0.01
     np.testing.assert_array_equal(ours.mean, old.mean)
     np.testing.assert_array_equal(ours.marginal_std, old.marginal_std)
 
@@ -190,8 +191,11 @@ def tasks(make_prior):
     def make(name, n=4, sigma_y=0.05):
         prior = make_prior(d=DIM, k=7, shape=SHAPE)
         task = Task(OPERATORS[name], sigma_y, prior, jnp.zeros((1, *SHAPE)), unit_range=False)
-        m = jax.jit(task.measure)(jax.random.key(1), jnp.asarray(prior.sample(jax.random.key(0), n), prior.mean.dtype))
-        return task, AmortizedPosterior(task, closed_form(prior, task.operator, sigma_y), {}), m
+        rng, matrix = np.random.default_rng(0), dense_matrix(task.operator)
+        y = rng.multivariate_normal(np.asarray(prior.mean), np.asarray(prior.covariance()), n) @ matrix.T
+        y = (y + sigma_y * rng.normal(size=y.shape)).reshape(n, *task.y_shape)
+        posterior = AmortizedPosterior(task, closed_form(prior, task.operator, sigma_y), {})
+        return task, posterior, Measurement(jnp.asarray(y, prior.mean.dtype))
 
     return make
 
@@ -217,7 +221,6 @@ def test_a_batch_of_measurements(tasks):
     _, posterior, m = tasks("pool")
     x, log_q = posterior.sample_and_log_prob(jax.random.key(2), m, 3)
     assert x.shape == (4, 3, *SHAPE) and log_q.shape == (4, 3)
-    np.testing.assert_allclose(posterior.log_prob(x, m), log_q, atol=1e-4 * DIM)
     means = jax.jit(jax.vmap(lambda m: posterior.flow.context(m).mean))(m)
     np.testing.assert_allclose(means[2], posterior.flow.context(jax.tree.map(lambda a: a[2], m)).mean, atol=1e-6)
 

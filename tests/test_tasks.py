@@ -8,6 +8,7 @@ import pytest
 import aps_core
 from aps_core import Identity, Measurement, RandomMask, Task, list_tasks, load_task
 from aps_core.data.temperature import to_kelvin
+from aps_core.operators import AveragePool, BicubicDownsample, FixedMask, FourierSubset, GaussianBlur, SaturatingSensor
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +199,64 @@ def test_tasks_that_do_not_fit_together(make_prior):
         Task(Identity((2, 4)), 0.1, prior, jnp.zeros((3, 8)))
     with pytest.raises(ValueError, match=r"x0 must have shape \(2, 4\) or \(batch, .*, got \(4, 2\)"):
         Task(Identity((2, 4)), 0.1, prior, jnp.zeros((3, 2, 4))).measure(jax.random.key(0), jnp.zeros((4, 2)))
+
+
+@pytest.fixture
+def image_task(make_prior):
+    """image_task(operator): a task over images of 4 x 6 pixels."""
+    prior = make_prior(d=24, shape=(4, 6))
+    return lambda operator: Task(operator, 0.01, prior, np.linspace(0.1, 0.9, 48, dtype=np.float32).reshape(2, 4, 6))
+
+
+@pytest.mark.parametrize("operator", [AveragePool((4, 6), 2), FourierSubset((4, 6), np.ones((4, 6)))], ids=str)
+def test_data_of_another_shape_than_the_signal(image_task, operator):
+    task = image_task(operator)
+    assert task.shape == (4, 6) and task.y_shape == operator.y_shape != task.shape
+    batch = task.measure(jax.random.key(0), task.signals("test"))
+    assert batch.y.shape == (2, *task.y_shape)
+    task.check(batch)
+    task.check(Measurement(batch.y[0]))
+    with pytest.raises(ValueError, match="y must have shape"):
+        task.check(Measurement(task.signals("test")))  # the signal is not its measurement
+    with pytest.raises(ValueError, match="axes are in the wrong order"):
+        task.check(Measurement(np.asarray(batch.y[0]).T))
+    with pytest.raises(ValueError, match=r"mask must have the shape of y, .*, got \(4, 6\)"):
+        task.check(Measurement(batch.y[0], np.ones((4, 6))))
+
+
+def test_colour_planes_first(make_prior):
+    task = Task(GaussianBlur((4, 6, 3), 1.0), 0.1, make_prior(d=72, shape=(4, 6, 3)), np.zeros((1, 4, 6, 3)))
+    with pytest.raises(ValueError, match=r"y has shape \(3, 4, 6\): its axes are in the wrong order, expected \(4, 6, 3\)"):
+        task.check(Measurement(np.full((3, 4, 6), 0.5)))
+
+
+def test_the_range_of_the_data_is_that_of_the_operator(image_task):
+    """Noise of 0.01 allows 0.18 beyond it."""
+    for operator, low, high in (
+        (AveragePool((4, 6), 2), -0.17, 1.17), (BicubicDownsample((4, 6), 2), -0.28, 1.28), (FourierSubset((4, 6), np.ones((4, 6))), -4.0, 4.0),
+        (SaturatingSensor(AveragePool((4, 6), 2), threshold=0.5), -0.17, 0.67),
+    ):  # fmt: skip
+        task, y = image_task(operator), np.full(operator.y_shape, 0.3)
+        for value in (low, high):
+            task.check(Measurement(np.where(np.arange(y.size).reshape(y.shape) == 1, value, y)))
+    for operator in (AveragePool((4, 6), 2), BicubicDownsample((4, 6), 2), SaturatingSensor(AveragePool((4, 6), 2))):
+        with pytest.raises(ValueError, match="it looks like 0-255: divide by 255"):
+            image_task(operator).check(Measurement(np.full(operator.y_shape, 80.0)))
+    with pytest.raises(ValueError, match="scale it to"):
+        image_task(SaturatingSensor(AveragePool((4, 6), 2), threshold=0.5)).check(Measurement(np.full((2, 3), 0.8)))
+
+
+def test_masks_that_the_operator_does_not_have(image_task):
+    y, some = np.full((4, 6), 0.5), np.arange(24).reshape(4, 6) % 2
+    for operator in (Identity((4, 6)), GaussianBlur((4, 6), 1.0), SaturatingSensor(GaussianBlur((4, 6), 1.0))):
+        image_task(operator).check(Measurement(y, np.ones((4, 6))))
+        with pytest.raises(ValueError, match="mask hides entries of y, but .* observes them all; use RandomMask or FixedMask"):
+            image_task(operator).check(Measurement(y, some))
+    for operator in (FixedMask(some), SaturatingSensor(FixedMask(some))):
+        task = image_task(operator)
+        task.check(Measurement(y, some))
+        task.check(Measurement(np.stack([y, y]), np.stack([some, some])))
+        with pytest.raises(ValueError, match="mask is not that of the operator"):
+            task.check(Measurement(np.stack([y, y]), np.stack([some, 1 - some])))
+        with pytest.raises(ValueError, match="mask is None, but the operator hides entries"):
+            task.check(Measurement(y))
