@@ -19,9 +19,10 @@ NETWORKS = {"patches": PatchTransformer, "unet": UNet}
 class NetworkPrior:
     """eps_theta from a network(u (d,), t, condition) -> (d,), with u = 2 x - 1 the diffused variable.
 
-    residual: eps_theta = eps_G + R(t) network(D_G, t, eps_G), where eps_G is the Gaussian's noise prediction and D_G =
-    (u_t - beta eps_G) / alpha its denoised signal. They hold u_t, split into what is signal and what is noise: a mode of small
-    variance, invisible in u_t, is of order one in eps_G at the times that matter for it. R(t) multiplies each mode of the Gaussian by
+    residual: eps_theta = eps_G + R(t) network(D_G, t, eps_G), where eps_G is the Gaussian's noise prediction and D_G its denoised signal
+    (u_t - beta eps_G) / alpha, standardized by the mean and the rms spread of signals (in its own scale the network hardly learns). They
+    hold u_t, split into what is signal and what is noise: a mode of small variance, invisible in u_t, is of order one in eps_G at the
+    times that matter for it. R(t) multiplies each mode of the Gaussian by
     alpha sigma beta / (alpha^2 sigma^2 + beta^2), as in ScorePrior: the size that a residual can have in that mode, so that the
     network's output is of order one. In pixel space modes of a million-fold different variance share every entry; a single factor for
     all of them would let an error in one spoil the others. R vanishes as t -> 0, and nearly so at t = 1; below ``t_residual`` the
@@ -67,12 +68,17 @@ class NetworkPrior:
 
     def residual_eps(self, ut, t):
         """eps_theta - eps_G for ``ut`` (d,)."""
-        alpha, beta = self.sde.alpha(t), self.sde.beta(t)
         eps = self.gaussian.eps(ut, t)
         if not self.residual:
             return self._plain_eps(ut, t) - eps
-        out = self.network.apply(self.params, (ut - beta * eps) / alpha, t, eps)
+        denoised = (ut - self.sde.beta(t) * eps) / self.sde.alpha(t) - (2 * self.gaussian.mean - 1)
+        out = self.network.apply(self.params, denoised / jnp.sqrt(self._mean_variance), t, eps)
         return jnp.where(t >= self.t_residual, 1.0, 0.0) * self._sized(out, t)
+
+    @property
+    def _mean_variance(self):
+        """Mean variance of the entries of u."""
+        return 4 * (self.gaussian.rest + jnp.sum(self.gaussian.excess) / self.dim)
 
     def _sized(self, out, t):
         """R(t) out."""
@@ -85,8 +91,8 @@ class NetworkPrior:
         return rest * out + g.basis @ ((size(g.excess + g.rest) - rest) * (g.basis.T @ out))
 
     def _plain_eps(self, ut, t):
-        alpha, beta, g = self.sde.alpha(t), self.sde.beta(t), self.gaussian
-        second_moment = jnp.mean((2 * g.mean - 1) ** 2) + 4 * (g.rest + jnp.sum(g.excess) / g.dim)
+        alpha, beta = self.sde.alpha(t), self.sde.beta(t)
+        second_moment = jnp.mean((2 * self.gaussian.mean - 1) ** 2) + self._mean_variance
         total = alpha**2 * second_moment + beta**2
         out = self.network.apply(self.params, ut / jnp.sqrt(total), t)
         return beta / total * ut + alpha * jnp.sqrt(second_moment / total) * out
