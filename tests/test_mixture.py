@@ -53,12 +53,18 @@ def test_log_prob_in_single_precision(make_mixture):
 def test_density_and_score_of_the_diffused_mixture(make_mixture, x64, sde):
     prior, (means, covariances) = make_mixture(sde=sde), _moments(4)
     ut = np.random.default_rng(0).normal(size=4)
-    for t in (1e-5, 0.05, 0.5, 1.0):
-        alpha, beta = float(sde.alpha(t)), float(sde.beta(t))
-        (value, slope), score = jax.jit(lambda u, t: (jax.value_and_grad(prior.log_prob_at)(u, t), prior.score(u, t)))(ut, t)
-        assert value == pytest.approx(_logpdf(ut, alpha * (2 * means - 1), 4 * alpha**2 * covariances + beta**2 * np.eye(4)), rel=1e-9)
+    times = np.array([1e-5, 0.05, 0.5, 1.0])
+
+    @jax.jit
+    @jax.vmap
+    def everything(t):
+        return sde.alpha(t), sde.beta(t), *jax.value_and_grad(prior.log_prob_at)(ut, t), prior.score(ut, t), prior.eps(ut, t)
+
+    for alpha, beta, value, slope, score, eps in zip(*map(np.asarray, everything(times)), strict=True):
+        expected = _logpdf(ut, alpha * (2 * means - 1), 4 * alpha**2 * covariances + beta**2 * np.eye(4))
+        assert value == pytest.approx(expected, rel=1e-9)
         np.testing.assert_allclose(score, slope, rtol=1e-9)
-        np.testing.assert_allclose(prior.eps(ut, t), -beta * np.asarray(slope), rtol=1e-9)
+        np.testing.assert_allclose(eps, -beta * slope, rtol=1e-9)
 
 
 def test_far_away_the_score_is_finite(make_mixture):
@@ -94,11 +100,12 @@ def test_one_component_is_a_gaussian(make_prior, x64):
     gaussian = make_prior(d=5)
     prior = gaussian_mixture([2.0], gaussian.mean[None], gaussian.covariance()[None])
     u = np.random.default_rng(0).normal(size=5)
-    np.testing.assert_allclose(prior.eps(u, 0.01), gaussian.eps(u, 0.01), rtol=1e-9)
-    assert float(prior.log_prob(u)) == pytest.approx(float(gaussian.log_prob(u)), rel=1e-9)
+    both = jax.jit(lambda p: (p.eps(u, 0.01), p.log_prob(u)))
+    for ours, expected in zip(both(prior), both(gaussian), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("sigma_y", [0.3, 0.02])
+@pytest.mark.parametrize("sigma_y", [pytest.param(0.3, marks=pytest.mark.slow), 0.02])
 def test_posterior_against_quadrature_in_the_plane(make_mixture, x64, sigma_y):
     prior, matrix, y = make_mixture(d=2), np.array([[1.0, -0.7]]), np.array([0.15])
     axis = np.linspace(-0.6, 1.6, 601)
@@ -112,8 +119,7 @@ def test_posterior_against_quadrature_in_the_plane(make_mixture, x64, sigma_y):
     assert np.sum(np.exp(log_ours)) * cell == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize("q", [2, 4, 6])
-@pytest.mark.parametrize("sigma_y", [1e-3, 0.1])
+@pytest.mark.parametrize("q, sigma_y", [(2, 1e-3), (6, 0.1), pytest.param(4, 1e-3, marks=pytest.mark.slow)])
 def test_posterior_against_dense_algebra(make_mixture, x64, q, sigma_y):
     prior, (means, covariances) = make_mixture(), _moments(4)
     rng = np.random.default_rng(q)
@@ -146,26 +152,31 @@ def test_posterior_in_single_precision(make_mixture):
     np.testing.assert_allclose(ours.log_weights, expected.log_weights, rtol=1e-3)
 
 
+NODES, WEIGHTS_1D = np.polynomial.hermite_e.hermegauss(32)
+EPS = np.stack(np.meshgrid(NODES, NODES, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+@jax.jit
+def _mismatch(prior, u, times):
+    """E||eps - eps_theta(u_t, t)||^2 at each time, by Gauss-Hermite quadrature."""
+    weights = np.outer(WEIGHTS_1D, WEIGHTS_1D).ravel() / (2 * np.pi)
+
+    def at(t):
+        return jnp.sum((EPS - jax.vmap(lambda e: prior.eps(prior.sde.perturb(u, t, e), t))(EPS)) ** 2, axis=1) @ weights
+
+    return jax.lax.map(at, times)
+
+
 def _bound_by_quadrature(prior, x):
-    """The bound on log p(x) in the plane, Gauss-Hermite in eps and Simpson in uniform u (t likelihood-weighted): no noise."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(32)
-    eps = np.stack(np.meshgrid(nodes, nodes, indexing="ij"), axis=-1).reshape(-1, 2)
-    weights = np.outer(weights, weights).ravel() / (2 * np.pi)
+    """The bound on log p(x) in the plane, Gauss-Hermite in eps and Simpson over likelihood-weighted times: no noise."""
     sde, u, grid = prior.sde, 2 * x - 1, np.linspace(0, 1, 401)
-
-    @jax.jit
-    def mismatch(times):
-        def at(t):
-            return jnp.sum((eps - jax.vmap(lambda e: prior.eps(sde.perturb(u, t, e), t))(eps)) ** 2, axis=1) @ weights
-
-        return jax.lax.map(at, times)
-
-    diffusion = 0.5 * sde.log_snr_span() * simpson(mismatch(sde.likelihood_weighted_time(grid)), x=grid)
-    start = -0.5 * (mismatch(jnp.array([sde.t_min]))[0] + 2 * np.log(2 * np.pi * sde.v_min))
+    mismatch = np.asarray(_mismatch(prior, u, sde.likelihood_weighted_time(grid)))  # the first is at t_min
+    diffusion = 0.5 * sde.log_snr_span() * simpson(mismatch, x=grid)
+    start = -0.5 * (mismatch[0] + 2 * np.log(2 * np.pi * sde.v_min))
     return float(start - elbo.prior_kl(sde, u) - diffusion + 2 * np.log(2))
 
 
-@pytest.mark.parametrize("name", ["gaussian", "mixture", "sub-vp"])
+@pytest.mark.parametrize("name", ["mixture", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gaussian", "sub-vp"))])
 def test_the_bound_with_the_exact_score_is_tight(make_prior, make_mixture, x64, name):
     """The gap is the KL between the paths of the reverse SDE and those of the diffusion given x, nought with the exact score but for
     the start (p(u | u_tmin) is Gaussian where v_min is far below every eigenvalue) and the end (p_1 is nearly N(0, I))."""
@@ -180,11 +191,11 @@ def test_the_bound_with_the_exact_score_is_tight(make_prior, make_mixture, x64, 
 
 
 def test_elbo_estimates_the_bound(make_mixture, x64):
-    prior, n = make_mixture(d=2), 64
+    prior, n = make_mixture(d=2), 40
     x = prior.sample(jax.random.key(7), 1)[0]
-    values = np.asarray(jax.jit(lambda keys: jax.lax.map(lambda k: prior.elbo(k, x, 256), keys))(jax.random.split(jax.random.key(0), n)))
+    values = np.asarray(jax.jit(jax.vmap(lambda k: prior.elbo(k, x, 128)))(jax.random.split(jax.random.key(0), n)))
     error = values.std() / np.sqrt(n)
-    assert error < 0.2
+    assert error < 0.3
     assert values.mean() == pytest.approx(_bound_by_quadrature(prior, x), abs=4 * error)
     assert values.mean() < float(prior.log_prob(x)) + 4 * error
 
@@ -203,7 +214,9 @@ def test_refuses(change, text):
         gaussian_mixture(**{**settings, **change})
 
 
-@pytest.mark.parametrize("sigma_y, y, matrix, text", [(0.0, (2,), (2, 4), "sigma_y"), (0.1, (3,), (2, 4), "matrix"), (0.1, (2,), (2, 3), "matrix")])
+@pytest.mark.parametrize(
+    "sigma_y, y, matrix, text", [(0.0, (2,), (2, 4), "sigma_y"), (0.1, (3,), (2, 4), "matrix"), (0.1, (2,), (2, 3), "matrix")]
+)
 def test_posterior_refuses(make_mixture, sigma_y, y, matrix, text):
     with pytest.raises(ValueError, match=text):
         mixture_posterior(make_mixture(), sigma_y, np.zeros(y), np.zeros(matrix))

@@ -173,7 +173,9 @@ def test_settings_have_defaults():
     assert make_sde({"kind": "ve", "sigma_max": 10.0}) == VESDE(sigma_max=10.0)
 
 
-@pytest.mark.parametrize("settings, text", [({"kind": "vpsde"}, "'vpsde'"), ({"kind": "ve", "rate_min": 1.0}, "rate_min"), ({"tmin": 0.1}, "tmin")])
+@pytest.mark.parametrize(
+    "settings, text", [({"kind": "vpsde"}, "'vpsde'"), ({"kind": "ve", "rate_min": 1.0}, "rate_min"), ({"tmin": 0.1}, "tmin")]
+)
 def test_unknown_settings(settings, text):
     with pytest.raises(ValueError, match=text):
         make_sde(settings)
