@@ -7,13 +7,16 @@
 """
 
 from aps_core.aps import AmortizedPosterior
-from aps_core.operators import Identity, Measurement, RandomMask
+from aps_core.operators import (
+    AveragePool, BicubicDownsample, FixedMask, FourierSubset, GaussianBlur, Identity, Measurement, RandomMask, SaturatingSensor,
+)  # fmt: skip
 from aps_core.posterior import gaussian_posterior, load_posterior, untrained_posterior
 from aps_core.recipes import train_posterior
 from aps_core.tasks import Task, list_tasks, load_task
 from aps_core.weights import WeightsError
 
 __all__ = [
-    "AmortizedPosterior", "Identity", "Measurement", "RandomMask", "Task", "WeightsError",
+    "AmortizedPosterior", "AveragePool", "BicubicDownsample", "FixedMask", "FourierSubset", "GaussianBlur", "Identity", "Measurement",
+    "RandomMask", "SaturatingSensor", "Task", "WeightsError",
     "gaussian_posterior", "list_tasks", "load_posterior", "load_task", "train_posterior", "untrained_posterior",
 ]  # fmt: skip

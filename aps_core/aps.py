@@ -139,7 +139,7 @@ class AmortizedPosterior:
 
     def _checked(self, measurement):
         self.task.check(measurement)
-        batched = measurement.y.ndim > len(self.task.shape)
+        batched = measurement.y.ndim > len(self.task.y_shape)
         if not batched:
             measurement = jax.tree.map(lambda a: jnp.asarray(a)[None], measurement)
         return batched, measurement

@@ -5,7 +5,7 @@ import jax
 from aps_core import weights as weights_file
 from aps_core.aps import AmortizedPosterior
 from aps_core.recipes import PROTOCOLS, build_flow
-from aps_core.samplers.gaussian import ClosedFormGaussian
+from aps_core.samplers.gaussian import closed_form
 from aps_core.tasks import Task, load_task
 
 
@@ -33,8 +33,11 @@ def _load(task, name):
 
 
 def gaussian_posterior(task):
-    """The closed-form posterior under the Gaussian part of the task's prior, behind the same interface; nothing is trained."""
-    return AmortizedPosterior(task, ClosedFormGaussian(task.prior.gaussian, float(task.sigma_y)), {})
+    """The closed-form posterior under the Gaussian part of the task's prior, behind the same interface; nothing is trained.
+
+    For any linear operator; one whose A^T A is not diagonal is factorized here, so keep the result. Raises TypeError for others.
+    """
+    return AmortizedPosterior(task, closed_form(task.prior.gaussian, task.operator, float(task.sigma_y)), {})
 
 
 def untrained_posterior(task, flow, seed=0):

@@ -16,16 +16,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from aps_core import aps, data, operators, prior_terms, training, weights
+from aps_core.flows.base import posterior_base
 from aps_core.flows.gaussian_base import GaussianBaseFlow
+from aps_core.flows.image import ImageFlow
 from aps_core.flows.realnvp import ConditionalRealNVP
+from aps_core.flows.tokens import TokenFlow
 from aps_core.priors import elbo
 from aps_core.priors.gaussian import extrapolated_gaussian, gaussian_posterior
 from aps_core.priors.networks import RegimeResidual
+from aps_core.priors.patches import make_tokens
 from aps_core.priors.score import ScorePrior, score_matching_loss
 from aps_core.priors.seasons import seasonal_recombination
 from aps_core.priors.store import prior_settings
 
-FLOWS = {"gaussian-base": GaussianBaseFlow, "realnvp": ConditionalRealNVP}
 OBJECTIVE = {
     "prior_term": "elbo", "times": "low-discrepancy", "kl": "reverse", "forward_share": 0.5, "batch": 64, "n_samples": 1, "n_times": 1,
     "protocol": "held-out", "pool": 2048, "pool_missing": None,
@@ -50,18 +53,45 @@ def read(path):
 def build_flow(task, settings):
     """The untrained flow that ``settings`` (a recipe's [flow] table with its ``kind``) describes, for ``task``.
 
-    Raises ValueError for an unknown kind or setting.
+    "gaussian-base" and "realnvp" act on vectors; "tokens" (whose ``tokens`` table says how signals are cut, see ``make_tokens``) and
+    "image" start from the Gaussian posterior of any linear operator. Raises ValueError for an unknown kind or setting.
     """
     settings = dict(settings)
     kind = settings.pop("kind", None)
     if kind not in FLOWS:
         raise ValueError(f"flow kind must be one of {sorted(FLOWS)}, got {kind!r}")
     try:
-        if kind == "gaussian-base":
-            return GaussianBaseFlow(task.prior.gaussian, float(task.sigma_y), **settings)
-        return ConditionalRealNVP(*_location_scale(task.prior.gaussian), shape=task.shape, **settings)
+        return FLOWS[kind](task, **settings)
     except TypeError as error:
-        raise ValueError(f"flow {kind!r}: {error}") from None
+        if "argument" in str(error):
+            raise ValueError(f"flow {kind!r}: {error}") from None
+        raise
+
+
+def _gaussian_base(task, **settings):
+    if not task.operator.diagonal:
+        raise ValueError('flow "gaussian-base" is for denoising and masks; "tokens" and "image" take any linear operator')
+    return GaussianBaseFlow(task.prior.gaussian, float(task.sigma_y), **settings)
+
+
+def _realnvp(task, **settings):
+    return ConditionalRealNVP(*_location_scale(task.prior.gaussian), shape=task.shape, **settings)
+
+
+def _token_flow(task, tokens, **settings):
+    return TokenFlow(_base(task), *_location_scale(task.prior.gaussian), task.shape, make_tokens(shape=task.shape, **tokens), **settings)
+
+
+def _image_flow(task, **settings):
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    return ImageFlow(_base(task), *_location_scale(task.prior.gaussian), task.shape, **settings)
+
+
+def _base(task):
+    return posterior_base(task.prior.gaussian, task.operator, float(task.sigma_y))
+
+
+FLOWS = {"gaussian-base": _gaussian_base, "realnvp": _realnvp, "tokens": _token_flow, "image": _image_flow}
 
 
 def _location_scale(gaussian):

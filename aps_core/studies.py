@@ -60,3 +60,9 @@ def start_from_exact(task, prior_term, steps=200, learning_rate=2e-4, seed=0, n_
         "ratio_change": float(change), "ratio_change_se": float(change_se),
         "variance_ratio": np.mean(np.var(after, axis=1, ddof=1), axis=0),
     }  # fmt: skip
+
+
+def seconds_per_step(history):
+    """Median over the spans between two rows of a training log, the first of which has the compilation."""
+    spans = [(b["seconds"] - a["seconds"]) / (b["step"] - a["step"]) for a, b in zip(history[1:], history[2:], strict=False)]
+    return float(np.median(spans))

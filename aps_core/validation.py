@@ -7,17 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from aps_core import aps
-from aps_core.samplers.gaussian import ClosedFormGaussian
+from aps_core.samplers.gaussian import closed_form
 
 
-@partial(jax.jit, static_argnums=5)
-def _log_densities(flow, params, prior, sigma_y, args, n):
+@partial(jax.jit, static_argnums=4)
+def _log_densities(flow, params, closed, args, n):
     """log q(x|y) and log of the closed-form Gaussian posterior at n draws from q for each measurement, 2 x (batch, n)."""
 
     def one(args):
         key, measurement = args
         context = flow.context(measurement)
-        exact = ClosedFormGaussian(prior, sigma_y).context(measurement)
+        exact = closed.context(measurement)
         z = jax.random.normal(key, (n, flow.dim))
         x, log_det = jax.vmap(lambda zi: flow.forward(params, zi, context))(z)
         z_exact, log_det_exact = jax.vmap(exact.inverse)(x)
@@ -34,22 +34,21 @@ def kl_to_closed_form(posterior, key, measurements, n=16):
     """
     task = posterior.task
     keys = jax.random.split(key, measurements.y.shape[0])
-    log_q, log_p = _log_densities(
-        posterior.flow, posterior.params, task.prior.gaussian, task.sigma_y, (keys, measurements), n
-    )
+    closed = closed_form(task.prior.gaussian, task.operator, task.sigma_y)
+    log_q, log_p = _log_densities(posterior.flow, posterior.params, closed, (keys, measurements), n)
     per_measurement = np.asarray(jnp.mean(log_q - log_p, axis=1)) / posterior.flow.dim
     return float(per_measurement.mean()), float(per_measurement.std(ddof=1) / np.sqrt(len(per_measurement)))
 
 
 @partial(jax.jit, static_argnums=6)
-def _excess_objective(flow, params, prior, sigma_y, measurements, key, n):
+def _excess_objective(flow, params, prior, closed, measurements, key, n):
     """E_q[log q - log p_G(x|y) - (log p_theta - log p_G)(x)] for each measurement, (batch,) nats."""
 
     def one(args):
         key, measurement = args
         k_z, k_ratio = jax.random.split(key)
         context = flow.context(measurement)
-        exact = ClosedFormGaussian(prior.gaussian, sigma_y).context(measurement)
+        exact = closed.context(measurement)
         z = jax.random.normal(k_z, (n, flow.dim))
         x, log_det = jax.vmap(lambda zi: flow.forward(params, zi, context))(z)
         z_exact, log_det_exact = jax.vmap(exact.inverse)(x)
@@ -68,7 +67,8 @@ def excess_objective(posterior, key, measurements, n=32):
     the least possible. Only differences between posteriors on the same measurements and ``key`` mean something.
     """
     task = posterior.task
-    return np.asarray(_excess_objective(posterior.flow, posterior.params, task.prior, task.sigma_y, measurements, key, n))
+    closed = closed_form(task.prior.gaussian, task.operator, task.sigma_y)
+    return np.asarray(_excess_objective(posterior.flow, posterior.params, task.prior, closed, measurements, key, n))
 
 
 def validation(task, n_measurements=48, seed=7):

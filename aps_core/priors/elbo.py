@@ -86,3 +86,11 @@ def log_ratio_at(eps_gaussian_fn, residual_fn, sde, u, t, key, t_min):
     ut = sde.perturb(u, t, eps)
     r = residual_fn(ut, t)
     return -0.5 * sde.log_snr_span(t_min) * jnp.sum(r * (2 * (eps_gaussian_fn(ut, t) - eps) + r))
+
+
+def mean_bound(prior, key, x, n_times=1):
+    """Estimate of the bound on log p(x) in nats, density of ``x`` (of ``prior.shape``), from ``n_times`` low-discrepancy times."""
+    k_time, k_eps = jax.random.split(key)
+    t, u = times(k_time, prior.sde, n_times), 2 * x.reshape(-1) - 1
+    bound = jax.vmap(lambda k, ti: elbo_at(prior.eps, prior.sde, u, ti, k))(jax.random.split(k_eps, n_times), t)
+    return jnp.mean(bound) + u.size * jnp.log(2.0)

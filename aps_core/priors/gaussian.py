@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aps_core.priors import elbo
 from aps_core.sde import VPSDE
 
 
@@ -70,6 +71,10 @@ class GaussianPrior:
     def score(self, ut, t):
         """grad log p_t at ``ut`` (d,), in the scale u = 2 x - 1."""
         return -self.eps(ut, t) / self.sde.beta(t)
+
+    def elbo(self, key, x, n_times=1):
+        """Estimate of the bound on log p(x) in nats (density of x), from ``n_times`` low-discrepancy times."""
+        return elbo.mean_bound(self, key, x, n_times)
 
 
 def fit_gaussian(signals, n_modes, diagonal=0.0, sde=VPSDE()):

@@ -111,6 +111,18 @@ class NetworkPrior:
             return self.elbo(key, x, n_times) - self.gaussian.log_prob(x)
         return self._mean_over_times(self.log_ratio_at, key, x, n_times)
 
+    def log_prob(self, x, key=None, **settings):
+        """log density of one signal in nats, that of the probability-flow ODE at t_min; arguments as in ``ode.log_prob_ode``."""
+        from aps_core.priors.ode import log_prob_ode  # diffrax takes a second to import
+
+        return log_prob_ode(self, x, key, **settings).log_prob
+
+    def sample(self, key, n, **settings):
+        """n draws (n, *shape) of the same ODE; arguments as in ``ode.draw_ode``."""
+        from aps_core.priors.ode import draw_ode
+
+        return draw_ode(self, key, n, **settings)
+
     def elbo(self, key, x, n_times=1):
         """Estimate of the bound on log p_theta(x), in nats: the Gaussian log density plus the estimated difference, or the plain bound."""
         if self.residual:

@@ -78,10 +78,7 @@ class GaussianMixturePrior:
 
     def elbo(self, key, x, n_times=1):
         """Estimate of the bound on log p(x) in nats (density of x), from ``n_times`` low-discrepancy times."""
-        k_time, k_eps = jax.random.split(key)
-        t, u = elbo.times(k_time, self.sde, n_times), 2 * x.reshape(-1) - 1
-        bound = jax.vmap(lambda k, ti: elbo.elbo_at(self.eps, self.sde, u, ti, k))(jax.random.split(k_eps, n_times), t)
-        return jnp.mean(bound) + self.dim * jnp.log(2.0)
+        return elbo.mean_bound(self, key, x, n_times)
 
     def log_ratio_at(self, key, x, t):
         """One-sample estimate of (bound on log p) - (log density of ``gaussian``) at one likelihood-weighted time in [t_residual, 1]."""

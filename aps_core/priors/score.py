@@ -77,6 +77,18 @@ class ScorePrior:
         v = self.modes(x)
         return jnp.mean(jax.vmap(lambda k, ti: self.modal_log_ratio(k, v, ti))(jax.random.split(k_eps, n_times), t))
 
+    def log_prob(self, x, key=None, **settings):
+        """log density of one signal in nats, that of the probability-flow ODE at t_min; arguments as in ``ode.log_prob_ode``."""
+        from aps_core.priors.ode import log_prob_ode  # diffrax takes a second to import
+
+        return log_prob_ode(self, x, key, **settings).log_prob
+
+    def sample(self, key, n, **settings):
+        """n draws (n, *shape) of the same ODE; arguments as in ``ode.draw_ode``."""
+        from aps_core.priors.ode import draw_ode
+
+        return draw_ode(self, key, n, **settings)
+
     def elbo(self, key, x, n_times=1):
         """Estimate of the bound on log p_theta(x), in nats: the Gaussian log density plus the estimated difference."""
         return self.gaussian.log_prob(x) + self.log_ratio(key, x, n_times)

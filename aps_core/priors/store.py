@@ -6,7 +6,7 @@ from aps_core import weights
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.networks import RegimeResidual
 from aps_core.priors.score import ScorePrior
-from aps_core.sde import VPSDE
+from aps_core.sde import make_sde
 
 
 def prior_tree(prior):
@@ -21,7 +21,7 @@ def prior_settings(prior):
     sde, net = prior.sde, prior.network
     return {
         "shape": list(prior.shape),
-        "sde": {"rate_min": sde.rate_min, "rate_max": sde.rate_max, "t_min": sde.t_min},
+        "sde": sde.settings(),
         "network": {name: getattr(net, name) for name in ("k", "lead", "regimes", "rank", "width")},
         "t_residual": prior.t_residual,
     }
@@ -35,7 +35,7 @@ def load_prior(name):
         as_jax = {key: jnp.asarray(value) for key, value in g.items()}
         gaussian = GaussianPrior(
             as_jax["mean"], as_jax["basis"], as_jax["excess"], as_jax["rest"][0],
-            shape=tuple(settings["shape"]), sde=VPSDE(**settings["sde"]),
+            shape=tuple(settings["shape"]), sde=make_sde(settings["sde"]),
         )  # fmt: skip
         network = RegimeResidual(**settings["network"])
         return ScorePrior(gaussian, tree["network"], network, settings["t_residual"]), card

@@ -1,13 +1,18 @@
-"""Sphinx extension: no picture without alt text and caption, and provenance under the figures of a notebook.
+"""Sphinx extension: no picture without alt text and caption, provenance under the figures of a notebook, and a code reference.
 
 A page made from ``results/<name>.ipynb`` has its record in ``results/<name>.json`` beside it. Each breach is a
-warning, and the build turns warnings into errors.
+warning, and the build turns warnings into errors. ``{reference} aps_core.aps`` lists what a module defines, so that ``{py:func}`` and
+``{py:class}`` link to it from any page.
 """
 
+import importlib
+import inspect
 from pathlib import Path
 
 from docutils import nodes
+from docutils.statemachine import StringList
 from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
 
 from aps_core import _tables, record
 
@@ -42,6 +47,50 @@ def _check(image):
         logger.warning("picture without a caption", location=image)
 
 
+class Reference(SphinxDirective):
+    """The public functions and classes of a module, with signature, docstring as plain text, and their source."""
+
+    required_arguments = 1
+
+    def run(self):
+        module = importlib.import_module(self.arguments[0])
+        source = Path(inspect.getsourcefile(module))
+        self.env.note_dependency(str(source))
+        lines = [f".. py:module:: {module.__name__}", ""]
+        for name, thing in vars(module).items():
+            if not name.startswith("_") and getattr(thing, "__module__", None) == module.__name__:
+                lines += _entry(name, thing)
+        container = nodes.container()
+        self.state.nested_parse(StringList(lines, source=str(source.name)), self.content_offset, container, match_titles=1)
+        return container.children
+
+
+def _entry(name, thing):
+    """Lines of reStructuredText for one function or class; docstrings hold formulas with bars and stars, so they stay literal."""
+    kind = "class" if inspect.isclass(thing) else "function"
+    doc = inspect.getdoc(thing) or ""
+    body = ["", "::", "", *("   " + line for line in doc.splitlines()), ""]
+    return [f".. py:{kind}:: {name}{_signature(thing)}", *("   " + line if line else "" for line in body), ""]
+
+
+def _signature(thing):
+    if inspect.isclass(thing):
+        return ""
+    names = []
+    for parameter in inspect.signature(inspect.unwrap(thing)).parameters.values():
+        star = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        default = "" if parameter.default is parameter.empty else "=" + _short(parameter.default)
+        names.append(star + parameter.name + default)
+    return "(" + ", ".join(names) + ")"
+
+
+def _short(value):
+    """A default as it can stand in a signature: no addresses, no long reprs."""
+    text = repr(value)
+    return text if len(text) < 30 and "<" not in text else "..."
+
+
 def setup(app):
+    app.add_directive("reference", Reference)
     app.connect("doctree-read", check_and_sign)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
