@@ -362,6 +362,5 @@ def test_training_comes_near_the_optimum(residual, share):
 
     reached = float(jit(partial(loss, n=20_000))(train(prior.params, jax.random.key(1)), jax.random.key(2)))
     best = float(optimum(jax.random.key(3)))
-    print(reached, best)
     assert best < -0.01
     assert best - 0.003 < reached < share * best

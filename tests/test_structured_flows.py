@@ -287,7 +287,7 @@ def test_training_mends_a_wrong_base(make_problem, make_prior, name):
     settings = {"condition_width": 16, "width": 16} if name == "tokens" else {"channels": 8, "width": 8}
     task, flow = make_problem(name, base_prior=wrong, **settings)
     exact = make_problem(name)[1].base
-    x0 = right.sample(jax.random.key(0), 64)
+    x0 = right.sample(jax.random.key(0), 24)
     params = jit(flow.init)(jax.random.key(1, impl="rbg"))
     optimizer = optax.adam(3e-3)
 
@@ -311,8 +311,7 @@ def test_training_mends_a_wrong_base(make_problem, make_prior, name):
     def floor(key):  # a flow without parameters: the posterior in closed form
         return loss({}, key, ClosedFormGaussian(exact.prior, SIGMA_Y, exact.operator))
 
-    best = np.mean([float(floor(k)) for k in jax.random.split(jax.random.key(3), 5)])
+    best = np.mean([float(floor(k)) for k in jax.random.split(jax.random.key(3), 10)])
     start, end = values[0] - best, values[-20:].mean() - best
-    print(start, end)
     assert start > 0.5
-    assert -0.02 < end < 0.3 * start
+    assert -0.05 < end < 0.1 * start
