@@ -260,6 +260,7 @@ def test_the_target_of_a_plain_network_has_variance_one(make_prior):
         assert float(jnp.mean(targets(jax.random.key(seed + 1), t) ** 2)) == pytest.approx(1, abs=0.04)
 
 
+@pytest.mark.slow
 def test_a_plain_prior_of_the_right_score_has_the_right_bound(x64):
     """Isotropic around 1/2: the preconditioning alone is the exact score, and the bound is tight up to t_min and the terminal Gaussian."""
     gaussian = GaussianPrior(jnp.full(4, 0.5), jnp.eye(4, 1), jnp.zeros(1), jnp.asarray(0.04), shape=(4,))
@@ -272,7 +273,8 @@ def test_a_plain_prior_of_the_right_score_has_the_right_bound(x64):
     assert float(jit(partial(denoising_loss, prior))(jax.random.key(2), x[None])) == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("residual", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("residual", [True, False])
 def test_the_loss_is_the_gain_in_weighted_denoising_error(make_prior, x64, residual):
     """Against independent noise and plain averages of 1/2 g^2/beta^2 |eps - eps_theta|^2 in log t."""
     gaussian = _gaussian(make_prior)
