@@ -1,0 +1,102 @@
+"""The score prior of Feng et al. (2023) and its surrogate (Feng & Bouman 2023): a flow fitted to the posterior of one measurement (DPI)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aps_core import prior_terms
+from aps_core.recipes import objective_settings, train_posterior
+from aps_core.samplers.base import batch, count
+
+FLOW = {"kind": "realnvp", "conditional": False, "steps": 16, "width": 64}
+OPTIMIZER = {"steps": 5000, "learning_rate": 1e-3}
+EVALUATIONS = {"elbo": 2, "elbo-no-start": 1, "elbo-no-jacobian": 2, "annealed-score": 1, "control-variate": 1}  # of the network, for one time
+
+
+@dataclass(frozen=True)
+class DPI:
+    """min KL(q(x) || p(x | y)) over the weights of an unconditional RealNVP q (deep probabilistic imaging, Sun & Bouman 2021), anew for every
+    measurement:
+
+        E_q[-log p(y | x) - log p(x) + log q(x)].
+
+    prior_term: what stands for log p(x), see ``prior_terms``: "ode" (the exact score prior: the log density of the probability-flow ODE),
+    "exact" (the prior's own ``log_prob``: closed forms where there are any), "elbo" (the surrogate: the bound).
+    flow, objective, optimizer: tables of a recipe, laid over FLOW, the defaults of recipes and OPTIMIZER. Any differentiable operator.
+    The ``keep`` last measurements are remembered, so that ``log_prob`` after ``sample`` trains nothing again.
+
+    nfe: 1, that of the flow. What a measurement costs is its training, ``training_nfe``.
+    Raises ValueError for an unknown prior_term or setting.
+    """
+
+    task: Any
+    prior_term: str = "elbo"
+    flow: dict = field(default_factory=dict)
+    objective: dict = field(default_factory=dict)
+    optimizer: dict = field(default_factory=dict)
+    keep: int = 16
+    _fitted: dict = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        known = tuple(term for term in prior_terms.TERMS if term != "modes")
+        if self.prior_term not in known:
+            raise ValueError(f"prior_term must be one of {known}, got {self.prior_term!r}")
+        count("keep", self.keep)
+        objective_settings(self.recipe)
+
+    @property
+    def recipe(self):
+        """What ``train_posterior`` is given."""
+        objective = {**self.objective, "prior_term": self.prior_term}
+        return {"name": "score-prior", "flow": {**FLOW, **self.flow}, "objective": objective, "optimizer": {**OPTIMIZER, **self.optimizer}}
+
+    @property
+    def nfe(self):
+        """1: samples cost one evaluation of the flow."""
+        return 1
+
+    @property
+    def training_nfe(self):
+        """Network evaluations, each with a gradient, of the training for one measurement; None where an ODE solver chooses how many."""
+        if self.prior_term not in EVALUATIONS:
+            return None
+        settings = objective_settings(self.recipe)
+        per_step = settings["batch"] * settings["n_samples"] * settings["n_times"] * EVALUATIONS[self.prior_term]
+        return self.recipe["optimizer"]["steps"] * per_step
+
+    def fit(self, measurement):
+        """The trained AmortizedPosterior of a single measurement, always with the optimizer's seed."""
+        self.task.check(measurement)
+        name = b"".join(np.asarray(leaf, np.float32).tobytes() for leaf in jax.tree.leaves(measurement))
+        if name not in self._fitted:
+            self._fitted[name] = train_posterior(self.task, self.recipe, measurement=measurement, progress=False)[0]
+            while len(self._fitted) > self.keep:
+                del self._fitted[next(iter(self._fitted))]
+        return self._fitted[name]
+
+    def sample(self, key, measurement, n):
+        """n samples (n, *shape), or (batch, n, *shape), as ``AmortizedPosterior.sample``; a flow is trained for each measurement."""
+        return self.sample_and_log_prob(key, measurement, n)[0]
+
+    def sample_and_log_prob(self, key, measurement, n):
+        """Samples as in ``sample`` and their log density in nats, (n,) or (batch, n)."""
+        count("n", n)
+        batched, measurements = batch(self.task, measurement)
+        keys = jax.random.split(key, measurements.y.shape[0]) if batched else key[None]
+        parts = [self.fit(m).sample_and_log_prob(k, m, n) for k, m in zip(keys, _singles(measurements), strict=True)]
+        x, log_q = (jnp.stack(part) for part in zip(*parts, strict=True))
+        return (x, log_q) if batched else (x[0], log_q[0])
+
+    def log_prob(self, x, measurement):
+        """log q(x | y) in nats: x (n, *shape) -> (n,), or (batch, n, *shape) -> (batch, n)."""
+        batched, measurements = batch(self.task, measurement)
+        rows = x if batched else x[None]
+        log_q = jnp.stack([self.fit(m).log_prob(xs, m) for xs, m in zip(rows, _singles(measurements), strict=True)])
+        return log_q if batched else log_q[0]
+
+
+def _singles(measurements):
+    return [jax.tree.map(lambda a, i=i: a[i], measurements) for i in range(measurements.y.shape[0])]

@@ -1,0 +1,105 @@
+"""Steps of the reverse diffusion from time t to s < t, for one u (d,), and the times at which they are taken.
+
+A run of n steps evaluates the network at n times from 1 to t_min. With the final denoising the last step goes from t_min to 0, where
+beta = 0: it returns Tweedie's estimate, so that no noise of variance v_min is left in the sample, and costs nothing extra. Without it
+the sample is one of u at t_min: that is the density which the probability-flow ODE and the bound speak of.
+"""
+
+import jax
+import jax.numpy as jnp
+
+GRIDS = {
+    "uniform": lambda sde, q: 1 + q * (sde.t_min - 1),
+    "quadratic": lambda sde, q: (1 + q * (sde.t_min**0.5 - 1)) ** 2,
+    "log-snr": lambda sde, q: sde.time_of((1 - q) * sde.log_odds(1.0) + q * sde.log_odds(sde.t_min)),
+}  # the time after a fraction q of the run: even steps in t, in sqrt(t), in log(beta^2/alpha^2)
+
+
+def time_steps(sde, n_steps, grid="uniform", denoise=True):
+    """(t, s), each (n_steps,): the steps go from t[i] to s[i] = t[i + 1], from 1 to t_min, or on to 0 with ``denoise``."""
+    n = n_steps if denoise else n_steps + 1
+    t = GRIDS[grid](sde, jnp.arange(n) / max(1, n - 1)).at[0].set(1.0)
+    t = jnp.append(t, 0.0) if denoise else t.at[-1].set(sde.t_min)
+    return t[:-1], t[1:]
+
+
+def shrinkage(sde, t, s):
+    """1 - exp(lambda(s) - lambda(t)) in (0, 1]: the share of beta(s)^2 that is new noise in the ancestral step."""
+    return -jnp.expm1(sde.log_odds(s) - sde.log_odds(t))
+
+
+def ddim(sde, u0, eps, t, s, z, eta=0.0):
+    """u_s = alpha_s u0 + sqrt(beta_s^2 - c^2) eps + c z with c^2 = eta^2 beta_s^2 (1 - exp(lambda_s - lambda_t)) (Song et al. 2021a, Eq. 12).
+
+    u0, eps: Tweedie's estimate and the noise prediction at t; z: standard normal. eta = 0 is deterministic, eta = 1 the ancestral step.
+    """
+    share = eta**2 * shrinkage(sde, t, s)
+    return sde.alpha(s) * u0 + sde.beta(s) * (jnp.sqrt(1 - share) * eps + jnp.sqrt(share) * z)
+
+
+def ancestral(sde, u0, eps, t, s, z):
+    """A draw of q(u_s | u_t, u_0 = u0) (DDPM, Ho et al. 2020, Eq. 6-7): mean and variance of the Gaussian bridge."""
+    return ddim(sde, u0, eps, t, s, z, eta=1.0)
+
+
+def euler_maruyama(sde, u, eps, t, s, z):
+    """u_s = u - (t - s) (f(u, t) - g^2 score) + g sqrt(t - s) z: the reverse SDE (Song et al. 2021, Eq. 6)."""
+    dt, g = t - s, sde.g(t)
+    return u - dt * (sde.drift(u, t) + g**2 / sde.beta(t) * eps) + g * jnp.sqrt(dt) * z
+
+
+def along_ode(sde, u, slope, t, s):
+    """Step of length beta_s/alpha_s - beta_t/alpha_t along d(u/alpha)/d(beta/alpha) = ``slope`` (which is eps): the probability-flow ODE."""
+    ratio = sde.alpha(s) / sde.alpha(t)
+    return ratio * u + (sde.beta(s) - ratio * sde.beta(t)) * slope
+
+
+def heun(prior, u, t, s):
+    """Heun's second-order step of the probability-flow ODE (Karras et al. 2022, Alg. 1): two evaluations."""
+    eps = prior.eps(u, t)
+    ahead = prior.eps(along_ode(prior.sde, u, eps, t, s), s)
+    return along_ode(prior.sde, u, 0.5 * (eps + ahead), t, s)
+
+
+def _one_step(prior, stepper, u, t, s, z):
+    if stepper == "heun":
+        return heun(prior, u, t, s)
+    sde, eps = prior.sde, prior.eps(u, t)
+    if stepper == "euler-maruyama":
+        return euler_maruyama(sde, u, eps, t, s, z)
+    u0 = (u - sde.beta(t) * eps) / sde.alpha(t)
+    return ddim(sde, u0, eps, t, s, z, eta=1.0 if stepper == "ancestral" else 0.0)
+
+
+STEPPERS = ("ancestral", "ddim", "euler-maruyama", "heun")
+
+
+def run(prior, u, key, stepper="ancestral", n_steps=1000, grid="log-snr", denoise=True):
+    """u (d,) at t = 1 taken to t_min or, with ``denoise``, to 0."""
+    t, s = time_steps(prior.sde, n_steps, grid, denoise)
+    n = n_steps - 1 if denoise else n_steps
+
+    def body(u, step):
+        ti, si, k = step
+        return _one_step(prior, stepper, u, ti, si, jax.random.normal(k, u.shape)), None
+
+    u, _ = jax.lax.scan(body, u, (t[:n], s[:n], jax.random.split(key, n_steps)[:n]))
+    return _one_step(prior, "ddim", u, t[-1], s[-1], 0.0) if denoise else u  # to s = 0: Tweedie's estimate, whatever the stepper
+
+
+def unconditional(prior, key, n, stepper="ancestral", n_steps=1000, grid="log-snr", denoise=True):
+    """n draws (n, *shape) of a diffusion prior, signals in [0, 1], not clipped; jit outside.
+
+    stepper: "ancestral" (DDPM), "ddim", "euler-maruyama" (n_steps evaluations each) or "heun" (two for each step, less one for the last
+    with ``denoise``); grid: one of ``GRIDS``. Euler-Maruyama wants "uniform" or "quadratic" times. Raises ValueError for other names.
+    """
+    for name, value, known in (("stepper", stepper, STEPPERS), ("grid", grid, GRIDS)):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {sorted(known)}, got {value!r}")
+
+    def one(key):
+        k_start, k_steps = jax.random.split(key)
+        u = prior.sde.prior_std * jax.random.normal(k_start, (prior.dim,))
+        return ((run(prior, u, k_steps, stepper, n_steps, grid, denoise) + 1) / 2).reshape(prior.shape)
+
+    return jax.vmap(one)(jax.random.split(key, n))

@@ -1,0 +1,125 @@
+"""Search of a sampler's settings on validation signals: ``python -m aps_core.samplers.tune NAME --task TASK`` records all that was tried."""
+
+import argparse
+import ast
+import itertools
+import json
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from aps_core import metrics
+from aps_core.samplers import METHODS, make_sampler
+from aps_core.tasks import load_task
+from aps_core.weights import write_bytes
+
+METRICS = {"psnr": -1, "energy": 1}  # the sign with which smaller is better
+
+
+def tune(name, task, grid=None, key=None, signals="val", n_measurements=8, n=16, metric="psnr", path=None, progress=None):
+    """Try every combination of ``grid`` on ``n_measurements`` measurements of the split ``signals``: a dict with all rows and the best.
+
+    grid: {setting: values to try}; without it that of the sampler's class, ``search``. key: of measurements and samples, the same for
+    every row. n: samples of each measurement. metric: "psnr" of the mean of the n samples (rewards samplers that seek the mean), or
+    "energy", the energy score (smallest in expectation for the posterior itself). path: JSON file for the result, replaced
+    whole. progress: called with each row.
+
+    A row has "settings", "psnr" (mean of samples), "energy", "nfe", "seconds" (the first with its compilation) and "finite"; one that is
+    not finite is never the best. Raises ValueError for an unknown name, metric or setting, or where nothing was finite.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {sorted(METRICS)}, got {metric!r}")
+    grid = default_grid(name) if grid is None else {k: list(v) for k, v in grid.items()}
+    k_measure, k_sample = jax.random.split(jax.random.key(0) if key is None else key)
+    x0 = np.asarray(task.signals(signals))[:n_measurements]
+    measurements = task.measure(k_measure, x0)
+    rows = []
+    for values in itertools.product(*grid.values()):
+        rows.append(_row(make_sampler(name, task, **dict(zip(grid, values, strict=True))), k_sample, measurements, x0, n))
+        rows[-1] = {"settings": dict(zip(grid, values, strict=True)), **rows[-1]}
+        if progress is not None:
+            progress(rows[-1])
+    finite = [row for row in rows if row["finite"]]
+    if not finite:
+        raise ValueError(f"no setting of {name!r} gave finite samples; tried {grid}")
+    best = min(finite, key=lambda row: METRICS[metric] * row[metric])
+    found = {
+        "sampler": name, "task": task.name, "sigma_y": float(task.sigma_y), "operator": task.operator.settings(), "signals": signals,
+        "n_measurements": len(x0), "n": n, "metric": metric, "best": best["settings"], "search": rows,
+    }  # fmt: skip
+    if path is not None:
+        write_bytes(path, (json.dumps(found, indent=1) + "\n").encode())
+    return found
+
+
+def default_grid(name):
+    """What the class of ``name`` says is worth trying. Raises ValueError for an unknown name."""
+    if name not in METHODS:
+        raise ValueError(f"unknown sampler {name!r}; expected one of {sorted(METHODS)}")
+    module, cls, _ = METHODS[name]
+    return dict(getattr(getattr(import_module(f"aps_core.samplers.{module}"), cls), "search", {}))
+
+
+def _row(sampler, key, measurements, x0, n):
+    begin = time.perf_counter()
+    samples = np.asarray(sampler.sample(key, measurements, n), np.float64)
+    seconds = time.perf_counter() - begin
+    finite = bool(np.all(np.isfinite(samples)))
+    row = {"psnr": None, "energy": None, "nfe": sampler.nfe, "seconds": round(seconds, 3), "finite": finite}
+    if finite:
+        row["psnr"] = float(metrics.psnr(samples.mean(axis=1), x0).mean())
+        if n > 1:
+            row["energy"] = float(np.mean([metrics.energy_score(s, x) for s, x in zip(samples, x0, strict=True)]))
+    return row
+
+
+def main(arguments=None):
+    """Search a sampler's settings on validation signals, print every row and write the search as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m aps_core.samplers.tune", description=main.__doc__)
+    parser.add_argument("name", choices=sorted(METHODS))
+    parser.add_argument("--task", required=True, help="a name that load_task knows")
+    parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="of the task, such as sigma_y=0.2")
+    parser.add_argument("--try", action="append", default=[], dest="tried", metavar="NAME=V1,V2", help="values of a setting")
+    parser.add_argument("--measurements", type=int, default=8)
+    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--metric", choices=sorted(METRICS), default="psnr")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="default: results/tune-NAME-TASK.json")
+    options = parser.parse_args(arguments)
+    task = load_task(options.task, **{k: v[0] for k, v in map(_assignment, options.parameter)})
+    out = options.out or Path("results") / f"tune-{options.name}-{task.name}.json"
+    found = tune(
+        options.name, task, dict(map(_assignment, options.tried)) or None, jax.random.key(options.seed),
+        n_measurements=options.measurements, n=options.samples, metric=options.metric, path=out, progress=_show,
+    )  # fmt: skip
+    print(f"best by {options.metric}: {found['best']}; written to {out}")
+    return found
+
+
+def _show(row):
+    print(" ".join(f"{name}={row[name]}" if row[name] is None else f"{name}={row[name]:.4g}" for name in ("psnr", "energy")), row["settings"])
+
+
+def _assignment(text):
+    name, _, values = text.partition("=")
+    if not values:
+        raise ValueError(f"expected NAME=VALUE, got {text!r}")
+    return name, [_literal(value) for value in values.split(",")]
+
+
+def _literal(text):
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, TypeError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
