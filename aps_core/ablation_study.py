@@ -72,17 +72,17 @@ def predicted_kl(task, start_time_term=True):
 def problem(name, t_min=1e-5):
     """The Task of a problem: denoising with noise 0.1.
 
-    "gaussian": 32 independent entries whose prior variances fall from 1e-1 to 1e-5. "mixture": three Gaussians in 8 dimensions, near
+    "gaussian": 32 independent entries whose prior variances fall from 1e-1 to 1e-5. "mixture": three Gaussians in 4 dimensions, near
     enough to each other that a measurement leaves more than one of them possible. Raises ValueError for another name.
     """
     if name == "gaussian":
         return studies.diagonal_task(np.logspace(-1, -5, 32), 0.1, t_min)
     if name != "mixture":
         raise ValueError(f'problem must be "gaussian" or "mixture", got {name!r}')
-    rng, dim = np.random.default_rng(5), 8
+    rng, dim = np.random.default_rng(5), 4
     means = 0.5 + 0.12 * rng.normal(size=(3, dim))
     turns = [np.linalg.qr(rng.normal(size=(dim, dim)))[0] for _ in means]
-    covariances = [turn * np.geomspace(2e-2, 2e-4, dim) @ turn.T for turn in turns]
+    covariances = [turn * np.geomspace(2e-2, 2e-3, dim) @ turn.T for turn in turns]
     prior = gaussian_mixture([0.5, 0.3, 0.2], means, covariances, sde=VPSDE(t_min=t_min))
     return Task(Identity((dim,)), 0.1, prior, prior.sample(jax.random.key(11), 4096), name="mixture", unit_range=False)
 

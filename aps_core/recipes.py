@@ -185,8 +185,9 @@ def _loss(task, settings, arrays):
 
     def mixture(params, arrays, key, progress):
         share = settings["forward_share"]
-        reverse, parts = _reverse_loss(task, settings, params, arrays, key, progress)
-        forward, more = _forward_loss(task, settings, params, arrays, jax.random.fold_in(key, 1), progress)
+        k_reverse, k_forward = jax.random.split(key)
+        reverse, parts = _reverse_loss(task, settings, params, arrays, k_reverse, progress)
+        forward, more = _forward_loss(task, settings, params, arrays, k_forward, progress)
         return (1 - share) * reverse + share * forward, {**parts, **more}
 
     return mixture

@@ -18,7 +18,7 @@
 
 # %% tags=["parameters"]
 steps = 150
-cost_width = 384
+cost_width = 128
 cost_repeats = 3
 seed = 0
 
@@ -107,14 +107,18 @@ run = record.start("method", globals(), {
 #
 # ## Slips in the paper
 #
-# What the code computes instead:
+# What is printed, and what the code computes instead:
 #
-# | place | printed | correct |
-# | --- | --- | --- |
-# | Eq. 12, fidelity | $-\mathbb E_z \log p(y \mid x_0) = -\mathbb E_z \lVert y - A(x_0)\rVert^2 / 2 \sigma_y^2$ | the right side is positive, and a constant is missing: $+\mathbb E_z \lVert y - A(x_0)\rVert^2 / 2 \sigma_y^2 + \tfrac n2 \log 2\pi\sigma_y^2$ |
-# | Eq. 16, divergence of the drift $f(x, t) = f(t)\, x$ | $\tfrac{2}{g^2} \nabla \cdot f = 2 d\, \beta(t) / g^2$ | $2 d\, f(t) / g^2$, which is $-d$ for a variance-preserving diffusion; $\beta$ is the noise level there |
-# | Eqs. 14 and 17, lower end of the integral | $t = 0$, where the integrand diverges | $t_{\min} > 0$ and the start-time term of {eq}`eq-method-elbo` |
-# | Sec. 4.2, coupling layer | $x_a$ stays unchanged, $x_b$ is fed into the network | the network sees the unchanged half: $x_b \mapsto x_b\, e^{s(x_a, y)} + t(x_a, y)$; else the layer has no closed inverse ({py:class}`aps_core.flows.coupling.FlowStep`) |
+# - Eq. 12, the fidelity: $-\mathbb E_z \log p(y \mid x_0) = -\mathbb E_z \lVert y - A(x_0)\rVert^2 / 2 \sigma_y^2$. The right side must be
+#   positive, and a constant is missing: $+\mathbb E_z \lVert y - A(x_0)\rVert^2 / 2 \sigma_y^2 + \tfrac n2 \log 2\pi\sigma_y^2$ for $n$
+#   observed entries.
+# - Eq. 16, the divergence of the drift $f(x, t) = f(t)\, x$: $\tfrac{2}{g^2} \nabla \cdot f = 2 d\, \beta(t) / g^2$. It is
+#   $2 d\, f(t) / g^2$, which is $-d$ for a variance-preserving diffusion; $\beta$ is the noise level there.
+# - Eqs. 14 and 17, the lower end of the integral: $t = 0$, where the integrand diverges. It is $t_{\min} > 0$, and the start-time term of
+#   {eq}`eq-method-elbo` takes the place of what is cut off.
+# - Sec. 4.2, the coupling layer: "$x_a$ stays unchanged, $x_b$ is fed into the network". The network must see the half that stays
+#   unchanged, $x_b \mapsto x_b\, e^{s(x_a, y)} + t(x_a, y)$; else the layer has no inverse in closed form
+#   ({py:class}`aps_core.flows.coupling.FlowStep`).
 
 # %% [markdown]
 # ## What each part is worth
@@ -125,7 +129,7 @@ run = record.start("method", globals(), {
 #
 # - *Gaussian*: 32 entries whose prior variances fall from $10^{-1}$ to $10^{-5}$; the structured flow starts from a base with twice the
 #   posterior covariance and a mean that is off by one standard deviation.
-# - *Mixture*: three Gaussians in eight dimensions; the posterior of a measurement has more than one component. The structured flow
+# - *Mixture*: three Gaussians in four dimensions; the posterior of a measurement has more than one component. The structured flow
 #   starts as the posterior under the Gaussian that has the mixture's mean and covariance.
 #
 # KL is that of the flow from the true posterior, in nats per dimension, on 64 measurements that training does not see.
@@ -166,21 +170,23 @@ for name in labels:
 columns = {"formula": ("formula", ".4f"), "kl": ("KL [nats/dim]", ".4f"), "seconds": ("time [s]", ".1f")}
 run.table(labels, columns, "run", caption=f"Gaussian problem, {steps} steps from a wrong base")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Divergence against training step for eight runs. With the start-time term the curves for small start times fall on together; for a start time of 1e-2 and for the bounds that are cut off early the curves level off far above."}, "figure": {"caption": "Gaussian problem: KL over training for four start times, with the start-time term and cut off without it. Bands are one standard error.", "name": "fig-method-start"}}
-run.figure(plotting.kl_curves(curves(labels)), "start")
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Divergence against training step for eight runs. With the start-time term the curves for small start times fall on together; for a start time of 1e-2 and for the bounds that are cut off early the curves level off far above."}, "figure": {"caption": "Gaussian problem: KL over training for four start times $t_{\\min}$, with the start-time term and cut off without it. Bands are one standard error.", "name": "fig-method-start"}}
+short = {name: label.removeprefix("t_min = ") for name, label in labels.items()}
+run.figure(plotting.kl_curves(curves(short)), "start")
 
 # %% [markdown]
 # ### Which times, and which gradient
 #
 # *Noise* is the standard deviation that times and noise put on the gradient of the prior term, over the size of the gradient itself
 # ({py:func}`aps_core.ablation_study.gradient_noise`): at 1 the estimate is as noisy as the samples of the flow are anyway.
+# Low-discrepancy and independent times have density proportional to $g^2/\beta^2$, uniform ones are weighted with it.
 # "Jacobian dropped" keeps the bound's value but holds Tweedie's estimate fixed when it is differentiated, as score distillation does.
 # "Score alone, annealed" pulls with the score at one time, which falls from 1 to $t_{\min}$ over the training.
 
 # %% tags=["hide-input"]
 gaussian = ablation_study.problem("gaussian")
 labels = {
-    "t5_start": "low-discrepancy times", "importance": "independent times, density g²/β²", "uniform": "uniform times",
+    "t5_start": "low-discrepancy times", "importance": "independent times", "uniform": "uniform times",
     "exact": "exact gradient", "dropped": "Jacobian dropped", "annealed": "score alone, annealed",
 }  # fmt: skip
 for name in ("t5_start", "importance", "uniform"):
@@ -199,13 +205,13 @@ run.figure(plotting.kl_curves(curves(labels)), "times")
 # %% tags=["hide-input"]
 mixture = ablation_study.problem("mixture")
 labels = {
-    "mixture": "reverse KL, control variate, Gaussian base", "no_control_variate": "no control variate", "plain": "standard-normal base",
-    "forward": "forward KL", "both": "half reverse, half forward", "warm": "forward for half of the steps, then reverse",
+    "mixture": "reverse KL (APS)", "no_control_variate": "no control variate", "plain": "standard-normal base",
+    "forward": "forward KL", "both": "half reverse, half forward", "warm": "forward, then reverse",
 }  # fmt: skip
 for name in ("mixture", "no_control_variate"):
     run.number(f"run.{name}.noise", ablation_study.gradient_noise(mixture, variants[name].objective, jax.random.key(seed)))
-columns = {"noise": ("noise", ".1f"), "start": ("KL before", ".3f"), "kl": ("KL [nats/dim]", ".4f"), "seconds": ("time [s]", ".1f")}
-run.table(labels, columns, "run", caption="Mixture problem")
+columns = {"noise": ("noise", ".1f"), "kl": ("KL [nats/dim]", ".4f"), "seconds": ("time [s]", ".1f")}
+run.table(labels, columns, "run", caption="Mixture problem; Gaussian base and control variate unless the row says otherwise")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Divergence against training step for six runs on the mixture; all fall from about the same height, the run from a standard-normal base from higher up, and the runs that use the forward divergence end apart from the reverse ones."}, "figure": {"caption": "Mixture problem: KL over training steps.", "name": "fig-method-mixture"}}
 run.figure(plotting.kl_curves(curves(labels)), "mixture")
@@ -232,22 +238,22 @@ run.say(
 #
 # The paper reports 0.15 s per training step of the conditional flow and 0.14 s of an unconditional one, which serves a single
 # measurement. Here: the paper's RealNVP for 32 × 32 colour images (24 steps, 3072 dimensions, width 384), a score network for such
-# images as its prior, batch 64, everything of the step included ({py:func}`aps_core.cost_study.step_seconds`). Only the time matters
+# images as its prior, batch 64, everything of the step included ({py:func}`aps_core.cost_study.step_costs`). Only the time matters
 # here, so that neither network is trained. In the conditional flow, $y$ is an input of every coupling network, and several samples of
 # one measurement share its first product.
 
 # %% tags=["hide-input"]
-for name, seconds in cost_study.step_costs(cost_width, cost_repeats).items():
+costs = cost_study.step_costs(cost_width, cost_repeats)
+for name, seconds in costs.items():
     run.number(f"cost.{name}.seconds", seconds, unit="s")
-for name in ("conditional", "conditional_4"):
-    run.number(f"cost.{name}.ratio", run.value(f"cost.{name}.seconds") / run.value("cost.unconditional.seconds"))
+    run.number(f"cost.{name}.ratio", seconds / costs["unconditional"])
 columns = {"seconds": ("one step [s]", ".2f"), "ratio": ("over unconditional", ".2f")}
 rows = {
     "unconditional": "one measurement (DPI), 64 samples",
     "conditional_4": "amortized, 16 measurements, 4 samples each",
     "conditional": "amortized, 64 measurements, 1 sample each",
 }
-run.table(rows, columns, "cost", paper="cost", caption="Seconds of one training step")
+run.table(rows, columns, "cost", paper="aps.section5_2_3.step", caption=f"Seconds of one training step; width {cost_width} in this build, 384 in the full run")
 
 # %% [markdown]
 # ## What it does not show

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 GRIDS = {
-    "uniform": lambda sde, q: 1 + q * (sde.t_min - 1),
-    "quadratic": lambda sde, q: (1 + q * (sde.t_min**0.5 - 1)) ** 2,
+    "uniform": lambda sde, q: 1 - q + q * sde.t_min,
+    "quadratic": lambda sde, q: (1 - q + q * sde.t_min**0.5) ** 2,
     "log-snr": lambda sde, q: sde.time_of((1 - q) * sde.log_odds(1.0) + q * sde.log_odds(sde.t_min)),
 }  # the time after a fraction q of the run: even steps in t, in sqrt(t), in log(beta^2/alpha^2)
 

@@ -7,6 +7,7 @@ warning, and the build turns warnings into errors. ``{reference} aps_core.aps`` 
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 from docutils import nodes
@@ -60,17 +61,38 @@ class Reference(SphinxDirective):
         for name, thing in vars(module).items():
             if not name.startswith("_") and getattr(thing, "__module__", None) == module.__name__:
                 lines += _entry(name, thing)
-        container = nodes.container()
-        self.state.nested_parse(StringList(lines, source=str(source.name)), self.content_offset, container, match_titles=1)
-        return container.children
+        container = nodes.container(classes=["aps-reference"])
+        lines = ["```{eval-rst}", *lines, "```"]  # the pages are Markdown, the Python domain is not
+        self.state.nested_parse(StringList(lines, source=source.name), self.content_offset, container)
+        return [container]
 
 
 def _entry(name, thing):
-    """Lines of reStructuredText for one function or class; docstrings hold formulas with bars and stars, so they stay literal."""
+    """Lines of reStructuredText for one function or class."""
     kind = "class" if inspect.isclass(thing) else "function"
-    doc = inspect.getdoc(thing) or ""
-    body = ["", "::", "", *("   " + line for line in doc.splitlines()), ""]
+    body = ["", *_readable(inspect.getdoc(thing) or "")]
     return [f".. py:{kind}:: {name}{_signature(thing)}", *("   " + line if line else "" for line in body), ""]
+
+
+def _readable(doc):
+    """A docstring as reStructuredText: paragraphs flow, formulas (indented) and tables stay as they are, bars and stars are characters."""
+    lines = []
+    for block in doc.split("\n\n"):
+        rows = block.splitlines()
+        if all(row.startswith(("    ", "|")) for row in rows):
+            lines += ["", ".. code-block:: text", "", *("   " + row.strip() for row in rows), ""]
+        elif rows and rows[0].startswith("- "):
+            lines += ["", *("- " + _escaped(item) for item in " ".join(row.strip() for row in rows).removeprefix("- ").split(" - ")), ""]
+        else:
+            lines += ["", _escaped(" ".join(row.strip() for row in rows)), ""]
+    return lines
+
+
+def _escaped(text):
+    parts = text.split("``")  # what stands between double backticks is code and stays
+    for i in range(0, len(parts), 2):
+        parts[i] = re.sub(r"([\\*|_`])", r"\\\1", parts[i])
+    return "``".join(parts)
 
 
 def _signature(thing):
