@@ -57,6 +57,14 @@ def make_task(make_prior):
     return make
 
 
+@pytest.fixture
+def quick_to_compile():
+    """Programs that run once."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="module")
 def measured():
     """measured(operator): 16 measurements of uniform signals."""
@@ -75,21 +83,18 @@ def _operator(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_result_does_not_depend_on_the_batch_and_evaluations_are_as_stated(make_task, measured, name):
+def test_a_result_does_not_depend_on_the_batch_and_evaluations_are_as_stated(make_task, measured, quick_to_compile, name):
     counted, n = _Counter(), 2
     task = make_task(_operator(name))
     task = Task(task.operator, task.sigma_y, CountingPrior(task.prior, counted), task.signals, unit_range=False)
     sampler, keys = make_sampler(name, task, **SMALL[name]), jax.random.split(jax.random.key(7), 16)
     measurements = measured(task.operator)
-    for i in (0, 11):
-        alone = np.asarray(sampler.sample(keys[i], jax.tree.map(lambda a, i=i: a[i], measurements), n))
-        jax.effects_barrier()
-        assert len(counted) == (1 if i == 0 else 2) * n * sampler.nfe
-        together = np.asarray(sampler.sample(jax.random.key(7), measurements, n)) if i == 0 else together  # noqa: F821
-        assert together.shape == (16, n, *SHAPE) and np.isfinite(together).all()
-        np.testing.assert_allclose(alone, together[i], rtol=1e-4, atol=1e-5)
-        jax.effects_barrier()
-        counted[:] = [1] * (n * sampler.nfe)
+    alone = [np.asarray(sampler.sample(keys[i], jax.tree.map(lambda a, i=i: a[i], measurements), n)) for i in (0, 11)]
+    jax.effects_barrier()
+    assert len(counted) == 2 * sampler.nfe  # one evaluation serves the n samples that advance side by side
+    together = np.asarray(sampler.sample(jax.random.key(7), measurements, n))
+    assert together.shape == (16, n, *SHAPE) and np.isfinite(together).all()
+    np.testing.assert_allclose(alone, together[[0, 11]], rtol=1e-4, atol=1e-5)
     if name != "noise2score":  # different keys, different samples
         assert np.abs(together[0, 0] - together[0, 1]).max() > 1e-4
 
@@ -106,11 +111,11 @@ def test_another_step_size_compiles_nothing(make_task):
 
 @pytest.mark.parametrize("name", ["dps", "red-diff", "daps", "score-ald"])
 def test_a_saturating_sensor_is_fitted(make_task, name):
-    operator = SaturatingSensor(RandomMask(SHAPE, 0.25), gain=3.0)
+    operator = SaturatingSensor(RandomMask(SHAPE, 0.25), gain=2.0)
     task = make_task(operator, 0.05)
     x0 = task.signals("val")[0]
     measurement = task.measure(jax.random.key(1), x0)
-    settings = {"dps": {"n_steps": 300, "step_size": 0.02}, "red-diff": {"n_steps": 300}, "daps": {"n_levels": 50}, "score-ald": {}}[name]
+    settings = {"dps": {"n_steps": 300, "step_size": 0.1}, "red-diff": {"n_steps": 300}, "daps": {"n_levels": 50}, "score-ald": {}}[name]
     x = make_sampler(name, task, **settings).sample(jax.random.key(0), measurement, 32)
     problem = base.Problem(task.prior, task.sigma_y, operator)
     residual = jax.vmap(lambda x: problem.residual(2 * x.reshape(-1) - 1, measurement))
