@@ -62,7 +62,7 @@ def start_from_exact(task, prior_term, steps=200, learning_rate=2e-4, seed=0, n_
     }  # fmt: skip
 
 
-def seconds_per_step(history):
-    """Median over the spans between two rows of a training log, the first of which has the compilation."""
+def seconds_per_step(history, statistic=np.median):
+    """Median (or another statistic) over the spans between two rows of a training log; the first, with the compilation, is left out."""
     spans = [(b["seconds"] - a["seconds"]) / (b["step"] - a["step"]) for a, b in zip(history[1:], history[2:], strict=False)]
-    return float(np.median(spans))
+    return float(statistic(spans))

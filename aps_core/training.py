@@ -125,19 +125,24 @@ class _Run:
         self.params, self.ema, self.opt_state = params, params, transform.init(params)
         self.step, self.seconds, self.history, self.recent = 0, 0.0, [], []
 
-        def update(params, ema, opt_state, data, step):
+        def update(state, data, step):
+            params, ema, opt_state = state
             key, progress = self.key(step), (step - 1) / optimizer.steps
             with parallel.over(self.mesh), jax.default_matmul_precision(optimizer.matmul):
                 (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(params, data, key, progress)
             updates, opt_state = transform.update(gradient, opt_state, params)
             params = optax.apply_updates(params, updates)
             ema = optax.incremental_update(params, ema, 1 - optimizer.ema) if optimizer.ema else params
-            return params, ema, opt_state, value, parts, optax.tree.norm(gradient)
+            norm = optax.tree.norm(gradient)
+            finite = jnp.isfinite(value) & jnp.isfinite(norm)
+            state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), (params, ema, opt_state), state)
+            return state, value, parts, norm
 
-        self.update = jax.jit(update)
+        # the old state is overwritten, which saves a copy of everything at each step
+        self.update = jax.jit(update, donate_argnums=0)
         if folder is not None and (folder / "state.json").is_file():
             self.load()
-        state = (self.params, self.ema, self.opt_state)
+        state = jax.tree.map(jnp.array, (self.params, self.ema, self.opt_state))  # copies: the caller's arrays are not overwritten
         self.params, self.ema, self.opt_state = parallel.replicate(state, self.mesh)
 
     def key(self, step):
@@ -145,21 +150,23 @@ class _Run:
 
     def advance(self):
         """One step; returns the loss."""
-        out = self.update(self.params, self.ema, self.opt_state, self.data, np.int32(self.step + 1))
-        value, norm = float(out[3]), float(out[5])
+        state = (self.params, self.ema, self.opt_state)
+        (self.params, self.ema, self.opt_state), value, parts, norm = self.update(state, self.data, np.int32(self.step + 1))
+        value, norm = float(value), float(norm)
         if not np.isfinite(value + norm):
             what = f"the loss is {value}, the norm of its gradient {norm}"
             raise FloatingPointError(f"{what} at step {self.step + 1}; the last good state is that of step {self.step}")
-        self.params, self.ema, self.opt_state = out[:3]
         self.step += 1
-        self.recent.append({"loss": value, **{name: float(part) for name, part in out[4].items()}})
+        self.recent.append({"loss": value, **{name: float(part) for name, part in parts.items()}})
         return value
 
     def evaluate(self, function):
         """What ``function(params, data, key)`` measures of the averaged weights; on one device, so that it needs no other process."""
         if function is None or not parallel.is_main():
             return {}
-        params, data = (self.ema, self.data) if self.mesh is None else jax.device_get((self.ema, self.data))
+        params, data = jax.tree.map(jnp.array, self.ema), self.data
+        if self.mesh is not None:
+            params, data = jax.device_get((params, data))
         return function(params, data, self.key(0))
 
     def log(self, measured):

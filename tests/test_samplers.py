@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aps_core import AveragePool, FixedMask, FourierSubset, GaussianBlur, Identity, Measurement, RandomMask, SaturatingSensor, Task, untrained_posterior
+from aps_core import AveragePool, FixedMask, FourierSubset, GaussianBlur, Identity, Measurement, RandomMask, SaturatingSensor, Task
 from aps_core.operators import dense_matrix, simulate
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.samplers import base, list_samplers, make_sampler, tune
@@ -23,7 +23,6 @@ SMALL = {
     "sde-proj": {"n_steps": 5},
 }  # fmt: skip
 LINEAR_ONLY = ("mcg", "pigdm", "ddrm", "sde-proj")
-TRAINED = {"flow": {"steps": 2, "width": 8}, "objective": {"batch": 8}, "optimizer": {"steps": 3, "warmup": 1}}
 
 
 @flax.struct.dataclass
@@ -82,7 +81,10 @@ def _operator(name):
     return Identity(SHAPE) if name == "noise2score" else RandomMask(SHAPE, 0.25)
 
 
-@pytest.mark.parametrize("name", SMALL)
+LONG = ("daps", "mcg", "pigdm", "score-ald", "sde-proj")  # to compile
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in SMALL])
 def test_a_result_does_not_depend_on_the_batch_and_evaluations_are_as_stated(make_task, measured, quick_to_compile, name):
     counted, n = _Counter(), 2
     task = make_task(_operator(name))
@@ -99,9 +101,9 @@ def test_a_result_does_not_depend_on_the_batch_and_evaluations_are_as_stated(mak
         assert np.abs(together[0, 0] - together[0, 1]).max() > 1e-4
 
 
-def test_another_step_size_compiles_nothing(make_task):
+def test_another_step_size_compiles_nothing(make_task, measured):
     task = make_task()
-    measurement = task.measure(jax.random.key(1), task.signals("val")[0])
+    measurement = jax.tree.map(lambda a: a[0], measured(task.operator))
     samples = [make_sampler("dps", task, n_steps=4, step_size=z).sample(jax.random.key(0), measurement, 3) for z in (0.1, 0.2)]
     before = base._sample._cache_size()
     make_sampler("dps", task, n_steps=4, step_size=0.3).sample(jax.random.key(0), measurement, 3)
@@ -109,7 +111,7 @@ def test_another_step_size_compiles_nothing(make_task):
     assert np.abs(samples[0] - samples[1]).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", ["dps", "red-diff", "daps", "score-ald"])
+@pytest.mark.parametrize("name", ["dps", "red-diff", *(pytest.param(n, marks=pytest.mark.slow) for n in ("daps", "score-ald"))])
 def test_a_saturating_sensor_is_fitted(make_task, name):
     operator = SaturatingSensor(RandomMask(SHAPE, 0.25), gain=2.0)
     task = make_task(operator, 0.05)
@@ -205,26 +207,29 @@ def test_largest_gain_is_the_largest_singular_value():
     assert base.largest_gain(SaturatingSensor(blur, gain=3.0)) == pytest.approx(3 * np.linalg.norm(dense_matrix(blur), 2), rel=1e-4)
 
 
-def test_score_prior_remembers_what_it_fitted(make_task, measured, monkeypatch):
+def test_score_prior_fits_each_measurement_once(make_task, measured, monkeypatch):
     fitted = []
 
     def train(task, recipe, measurement, progress):
-        fitted.append(float(measurement.y[0, 0]))
-        return untrained_posterior(task, recipe["flow"], seed=len(fitted)), None
+        fitted.append(mean := jnp.asarray(measurement.y))
+        draw = lambda key, m, n: (mean + jax.random.normal(key, (n, *SHAPE)), jnp.zeros(n))  # noqa: E731
+        return SimpleNamespace(sample_and_log_prob=draw, log_prob=lambda x, m: jnp.sum(x - mean, (1, 2))), None
 
     monkeypatch.setattr("aps_core.samplers.score_prior.train_posterior", train)
     task, key = make_task(), jax.random.key(0)
-    sampler = make_sampler("score-prior-surrogate", task, **TRAINED)
-    assert sampler.training_nfe == 3 * 8 * 2 and make_sampler("score-prior", task).training_nfe is None
+    sampler = make_sampler("score-prior-surrogate", task, objective={"batch": 8}, optimizer={"steps": 3})
+    assert sampler.nfe == 1 and sampler.training_nfe == 3 * 8 * 2 and make_sampler("score-prior", task).training_nfe is None
     measurements = jax.tree.map(lambda a: a[:2], measured(task.operator))
+    first, second = (jax.tree.map(lambda a, i=i: a[i], measurements) for i in (0, 1))
     x, log_q = sampler.sample_and_log_prob(key, measurements, 5)
-    assert x.shape == (2, 5, *SHAPE) and log_q.shape == (2, 5)
-    np.testing.assert_allclose(sampler.log_prob(x, measurements), log_q, atol=1e-4)
-    one = jax.tree.map(lambda a: a[1], measurements)
-    np.testing.assert_allclose(sampler.sample(jax.random.split(key)[1], one, 5), x[1], atol=1e-6)
-    assert fitted == [float(y[0, 0]) for y in measurements.y]
-    forgetful = make_sampler("score-prior", task, **TRAINED, keep=1)
-    forgetful.fit(one), forgetful.fit(jax.tree.map(lambda a: a[0], measurements)), forgetful.fit(one)
+    assert x.shape == (2, 5, *SHAPE) and log_q.shape == (2, 5) and len(fitted) == 2
+    np.testing.assert_array_equal(sampler.sample(jax.random.split(key)[1], second, 5), x[1])
+    np.testing.assert_array_equal(sampler.log_prob(x, measurements)[1], jnp.sum(x[1] - second.y, (1, 2)))
+    np.testing.assert_array_equal(sampler.log_prob(x[0], first), sampler.log_prob(x, measurements)[0])
+    assert len(fitted) == 2  # nothing was trained again
+    forgetful = make_sampler("score-prior", task, keep=1)
+    for measurement in (first, first, second, first):
+        forgetful.fit(measurement)
     assert len(fitted) == 5
 
 
@@ -255,9 +260,15 @@ def test_every_default_search_is_of_settings_that_exist(make_task):
                 assert getattr(make_sampler(name, task, **{setting: value}), setting) == value
 
 
-def test_tuning_from_the_command_line(tmp_path, capsys):
-    out = tmp_path / "search.json"
-    arguments = ["ddrm", "--task", "gaussian16", "--parameter", "sigma_y=0.2", "--try", "eta=0.5,0.9", "--measurements", "1", "--samples", "2"]
-    found = tune.main([*arguments, "--out", str(out)])
-    assert json.loads(out.read_text())["sigma_y"] == 0.2 and len(found["search"]) == 2
-    assert "best by psnr" in capsys.readouterr().out
+def test_tuning_from_the_command_line(tmp_path, monkeypatch, capsys):
+    called = []
+    monkeypatch.setattr(tune, "load_task", lambda name, **parameters: SimpleNamespace(name=name, parameters=parameters))
+    monkeypatch.setattr(tune, "tune", lambda *args, **settings: called.append((args, settings)) or {"best": {"eta": 0.5}})
+    tried = ["--try", "eta=0.5,1", "--try", "grid=uniform", "--measurements", "3", "--samples", "2", "--metric", "energy"]
+    tune.main(["ddrm", "--task", "gaussian16", "--parameter", "sigma_y=0.2", *tried, "--out", str(tmp_path / "a.json")])
+    (name, task, grid, _), settings = called[0]
+    assert name == "ddrm" and task.parameters == {"sigma_y": 0.2} and grid == {"eta": [0.5, 1], "grid": ["uniform"]}
+    assert settings["n_measurements"] == 3 and settings["n"] == 2 and settings["metric"] == "energy" and settings["path"] == tmp_path / "a.json"
+    assert "best by energy: {'eta': 0.5}" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="expected NAME=VALUE, got 'eta'"):
+        tune.main(["ddrm", "--task", "gaussian16", "--try", "eta"])

@@ -53,12 +53,10 @@ def test_variance_of_the_prior_within_two_percent(x64, stepper, sde, n_steps, gr
     np.testing.assert_allclose(mean, MEAN, atol=start if isinstance(sde, VPSDE) else 0.02)
 
 
-@pytest.mark.parametrize("stepper, n_steps, order", [("ddim", 100, 1), ("heun", 50, 2)])
-def test_the_error_falls_with_the_order(x64, stepper, n_steps, order):
-    coarse, fine = (list(_moments(stepper, VPSDE(), n, "log-snr", False))[1] - VARIANCES for n in (n_steps, 2 * n_steps))
+def test_the_error_of_heun_is_of_second_order(x64):
+    coarse, fine = (list(_moments("heun", VPSDE(), n, "log-snr", False))[1] - VARIANCES for n in (50, 100))
     v_min = VPSDE().v_min / 4  # without denoising the variance is that at t_min
-    ratio = (coarse - v_min)[1:] / (fine - v_min)[1:]
-    np.testing.assert_allclose(ratio, 2**order, rtol=0.25)
+    np.testing.assert_allclose(((coarse - v_min) / (fine - v_min))[1:], 4, rtol=0.25)
 
 
 def test_the_final_step_takes_the_noise_of_t_min_away(x64):
@@ -99,14 +97,15 @@ def test_euler_maruyama_against_its_formula(x64):
 
 
 @pytest.mark.parametrize("grid", steppers.GRIDS)
-@pytest.mark.parametrize("sde", [VPSDE(), VESDE()], ids=lambda s: s.kind)
+@pytest.mark.parametrize("sde", [VPSDE(), VESDE()], ids=lambda sde: sde.kind)
 def test_times_fall_from_one_to_the_end(grid, sde):
-    for denoise, n in ((True, 9), (False, 9), (True, 1)):
+    n = 9
+    for denoise in (True, False):
         t, s = (np.asarray(a) for a in steppers.time_steps(sde, n, grid, denoise))
         assert t.shape == s.shape == (n,) and t[0] == 1
         np.testing.assert_array_equal(t[1:], s[:-1])
         assert np.all(s < t) and s[-1] == (0 if denoise else np.float32(sde.t_min))
-        if denoise and n > 1:
+        if denoise:
             assert t[-1] == pytest.approx(sde.t_min, rel=1e-4)
     t = np.asarray(steppers.time_steps(sde, 9, grid, True)[0], np.float64)
     even = {"uniform": t, "quadratic": np.sqrt(t), "log-snr": np.asarray(sde.log_odds(t))}[grid]
@@ -122,6 +121,11 @@ def test_unconditional_draws_have_the_moments_of_the_prior(make_prior):
     whitened = np.linalg.solve(np.linalg.cholesky(np.asarray(prior.covariance(), np.float64)), x.T)
     np.testing.assert_allclose(np.mean(whitened**2), 1, atol=0.02)
     np.testing.assert_allclose(whitened @ whitened.T / n, np.eye(8), atol=5 * np.sqrt(2 / n) + 0.01)
+
+
+def test_a_single_step_goes_all_the_way():
+    t, s = steppers.time_steps(VPSDE(), 1)
+    assert t.tolist() == [1] and s.tolist() == [0]
 
 
 @pytest.mark.parametrize("name", ["stepper", "grid"])
