@@ -1,7 +1,7 @@
 """What every rival is: a task and settings, written for one sample of one measurement, compiled once around all of them."""
 
 from dataclasses import dataclass, fields
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import flax.struct
@@ -186,6 +186,7 @@ def check_operator(method, operator, needs):
         raise TypeError(f"{method} needs a singular value decomposition, and {kind} is another matrix for every measurement")
 
 
+@lru_cache(maxsize=16)
 def largest_gain(operator, n_iterations=100):
     """Largest singular value of A or, where A is not linear, of its Jacobian at the constant signals 0, 1/2 and 1: by power iteration."""
     if operator.diagonal:

@@ -1,0 +1,128 @@
+"""What a sampler itself costs for each network evaluation: ours beside deepinv's DPS and DiffPIR, with a network that does nothing.
+
+    python benchmarks/samplers.py [--json FILE] [--small] [--steps N]
+
+Denoising and 2x super-resolution of 16 images of 32x32x3, float32: seconds of one call, compiled before, over 16 measurements and over the
+evaluations of one sample. The prior's noise prediction is u/2: the rest is the sampler. deepinv (``pip install deepinv``) is left
+out where it is not installed. ``--small`` runs a tiny size, to see that it works.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import time
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aps_core import AveragePool, Identity, Task
+from aps_core.priors.gaussian import GaussianPrior
+from aps_core.samplers import make_sampler
+
+SIGMA_Y = 0.1
+OURS = {
+    "dps": {"n_steps": 100}, "mcg": {"n_steps": 100}, "red-diff": {"n_steps": 100}, "sde-proj": {"n_steps": 100}, "ddrm": {"n_steps": 100},
+    "pigdm": {"n_steps": 100}, "score-ald": {"n_levels": 20, "n_inner": 5}, "daps": {"n_levels": 20, "n_ode": 5, "n_inner": 20},
+}  # fmt: skip
+
+
+@flax.struct.dataclass
+class TrivialPrior:
+    """A noise prediction that costs nothing; the Gaussian is where RED-diff starts."""
+
+    gaussian: GaussianPrior
+
+    shape = property(lambda self: self.gaussian.shape)
+    sde = property(lambda self: self.gaussian.sde)
+    dim = property(lambda self: self.gaussian.dim)
+
+    def eps(self, ut, t):
+        """u/2."""
+        del t
+        return 0.5 * ut
+
+
+def trivial_task(side, factor):
+    """Denoising (factor 1) or super-resolution of images (side, side, 3)."""
+    shape, d = (side, side, 3), 3 * side**2
+    gaussian = GaussianPrior(jnp.full(d, 0.5), jnp.zeros((d, 1)), jnp.zeros(1), jnp.full((), 0.05), shape=shape)
+    operator = Identity(shape) if factor == 1 else AveragePool(shape, factor)
+    return Task(operator, SIGMA_Y, TrivialPrior(gaussian), jnp.zeros((1, *shape)), unit_range=False)
+
+
+def median_seconds(call, repeats=5):
+    """Median seconds of a call that was made once before."""
+    call()
+    times = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return float(np.median(times))
+
+
+def ours(task, batch):
+    """Milliseconds for each evaluation of every sampler of the package."""
+    y = jnp.full((batch, *task.y_shape), 0.5)
+    measurements = task.measure(jax.random.key(0), jnp.full((batch, *task.shape), 0.5)).replace(y=y)
+    found = {}
+    for name, settings in OURS.items():
+        sampler = make_sampler(name, task, **settings)
+        found[name] = 1e3 * median_seconds(lambda s=sampler: jax.block_until_ready(s.sample(jax.random.key(1), measurements, 1))) / sampler.nfe
+    return found
+
+
+def deepinv(side, factor, batch, steps):
+    """Milliseconds for each evaluation of deepinv's DPS and DiffPIR."""
+    import deepinv as dinv
+    import torch
+
+    torch.set_num_threads(1)
+
+    class Trivial(torch.nn.Module):
+        def forward(self, x, sigma, **settings):
+            del sigma, settings
+            return 0.5 * x
+
+    noise = dinv.physics.GaussianNoise(SIGMA_Y)
+    size = (3, side, side)
+    physics = dinv.physics.Denoising(noise) if factor == 1 else dinv.physics.Downsampling(size, filter=None, factor=factor, noise_model=noise)
+    y = physics(torch.full((batch, *size), 0.5))
+    methods = {
+        "deepinv DPS": dinv.sampling.DPS(Trivial(), data_fidelity=dinv.optim.data_fidelity.L2(), max_iter=steps, verbose=False),
+        "deepinv DiffPIR": dinv.sampling.DiffPIR(Trivial(), data_fidelity=dinv.optim.data_fidelity.L2(), max_iter=steps, verbose=False),
+    }
+    return {name: 1e3 * median_seconds(lambda m=method: m(y, physics)) / steps for name, method in methods.items()}
+
+
+def main(arguments=None):
+    """Measure what is installed, print a table, and write it with ``--json``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", help="file to write the numbers to")
+    parser.add_argument("--small", action="store_true", help="tiny sizes")
+    parser.add_argument("--steps", type=int, default=100, help="of deepinv's samplers")
+    options = parser.parse_args(arguments)
+    side, batch = (4, 2) if options.small else (32, 16)
+    results = {}
+    for label, factor in (("denoising", 1), ("super-resolution", 2)):
+        found = ours(trivial_task(side, factor), batch)
+        try:
+            found.update(deepinv(side, factor, batch, options.steps))
+            found["version"] = importlib.metadata.version("deepinv")
+        except ImportError as error:
+            print(f"deepinv is not installed ({error.name})")
+        results[label] = found
+        print(f"{label}, {batch} images {side}x{side}x3, milliseconds for each evaluation")
+        for name, value in found.items():
+            print(f"    {name:18}{value if isinstance(value, str) else f'{value:8.3f}'}")
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump({"side": side, "batch": batch, "device": jax.devices()[0].device_kind, "milliseconds": results}, file, indent=1)
+            file.write("\n")
+    return results
+
+
+if __name__ == "__main__":
+    main()
