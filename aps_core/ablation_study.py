@@ -140,7 +140,7 @@ def run(variant, steps=400, seed=0, n_measurements=64, evaluations=8):
     return {**found, "seconds_per_step": studies.seconds_per_step(trained.history)}
 
 
-def gradient_noise(task, objective, key, n=64, draws=256):
+def gradient_noise(task, objective, key, n=256, draws=256):
     """Noise that times and eps put on the gradient of the prior term, over the gradient itself: sqrt(n tr Cov(g) / E|grad log p(x)|^2).
 
     g is the gradient of the estimate, averaged over n draws x of the prior with one time each, in a common shift of all of them, as the

@@ -1,6 +1,7 @@
 """What all rivals have in common: one interface, no influence of the batch, evaluations as counted, operators refused with a reason."""
 
 import json
+from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
 
@@ -10,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aps_core import AveragePool, FixedMask, FourierSubset, GaussianBlur, Identity, Measurement, RandomMask, SaturatingSensor, Task
-from aps_core.operators import dense_matrix, simulate
+from aps_core import AveragePool, BicubicDownsample, FixedMask, FourierSubset, GaussianBlur, Identity, Measurement, RandomMask
+from aps_core import SaturatingSensor, Task
+from aps_core.operators import Operator, dense_matrix, simulate
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.samplers import base, list_samplers, make_sampler, tune
 from aps_core.samplers.spectrum import Spectrum
@@ -39,6 +41,21 @@ class CountingPrior:
     def eps(self, ut, t):
         jax.debug.callback(lambda: self.counted.append(1))
         return self.gaussian.eps(ut, t)
+
+
+@dataclass(frozen=True)
+class SinglePixel(Operator):
+    """Means over three rectangles of an image: linear, but not rows and then columns."""
+
+    shape: tuple
+    kind = "single-pixel"
+
+    @property
+    def y_shape(self):
+        return (2, 2)
+
+    def __call__(self, x, mask=None):
+        return jnp.stack([x[:2, :2].mean(), x[1:].mean(), x[:, 1:].mean(), x[0, 0]]).reshape(2, 2)
 
 
 class _Counter(list):
@@ -184,18 +201,28 @@ def test_every_name_makes_a_sampler(make_task):
     assert "gaussian" in list_samplers() and set(SMALL) < set(list_samplers())
 
 
-@pytest.mark.parametrize("operator", [AveragePool((4, 4), 2), GaussianBlur((4, 4), 0.8), FourierSubset((4, 4), np.eye(4)), None], ids=repr)
-def test_spectrum_is_that_of_the_matrix(operator):
-    if operator is None:  # masks have none of their own
-        assert Spectrum.of(Identity((4, 4))).values is None and Spectrum.of(RandomMask((4, 4), 0.5)).right is None
-        return
+@pytest.mark.parametrize(
+    "operator, n_factors",
+    [
+        (AveragePool((4, 6, 3), 2), 2), (GaussianBlur((3, 4), 0.8), 2), (BicubicDownsample((6, 6), 3), 2), (FourierSubset((4, 4), np.eye(4)), 1),
+        (SinglePixel((3, 4)), 1),
+    ],
+    ids=lambda a: getattr(a, "kind", ""),
+)  # fmt: skip
+def test_spectrum_is_that_of_the_matrix(operator, n_factors):
     spectrum, matrix = Spectrum.of(operator), dense_matrix(operator)
-    u = jax.random.normal(jax.random.key(0), (16,))
+    assert len(spectrum.right) == len(spectrum.left) == n_factors
     expected = np.linalg.svd(matrix, compute_uv=False)
-    np.testing.assert_allclose(np.sort(spectrum.values)[::-1][: len(expected)], np.where(expected > 1e-6, expected, 0), atol=1e-6)
+    np.testing.assert_allclose(np.sort(spectrum.values)[::-1], np.where(expected > 1e-6 * expected[0], expected, 0), atol=1e-6)
+    u = jax.random.normal(jax.random.key(0), (matrix.shape[1],))
     c = spectrum.coordinates(u)
-    np.testing.assert_allclose(spectrum.signal(c), u, atol=1e-5)
+    np.testing.assert_allclose(spectrum.coordinates(spectrum.signal(c)), c, atol=1e-5)
     np.testing.assert_allclose(spectrum.data(matrix @ u), spectrum.values * c, atol=1e-5)
+    np.testing.assert_allclose(spectrum.signal(spectrum.values**2 * c), matrix.T @ (matrix @ u), atol=1e-5)
+
+
+def test_masks_have_no_spectrum_of_their_own():
+    assert Spectrum.of(Identity((4, 4))).values is None and Spectrum.of(RandomMask((4, 4), 0.5)).right is None
 
 
 def test_largest_gain_is_the_largest_singular_value():

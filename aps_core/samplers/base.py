@@ -62,7 +62,7 @@ class Problem:
         return observed * (2 * measurement.y - self.operator(jnp.ones(self.operator.shape), measurement.mask))
 
     def spectral(self, measurement):
-        """(s, c): singular values (d,), zero where nothing is measured, and the data of u in their coordinates, c = s V^T u + noise."""
+        """(s, c), each (r,): singular values, zero where nothing is measured, and the data of u in their coordinates, c = s V^T u + noise."""
         s = self.spectrum.values
         if s is None:
             s = self.operator.observed(measurement.mask).reshape(-1)

@@ -23,7 +23,7 @@ class DDRM(Sampler):
 
     In theory: were v0 the true signal, v at every level would be N(v0, r^2) over y and the noise (their Prop. 3.1). Tweedie's
     estimate is not, and the samples are not the posterior's. With many steps the second line feeds c back at every level, and the fixed
-    point of v = v0(v) + (1 - eta^2)^(1/2) r (c - v0)/q is v = c: a measured coordinate tends to c itself, without spread,
+    point of v = v0(v) + (1 - eta^2)^(1/2) r (c - v0)/q tends to c with r: a measured coordinate tends to c itself, without spread,
     whatever the prior. The number of steps is part of the method.
 
     nfe: n_steps, without gradients.
@@ -53,28 +53,33 @@ class DDRM(Sampler):
         def level(t):
             return sde.beta(t) / sde.alpha(t)
 
+        def draw(key, whole, measured):
+            """A signal of Gaussian entries of which only the measured coordinates are another Gaussian: mean and std of both."""
+            k_whole, k_measured = jax.random.split(key)
+            v = whole[0] + whole[1] * jax.random.normal(k_whole, (p.dim,))
+            inside = measured[0] + measured[1] * jax.random.normal(k_measured, c.shape)
+            return v + p.spectrum.signal(inside - p.spectrum.coordinates(v))
+
         def body(v, step):
             t, s, k = step
-            v0 = p.spectrum.coordinates(p.denoise(sde.alpha(t) * p.spectrum.signal(v), t)[0])
-            mean, std = self.transition(v, v0, c, q, level(t), level(s))
-            return mean + std * jax.random.normal(k, v.shape), None
+            v0 = p.denoise(sde.alpha(t) * v, t)[0]
+            whole = self.transition(v, v0, 0.0, jnp.inf, level(t), level(s))
+            measured = self.transition(p.spectrum.coordinates(v), p.spectrum.coordinates(v0), c, q, level(t), level(s))
+            return draw(k, whole, measured), None
 
         k_start, k_steps = jax.random.split(key)
         first = level(1.0)
         seen = q <= first
-        std = jnp.sqrt(jnp.where(seen, first**2 - jnp.where(seen, q, 0.0) ** 2, first**2))
-        v = jnp.where(seen, c, 0.0) + std * jax.random.normal(k_start, c.shape)
+        std = jnp.sqrt(first**2 - jnp.where(seen, q, 0.0) ** 2)
+        v = draw(k_start, (0.0, first), (jnp.where(seen, c, 0.0), std))
         steps = (*time_steps(sde, self.n_steps, self.grid), jax.random.split(k_steps, self.n_steps))
-        return p.spectrum.signal(jax.lax.scan(body, v, steps)[0])
+        return jax.lax.scan(body, v, steps)[0]
 
     def transition(self, v, v0, c, q, before, r):
-        """Mean and standard deviation (d,) of the coordinates at level ``r``, from ``v`` at the level ``before``; q is infinite where
-        nothing is measured."""
+        """Mean and standard deviation of coordinates at level ``r``, from ``v`` at the level ``before``; q is infinite where nothing is
+        measured."""
         keep = jnp.sqrt(1 - self.eta**2) * r
-        finite = jnp.isfinite(q)
-        known = jnp.where(finite, q, 1.0)
-        towards_data = v0 + keep * (c - v0) / known
-        mean = jnp.where(finite, towards_data, v0 + keep * (v - v0) / before)
-        inside = known**2 * self.eta_b**2
-        std = jnp.where(q <= r, jnp.sqrt(jnp.maximum(r**2 - inside, 0.0)), self.eta * r)
+        known = jnp.where(jnp.isfinite(q), q, 1.0)
+        mean = jnp.where(jnp.isfinite(q), v0 + keep * (c - v0) / known, v0 + keep * (v - v0) / before)
+        std = jnp.where(q <= r, jnp.sqrt(jnp.maximum(r**2 - self.eta_b**2 * known**2, 0.0)), self.eta * r)
         return jnp.where(q <= r, (1 - self.eta_b) * v0 + self.eta_b * c, mean), std

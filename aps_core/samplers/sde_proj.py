@@ -51,7 +51,7 @@ class SDEProj(Sampler):
         def body(u, step):
             t, s, k = step
             k_data, k_step = jax.random.split(k)
-            away = sde.perturb(target, t, jax.random.normal(k_data, u.shape)) - p.spectrum.coordinates(u)
+            away = sde.perturb(target, t, jax.random.normal(k_data, target.shape)) - p.spectrum.coordinates(u)
             u = u + p.spectrum.signal(jnp.where(measured, self.weight * away, 0.0))
             u0, eps = p.denoise(u, t)
             return ddim(sde, u0, eps, t, s, jax.random.normal(k_step, u.shape), self.eta), None

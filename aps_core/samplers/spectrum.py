@@ -9,47 +9,83 @@ import numpy as np
 
 from aps_core.operators import dense_matrix
 
+CUTOFF = 1e-6  # smaller singular values, in units of the largest, count as zero
+
 
 @flax.struct.dataclass
 class Spectrum:
-    """A = U diag(s) V^T with V (d, d) orthogonal. ``Spectrum.of(operator)`` makes it.
+    """A = U diag(s) V^T with r orthonormal columns in U (n, r) and V (d, r). ``Spectrum.of(operator)`` makes it.
 
-    For the identity and for masks all three fields are None: U = V = I, and s is what the measurement observed.
+    Identity and masks: values, left and right are None, U = V = I, and s is what the measurement observed. Operators that act on
+    the rows and columns of an image one after the other (pooling, resizing, blur): ``left`` and ``right`` are pairs of small matrices whose
+    Kronecker product U or V is, at the cost of two small products. Others: a single matrix each.
     """
 
-    values: jax.Array | None = None  # (d,), zero beyond the rank
-    left: jax.Array | None = None  # (n, d), zero beyond the rank
-    right: jax.Array | None = None  # (d, d)
+    values: jax.Array | None = None  # (r,)
+    left: tuple | None = None
+    right: tuple | None = None
 
     @classmethod
-    def of(cls, operator, cutoff=1e-6):
-        """The spectrum of a fixed linear operator by a dense decomposition in float64 (d = 3072: about a minute); smaller singular values
-        than ``cutoff`` times the largest count as zero. The last few are remembered. Raises TypeError as ``dense_matrix`` does."""
-        return cls() if operator.diagonal else cls(*(jnp.asarray(a, jnp.result_type(float)) for a in _decomposition(operator, cutoff)))
+    def of(cls, operator):
+        """The spectrum of a fixed linear operator, computed in float64; the last few are remembered.
+
+        One that does not act on rows and columns costs a dense decomposition (d = 3072: about a minute).
+        Raises TypeError as ``dense_matrix`` does.
+        """
+        if operator.diagonal:
+            return cls()
+        return jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(float)), cls(*_decomposition(operator)))
 
     def coordinates(self, u):
-        """V^T u, (d,)."""
-        return u if self.right is None else _product(self.right.T, u)
+        """V^T u, (r,), for u (d,)."""
+        return u if self.right is None else _transposed(self.right, u)
 
     def signal(self, c):
-        """V c, (d,)."""
-        return c if self.right is None else _product(self.right, c)
+        """V c, (d,), for c (r,)."""
+        return c if self.right is None else _transposed(tuple(m.T for m in self.right), c)
 
     def data(self, y):
-        """U^T y, (d,), for flat data (n,)."""
-        return y if self.left is None else _product(self.left.T, y)
+        """U^T y, (r,), for flat data (n,)."""
+        return y if self.left is None else _transposed(self.left, y)
+
+
+def _transposed(factors, v):
+    """(F1 x F2 x I)^T v or F^T v, flat."""
+    # full precision: the default of some accelerators has 11 bits
+    if len(factors) == 1:
+        return jnp.matmul(factors[0].T, v, precision=jax.lax.Precision.HIGHEST)
+    image = v.reshape(len(factors[0]), len(factors[1]), -1)
+    return jnp.einsum("ai,bj,abc->ijc", *factors, image, precision=jax.lax.Precision.HIGHEST).reshape(-1)
 
 
 @lru_cache(maxsize=4)
-def _decomposition(operator, cutoff):
-    """s (d,), U (n, d) and V (d, d) as float64 arrays."""
-    u, s, vt = np.linalg.svd(dense_matrix(operator), full_matrices=True)
-    d, rank = vt.shape[0], int(np.sum(s > cutoff * s[0]))
-    values, left = np.zeros(d), np.zeros((u.shape[0], d))
-    values[:rank], left[:, :rank] = s[:rank], u[:, :rank]
-    return values, left, vt.T
+def _decomposition(operator):
+    """s (r,), the factors of U and those of V, as float64 arrays."""
+    matrices = _rows_and_columns(operator) or (dense_matrix(operator),)
+    parts = [np.linalg.svd(m, full_matrices=False) for m in matrices]
+    values = parts[0][1]
+    if len(parts) == 2:
+        channels = operator.shape[2] if len(operator.shape) == 3 else 1
+        values = np.repeat(np.outer(values, parts[1][1]).ravel(), channels)
+    values = np.where(values > CUTOFF * values.max(), values, 0.0)
+    return values, tuple(u for u, _, _ in parts), tuple(vt.T for _, _, vt in parts)
 
 
-def _product(a, b):
-    # full precision: the default of some accelerators has 11 bits
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+def _rows_and_columns(operator):
+    """(R, C) with A(x) = R x C^T in every channel, found by probing and then checked; None where A is not of that form."""
+    shape, y_shape = operator.shape, operator.y_shape
+    if len(shape) not in (2, 3) or len(y_shape) != len(shape) or y_shape[2:] != shape[2:]:
+        return None
+    with jax.enable_x64(True):
+        apply = jax.jit(jax.vmap(operator))
+        ones = np.ones((1, *shape))
+        scale = np.asarray(apply(ones))[0].ravel()[0]  # (R 1)_0 (C 1)_0
+        if not scale:
+            return None
+        stripes = [np.eye(n).reshape(n, *(n if i == axis else 1 for i in range(len(shape)))) * ones for axis, n in enumerate(shape[:2])]
+        seen = [np.asarray(apply(s)).reshape(len(s), *y_shape[:2], -1)[..., 0] for s in stripes]
+        rows, columns = seen[0][:, :, 0].T / scale, seen[1][:, 0, :].T
+        x = np.random.default_rng(0).normal(size=shape)
+        found = np.asarray(apply(x[None]))[0]
+    exact = np.allclose(found, np.einsum("ai,bj,ij...->ab...", rows, columns, x), rtol=0, atol=1e-9 * np.abs(found).max())
+    return (rows, columns) if exact else None
