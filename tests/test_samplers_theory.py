@@ -205,6 +205,34 @@ def test_ddrm_marginals_when_the_denoiser_knows_the_signal():
             assert v.std() == pytest.approx(r, rel=0.01)
 
 
+def test_ddrm_moments_are_those_of_its_recursion(make_case):
+    """For equal prior variances the coordinates that pooling measures, and those that it does not, each follow an affine recursion."""
+    n_steps, v, eta, eta_b, n = 25, 4 * 0.04, 0.8, 0.9, 3000
+    case = make_case(POOL, leading=0.0, rest=0.04)
+    x = _draw("ddrm", case, n, n_steps=n_steps, eta=eta, eta_b=eta_b, grid="log-snr")[2]
+    sde, right = case[0].prior.sde, np.linalg.svd(dense_matrix(POOL))[2].T
+    centre = right.T @ (2 * np.asarray(case[0].prior.mean, np.float64) - 1)
+    c, q = np.zeros(D), np.full(D, np.inf)
+    left, s, _ = np.linalg.svd(dense_matrix(POOL))
+    c[:4], q[:4] = left.T @ (2 * case[1].y.ravel() - 1) / s, 2 * case[0].sigma_y / s
+    levels = [*np.exp(0.5 * np.linspace(float(sde.log_odds(1.0)), float(sde.log_odds(sde.t_min)), n_steps)), 0.0]
+    seen = np.isfinite(q)
+    known = np.where(seen, q, 1.0)
+    m, s2 = np.where(seen, c, 0.0), levels[0] ** 2 - np.where(seen, known**2, 0.0)
+    for before, r in zip(levels, levels[1:], strict=False):
+        gain, keep = v / (v + before**2), np.sqrt(1 - eta**2) * r
+        v0 = centre + gain * (m - centre)
+        near = q <= r  # weight of v0, of v and of c in the mean, and the new variance
+        of_v0 = np.where(near, 1 - eta_b, np.where(seen, 1 - keep / known, 1 - keep / before))
+        of_v, of_c = np.where(seen, 0.0, keep / before), np.where(near, eta_b, np.where(seen, keep / known, 0.0))
+        fresh = np.where(near, r**2 - eta_b**2 * known**2, eta**2 * r**2)
+        m, s2 = of_v0 * v0 + of_v * m + of_c * c, (of_v0 * gain + of_v) ** 2 * s2 + fresh
+    found = (2 * x - 1) @ right
+    np.testing.assert_allclose(found.mean(axis=0), m, atol=5 * np.sqrt(s2.max() / n))
+    for part in (seen, ~seen):
+        assert found.var(axis=0)[part].mean() == pytest.approx(s2[part].mean(), rel=0.05)
+
+
 @pytest.mark.slow
 def test_ddrm_tends_to_the_data_as_steps_are_added(make_case):
     case = make_case(Identity(SHAPE))
