@@ -111,7 +111,7 @@ def task_html():
     """Build the HTML from the pages and the executed notebooks."""
     made = [str(RESULTS / f"{name}.{suffix}") for name in notebooks() for suffix in ("ipynb", "json")]
     return {
-        "file_dep": [*files("book"), "_config.yml", "requirements.lock", *made],
+        "file_dep": [*files("book"), *files("aps_core"), "_config.yml", "requirements.lock", *made],  # docstrings are a page too
         "uptodate": [config_changed(" ".join(notebooks()))],
         "targets": [str(HTML / "index.html")],
         "actions": [build_html],

@@ -54,6 +54,16 @@ run.finish()
 """
 
 
+INTRO = """\
+# A tiny book
+
+See {cite:p}`mammadov2024aps` and {py:func}`aps_core.metrics.psnr`.
+
+```{reference} aps_core.metrics
+```
+"""
+
+
 def make_tree(folder, cells):
     """A project of one chapter in `folder`, with the sources of the real book around it."""
     for name in ("book/_ext", "book/_static"):
@@ -62,7 +72,7 @@ def make_tree(folder, cells):
         shutil.copy(ROOT / name, folder / name)
     (folder / "notebooks").mkdir()
     (folder / "notebooks/tiny.py").write_text(HEADER + cells)
-    (folder / "book/intro.md").write_text("# A tiny book\n\nSee {cite:p}`mammadov2024aps`.\n")
+    (folder / "book/intro.md").write_text(INTRO)
     toc = {"format": "jb-book", "root": "intro"}
     toc["parts"] = [{"caption": "All", "chapters": [{"file": "results/tiny"}, {"file": "references"}]}]
     (folder / "book/_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
@@ -98,6 +108,13 @@ def test_build_prints_the_index_and_signs_the_figure(book):
     assert "height = 2.0" in figure
     assert str(folder) not in page
     assert json.loads((folder / "book/results/tiny.json").read_text("utf-8"))["parameters"] == {"height": 2.0}
+
+
+@pytest.mark.slow
+def test_the_reference_lists_a_module_and_is_linked_to(book):
+    page = (book[0] / "_build/html/intro.html").read_text("utf-8")
+    assert 'id="aps_core.metrics.psnr"' in page and 'href="#aps_core.metrics.psnr"' in page
+    assert "_private" not in page and "&quot;&quot;&quot;" not in page
 
 
 @pytest.mark.slow
@@ -211,6 +228,23 @@ def test_papermill_by_hand(tmp_path):
     assert json.loads((tmp_path / "results/tiny.json").read_text("utf-8"))["parameters"] == {"height": 5.0}
     with pytest.raises(papermill.PapermillExecutionError, match="unknown parameter 'heigth' = 5.*did you mean 'height'"):
         papermill.execute_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {"heigth": 5}, **options)
+
+
+def test_docstrings_become_paragraphs_lists_and_formulas():
+    sys.path.insert(0, str(ROOT / "book/_ext"))
+    try:
+        import aps_book
+    finally:
+        sys.path.pop(0)
+    doc = "log|dx| of ``a_b``\nand *args.\n\n    y = a * b\n\n- one\n- two_"
+    assert [line for line in aps_book._readable(doc) if line] == [
+        r"log\|dx\| of ``a_b`` and \*args.", ".. code-block:: text", "   y = a * b", "- one", r"- two\_",
+    ]  # fmt: skip
+
+    def function(x, *rest, scale=1.0, call=print, **more):
+        """Nothing."""
+
+    assert aps_book._signature(function) == "(x, *rest, scale=1.0, call=..., **more)"
 
 
 def test_toc_names_the_committed_notebooks():
