@@ -70,7 +70,8 @@ def ours(task, batch):
     found = {}
     for name, settings in OURS.items():
         sampler = make_sampler(name, task, **settings)
-        found[name] = 1e3 * median_seconds(lambda s=sampler: jax.block_until_ready(s.sample(jax.random.key(1), measurements, 1))) / sampler.nfe
+        seconds = median_seconds(lambda s=sampler: jax.block_until_ready(s.sample(jax.random.key(1), measurements, 1)))
+        found[name] = 1e3 * seconds / sampler.nfe
     return found
 
 
@@ -88,7 +89,8 @@ def deepinv(side, factor, batch, steps):
 
     noise = dinv.physics.GaussianNoise(SIGMA_Y)
     size = (3, side, side)
-    physics = dinv.physics.Denoising(noise) if factor == 1 else dinv.physics.Downsampling(size, filter=None, factor=factor, noise_model=noise)
+    pool = dinv.physics.Downsampling(size, filter=None, factor=factor, noise_model=noise)
+    physics = dinv.physics.Denoising(noise) if factor == 1 else pool
     y = physics(torch.full((batch, *size), 0.5))
     methods = {
         "deepinv DPS": dinv.sampling.DPS(Trivial(), data_fidelity=dinv.optim.data_fidelity.L2(), max_iter=steps, verbose=False),

@@ -134,8 +134,8 @@ def test_a_saturating_sensor_is_fitted(make_task, name):
     task = make_task(operator, 0.05)
     x0 = task.signals("val")[0]
     measurement = task.measure(jax.random.key(1), x0)
-    settings = {"dps": {"n_steps": 300, "step_size": 0.1}, "red-diff": {"n_steps": 300}, "daps": {"n_levels": 50}, "score-ald": {}}[name]
-    x = make_sampler(name, task, **settings).sample(jax.random.key(0), measurement, 32)
+    settings = {"dps": {"n_steps": 300, "step_size": 0.1}, "red-diff": {"n_steps": 300}, "daps": {"n_levels": 50}}
+    x = make_sampler(name, task, **settings.get(name, {})).sample(jax.random.key(0), measurement, 32)
     problem = base.Problem(task.prior, task.sigma_y, operator)
     residual = jax.vmap(lambda x: problem.residual(2 * x.reshape(-1) - 1, measurement))
     of_prior = residual(task.prior.sample(jax.random.key(5), 200))
@@ -164,15 +164,15 @@ def test_noise_outside_the_diffusion(make_task):
 
 
 WRONG = [
-    ("dps", {"n_steps": 0}, ValueError, "n_steps must be at least 1, got 0"), ("dps", {"n_steps": 2.0}, TypeError, "n_steps must be an integer"),
-    ("dps", {"step_size": -1.0}, ValueError, "step_size must be finite and positive"), ("dps", {"grid": "cosine"}, ValueError, "grid must be"),
+    ("dps", {"n_steps": 0}, ValueError, "n_steps must be at least 1, got 0"), ("dps", {"n_steps": 2.0}, TypeError, "n_steps must be an"),
+    ("dps", {"step_size": -1.0}, ValueError, "step_size must be finite"), ("dps", {"grid": "cosine"}, ValueError, "grid must be one of"),
     ("dps", {"stepsize": 1.0}, TypeError, "stepsize"), ("red-diff", {"weight": 0.0}, ValueError, "weight"),
     ("sde-proj", {"weight": 1.2}, ValueError, r"weight must lie in \[0, 1\], got 1.2"), ("ddrm", {"eta": -0.1}, ValueError, "eta must lie"),
     ("pigdm", {"rule": "book"}, ValueError, "rule must be one of"), ("pigdm", {"prior_variance": 0.0}, ValueError, "prior_variance"),
     ("score-ald", {"gamma": 0.0}, ValueError, "gamma"), ("score-ald", {"n_inner": 0}, ValueError, "n_inner"),
     ("daps", {"n_levels": 0}, ValueError, "n_levels"), ("daps", {"n_ode": 0}, ValueError, "n_ode"),
     ("score-prior", {"prior_term": "modes"}, ValueError, "prior_term must be one of"),
-    ("score-prior", {"objective": {"batchsize": 3}}, ValueError, "batchsize"), ("dpm", {}, ValueError, "unknown sampler 'dpm'; expected one of"),
+    ("score-prior", {"objective": {"batchsize": 3}}, ValueError, "batchsize"), ("dpm", {}, ValueError, "unknown sampler 'dpm'; expected"),
 ]  # fmt: skip
 
 
@@ -204,8 +204,8 @@ def test_every_name_makes_a_sampler(make_task):
 @pytest.mark.parametrize(
     "operator, n_factors",
     [
-        (AveragePool((4, 6, 3), 2), 2), (GaussianBlur((3, 4), 0.8), 2), (BicubicDownsample((6, 6), 3), 2), (FourierSubset((4, 4), np.eye(4)), 1),
-        (SinglePixel((3, 4)), 1),
+        (AveragePool((4, 6, 3), 2), 2), (GaussianBlur((3, 4), 0.8), 2), (BicubicDownsample((6, 6), 3), 2),
+        (FourierSubset((4, 4), np.eye(4)), 1), (SinglePixel((3, 4)), 1),
     ],
     ids=lambda a: getattr(a, "kind", ""),
 )  # fmt: skip
@@ -295,7 +295,8 @@ def test_tuning_from_the_command_line(tmp_path, monkeypatch, capsys):
     tune.main(["ddrm", "--task", "gaussian16", "--parameter", "sigma_y=0.2", *tried, "--out", str(tmp_path / "a.json")])
     (name, task, grid, _), settings = called[0]
     assert name == "ddrm" and task.parameters == {"sigma_y": 0.2} and grid == {"eta": [0.5, 1], "grid": ["uniform"]}
-    assert settings["n_measurements"] == 3 and settings["n"] == 2 and settings["metric"] == "energy" and settings["path"] == tmp_path / "a.json"
+    assert (settings["n_measurements"], settings["n"], settings["metric"]) == (3, 2, "energy")
+    assert settings["path"] == tmp_path / "a.json"
     assert "best by energy: {'eta': 0.5}" in capsys.readouterr().out
     with pytest.raises(ValueError, match="expected NAME=VALUE, got 'eta'"):
         tune.main(["ddrm", "--task", "gaussian16", "--try", "eta"])

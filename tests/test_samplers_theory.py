@@ -113,7 +113,9 @@ def test_dps_is_concentrated_by_its_step_size_not_by_the_noise(make_case):
 
 
 @pytest.mark.parametrize(
-    "operator", [POOL, *(pytest.param(a, marks=pytest.mark.slow) for a in (GaussianBlur(SHAPE, 0.8), FixedMask(np.tri(4))))], ids=lambda a: a.kind
+    "operator",
+    [POOL, *(pytest.param(operator, marks=pytest.mark.slow) for operator in (GaussianBlur(SHAPE, 0.8), FixedMask(np.tri(4))))],
+    ids=lambda operator: operator.kind,
 )
 def test_pigdm_is_exact_under_an_isotropic_gaussian(make_case, operator):
     """p(u_0 | u_t) then is the Gaussian that it takes it for, so that only the error of the steps is left: about 8/n_steps."""
@@ -128,7 +130,8 @@ def test_pigdm_is_exact_under_an_isotropic_gaussian(make_case, operator):
 @pytest.mark.slow
 def test_pigdm_with_another_variance_is_not(make_case):
     case = make_case(Identity(SHAPE), leading=0.0, rest=0.04)
-    ratios = [_ratio(_draw("pigdm", case, 500, prior_variance=v, rule="score", n_steps=200, grid="log-snr")[1], case) for v in (0.02, 0.16, 1.6)]
+    settings = dict(rule="score", n_steps=200, grid="log-snr")
+    ratios = [_ratio(_draw("pigdm", case, 500, prior_variance=v, **settings)[1], case) for v in (0.02, 0.16, 1.6)]
     assert ratios[0] < 0.8 and ratios[1] == pytest.approx(1, abs=0.1) and ratios[2] > ratios[1] + 0.1
 
 

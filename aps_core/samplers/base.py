@@ -62,7 +62,7 @@ class Problem:
         return observed * (2 * measurement.y - self.operator(jnp.ones(self.operator.shape), measurement.mask))
 
     def spectral(self, measurement):
-        """(s, c), each (r,): singular values, zero where nothing is measured, and the data of u in their coordinates, c = s V^T u + noise."""
+        """(s, c), each (r,): singular values, zero where nothing is measured, and the data of u there, c = s V^T u + noise."""
         s = self.spectrum.values
         if s is None:
             s = self.operator.observed(measurement.mask).reshape(-1)
@@ -108,7 +108,7 @@ class Sampler:
 
     @property
     def nfe(self):
-        """Network evaluations of one sample. One with a gradient through the network counts as one, as in the papers; it costs about three."""
+        """Network evaluations of one sample. One with a gradient through it counts as one, as in the papers; it costs about three."""
         return self.n_steps
 
     def trajectory(self, key, measurement):

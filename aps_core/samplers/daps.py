@@ -1,4 +1,4 @@
-"""Decoupled annealing posterior sampling (Zhang et al. 2024, "Improving diffusion inverse problem solving with decoupled noise annealing")."""
+"""DAPS (Zhang et al. 2024, "Improving diffusion inverse problem solving with decoupled noise annealing")."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,7 +16,7 @@ class DAPS(Sampler):
     """For each of ``n_levels`` falling times t (Alg. 1):
 
     1. u0_hat: the probability-flow ODE from u_t to 0 in ``n_ode`` steps of DDIM;
-    2. ``n_inner`` Langevin steps from u0_hat on N(u; u0_hat, r^2 I) p(y | u), r = beta/alpha, with size ``step_size`` / (1/r^2 + curvature);
+    2. ``n_inner`` Langevin steps from u0_hat on N(u; u0_hat, r^2 I) p(y | u), r = beta/alpha, of size ``step_size``/(1/r^2 + curvature);
     3. u_s = alpha_s u + beta_s z for the next time: consecutive times are coupled through u_0 alone.
 
     The curvature of the log-likelihood is s_max^2/(4 sigma_y^2), s_max the largest slope of the operator: the paper's step size, in units
@@ -64,7 +64,7 @@ class DAPS(Sampler):
         return jax.lax.scan(body, p.start(k_start), steps)[0]
 
     def clean(self, u, t):
-        """The end of the probability-flow ODE that starts from ``u`` (d,) at ``t``: even steps in log SNR to t_min, the last of them to 0."""
+        """The end of the probability-flow ODE from ``u`` (d,) at ``t``: even steps in log SNR to t_min, and on to 0."""
         p, sde = self.problem, self.problem.sde
         share = jnp.arange(self.n_ode) / self.n_ode
         times = sde.time_of((1 - share) * sde.log_odds(t) + share * sde.log_odds(sde.t_min))

@@ -1,4 +1,4 @@
-"""Annealed Langevin dynamics with an annealed likelihood (Jalal et al. 2021, "Robust compressed sensing MRI with deep generative priors")."""
+"""Annealed Langevin dynamics (Jalal et al. 2021, "Robust compressed sensing MRI with deep generative priors")."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -13,13 +13,14 @@ from aps_core.samplers.base import batch, count
 
 FLOW = {"kind": "realnvp", "conditional": False, "steps": 16, "width": 64}
 OPTIMIZER = {"steps": 5000, "learning_rate": 1e-3}
-EVALUATIONS = {"elbo": 2, "elbo-no-start": 1, "elbo-no-jacobian": 2, "annealed-score": 1, "control-variate": 1}  # of the network, for one time
+# of the network, for one time
+EVALUATIONS = {"elbo": 2, "elbo-no-start": 1, "elbo-no-jacobian": 2, "annealed-score": 1, "control-variate": 1}
 
 
 @dataclass(frozen=True)
 class DPI:
-    """min KL(q(x) || p(x | y)) over the weights of an unconditional RealNVP q (deep probabilistic imaging, Sun & Bouman 2021), anew for every
-    measurement:
+    """min KL(q(x) || p(x | y)) over the weights of an unconditional RealNVP q (deep probabilistic imaging, Sun & Bouman 2021), anew
+    for every measurement:
 
         E_q[-log p(y | x) - log p(x) + log q(x)].
 

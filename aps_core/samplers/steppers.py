@@ -29,7 +29,7 @@ def shrinkage(sde, t, s):
 
 
 def ddim(sde, u0, eps, t, s, z, eta=0.0):
-    """u_s = alpha_s u0 + sqrt(beta_s^2 - c^2) eps + c z with c^2 = eta^2 beta_s^2 (1 - exp(lambda_s - lambda_t)) (Song et al. 2021a, Eq. 12).
+    """u_s = alpha_s u0 + sqrt(beta_s^2 - c^2) eps + c z, c^2 = eta^2 beta_s^2 (1 - exp(lambda_s - lambda_t)) (Song et al. 2021a, Eq. 12).
 
     u0, eps: Tweedie's estimate and the noise prediction at t; z: standard normal. eta = 0 is deterministic, eta = 1 the ancestral step.
     """
@@ -49,7 +49,7 @@ def euler_maruyama(sde, u, eps, t, s, z):
 
 
 def along_ode(sde, u, slope, t, s):
-    """Step of length beta_s/alpha_s - beta_t/alpha_t along d(u/alpha)/d(beta/alpha) = ``slope`` (which is eps): the probability-flow ODE."""
+    """A step of the probability-flow ODE d(u/alpha)/d(beta/alpha) = eps, with eps = ``slope`` all along it."""
     ratio = sde.alpha(s) / sde.alpha(t)
     return ratio * u + (sde.beta(s) - ratio * sde.beta(t)) * slope
 

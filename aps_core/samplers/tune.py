@@ -1,4 +1,4 @@
-"""Search of a sampler's settings on validation signals: ``python -m aps_core.samplers.tune NAME --task TASK`` records all that was tried."""
+"""Search of a sampler's settings on validation signals: ``python -m aps_core.samplers.tune NAME --task TASK`` records all of it."""
 
 import argparse
 import ast
@@ -101,7 +101,8 @@ def main(arguments=None):
 
 
 def _show(row):
-    print(" ".join(f"{name}={row[name]}" if row[name] is None else f"{name}={row[name]:.4g}" for name in ("psnr", "energy")), row["settings"])
+    values = {name: "none" if row[name] is None else f"{row[name]:.4g}" for name in ("psnr", "energy")}
+    print(*(f"{name}={value}" for name, value in values.items()), row["settings"])
 
 
 def _assignment(text):
