@@ -161,6 +161,7 @@ def kl_curves(curves, threshold=None, ylabel="KL(q ‖ p) (nats per dimension)",
         ax.set_yscale("log")
         if log_steps:
             ax.set_xscale("symlog", linthresh=10, linscale=0.4)
+            ax.set_xlim(left=-1.5)  # room for the mark at zero, no negative decades
         if threshold is not None:
             ax.axhline(threshold, color="#555555", ls=(0, (2, 2)), lw=1.5, label=f"target {threshold:g}")
         ax.set_xlabel(xlabel), ax.set_ylabel(ylabel)

@@ -99,8 +99,8 @@ for kind, target in gaussian_study.TARGETS.items():
 # $$
 # \begin{aligned}
 # &\mathrm{KL}\big(q_\phi(x_0 \mid y)\,\|\,p(x_0 \mid y)\big) + \text{const} \\
-# &\quad = \mathbb E_{q_\phi}\!\left[\frac{\|m \odot (y - x_0)\|^2}{2 \sigma_y^2}
-#   - \log p(x_0) + \log q_\phi(x_0 \mid y)\right],
+# &\quad = \mathbb E_{q_\phi}\!\Big[\frac{\|m \odot (y - x_0)\|^2}{2 \sigma_y^2} \\
+# &\qquad - \log p(x_0) + \log q_\phi(x_0 \mid y)\Big],
 # \end{aligned}
 # $$ (eq-g16-objective)
 #
@@ -207,7 +207,7 @@ for task, rows in samplers.items():
         run.numbers(f"{task}.{name}", gaussian_study.compare(sampler, key_table, measurements[task], n_samples))
     for name in ("closed_form", "realnvp_elbo", "structured_elbo"):
         run.numbers(f"{task}.{name}", gaussian_study.seconds(rows[name], key_table, measurements[task], n_samples), "s")
-run.mean("mask.structured_elbo.kl_of_mean", gaussian_study.kl_of_mean(trained["structured_mask"], key_table, measurements["mask"], n_samples))
+_ = run.mean("mask.structured_elbo.kl_of_mean", gaussian_study.kl_of_mean(trained["structured_mask"], key_table, measurements["mask"], n_samples))
 
 # %% tags=["hide-input"]
 columns = {"kl": ("KL [nats/dim]", ".5f"), "ratio": ("sample error / MMSE", ".3f")}
@@ -328,8 +328,8 @@ run.figure(plotting.image_grid(drawn, value_range=span, label="grey value"), "sa
 # the bound pulls a sample towards the prior mean with the precision
 #
 # $$
-# \underbrace{\frac{1}{\lambda}}_{\text{truth}} \qquad
-# \underbrace{\frac{1}{\lambda + v} + \frac{v}{(\lambda + v)^2}}_{\text{with the start-time term}} \qquad
+# \underbrace{\frac{1}{\lambda}}_{\text{truth}} \quad
+# \underbrace{\frac{1}{\lambda + v} + \frac{v}{(\lambda + v)^2}}_{\text{with the term}} \quad
 # \underbrace{\frac{1}{\lambda + v}}_{\text{without it}}
 # $$ (eq-g16-trap)
 #

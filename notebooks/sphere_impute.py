@@ -117,9 +117,8 @@ run.say("This run measures {test.months:.0f} test months and {val.months:.0f} va
 #
 # $$
 # \begin{aligned}
-# \mathrm{KL}(q_\phi \,\|\, p) = \mathbb E_{q_\phi}\Big[ & \log q_\phi(x \mid y) \\
-# & - \log \mathcal N(x; \mu_G, \Sigma_G) \\
-# & - \log \frac{p_\theta(x)}{p_G(x)} \Big] + \mathrm{const},
+# & \mathrm{KL}(q_\phi \,\|\, p) + \mathrm{const} = \mathbb E_{q_\phi}\Big[ \log q_\phi(x \mid y) \\
+# & \quad - \log \mathcal N(x; \mu_G, \Sigma_G) - \log \frac{p_\theta(x)}{p_G(x)} \Big],
 # \end{aligned}
 # $$ (eq-sphere-objective)
 #
