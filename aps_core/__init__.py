@@ -12,11 +12,13 @@ from aps_core.operators import (
 )  # fmt: skip
 from aps_core.posterior import gaussian_posterior, load_posterior, untrained_posterior
 from aps_core.recipes import train_posterior
+from aps_core.samplers import list_samplers, make_sampler
 from aps_core.tasks import Task, list_tasks, load_task
 from aps_core.weights import WeightsError
 
 __all__ = [
     "AmortizedPosterior", "AveragePool", "BicubicDownsample", "FixedMask", "FourierSubset", "GaussianBlur", "Identity", "Measurement",
     "RandomMask", "SaturatingSensor", "Task", "WeightsError",
-    "gaussian_posterior", "list_tasks", "load_posterior", "load_task", "train_posterior", "untrained_posterior",
+    "gaussian_posterior", "list_samplers", "list_tasks", "load_posterior", "load_task", "make_sampler", "train_posterior",
+    "untrained_posterior",
 ]  # fmt: skip
