@@ -130,12 +130,15 @@ class _Run:
             key, progress = self.key(step), (step - 1) / optimizer.steps
             with parallel.over(self.mesh), jax.default_matmul_precision(optimizer.matmul):
                 (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(params, data, key, progress)
-            updates, opt_state = transform.update(gradient, opt_state, params)
-            params = optax.apply_updates(params, updates)
-            ema = optax.incremental_update(params, ema, 1 - optimizer.ema) if optimizer.ema else params
             norm = optax.tree.norm(gradient)
-            finite = jnp.isfinite(value) & jnp.isfinite(norm)
-            state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), (params, ema, opt_state), state)
+
+            def moved():
+                updates, new_opt_state = transform.update(gradient, opt_state, params)
+                new = optax.apply_updates(params, updates)
+                return new, optax.incremental_update(new, ema, 1 - optimizer.ema) if optimizer.ema else new, new_opt_state
+
+            # a choice between whole states, not between their entries: the latter costs twice the update itself
+            state = jax.lax.cond(jnp.isfinite(value) & jnp.isfinite(norm), moved, lambda: state)
             return state, value, parts, norm
 
         # the old state is overwritten, which saves a copy of everything at each step
