@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from aps_core import parallel, prior_terms
+from aps_core.checks import count
 from aps_core.operators import log_likelihood
 from aps_core.priors import elbo
 
@@ -118,10 +119,7 @@ class AmortizedPosterior:
 
     def sample_and_log_prob(self, key, measurement, n):
         """Samples as in ``sample`` and their log density in nats, (n,) or (batch, n)."""
-        if isinstance(n, bool) or not isinstance(n, int):
-            raise TypeError(f"n must be an integer number of samples, got {n!r}")
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got {n}")
+        count("n", n)
         batched, measurement = self._checked(measurement)
         keys = jax.random.split(key, measurement.y.shape[0]) if batched else key[None]
         x, log_q = _sample(self.flow, self.params, keys, measurement, n)

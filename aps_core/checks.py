@@ -11,6 +11,20 @@ def positive(name, value):
         raise ValueError(f"{name} must be finite and positive, got {value!r}")
 
 
+def count(name, value):
+    """Raise TypeError or ValueError unless ``value`` is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def fraction(name, value):
+    """Raise ValueError unless ``value`` lies in [0, 1]."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie in [0, 1], got {value!r}")
+
+
 def check_measurement(measurement, operator, sigma_y, unit_range=True, extra_check=None):
     """Raise unless ``measurement`` holds floating-point data of ``operator.y_shape`` (or a batch of it) in the scale of [0, 1] signals.
 

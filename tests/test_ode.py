@@ -236,3 +236,16 @@ def test_every_solver_is_one_of_diffrax():
     import diffrax
 
     assert all(issubclass(getattr(diffrax, name), diffrax.AbstractSolver) for name in SOLVERS)
+
+
+@pytest.mark.slow
+def test_learned_priors_have_the_density_and_the_draws_of_their_ode(make_score_prior):
+    """Without a residual a learned prior is its Gaussian, whose density and moments are known."""
+    prior = make_score_prior(d=4, k=3, scale=0.0)
+    x = prior.gaussian.sample(jax.random.key(0), 5)
+    found = jax.jit(jax.vmap(lambda x: prior.log_prob(x, rtol=1e-4, atol=1e-4)))(x)
+    np.testing.assert_allclose(found, jax.vmap(prior.gaussian.log_prob)(x), atol=0.04)
+    draws = np.asarray(jax.jit(lambda key: prior.sample(key, 2000, rtol=1e-3, atol=1e-3))(jax.random.key(1)))
+    assert draws.shape == (2000, 4)
+    covariance = np.asarray(prior.gaussian.covariance())
+    np.testing.assert_allclose(np.cov(draws, rowvar=False), covariance, atol=0.1 * np.abs(covariance).max())

@@ -65,7 +65,7 @@ def test_no_samples(posterior, one, n):
 
 @pytest.mark.parametrize("n", [2.5, True, "3", None])
 def test_n_that_is_no_integer(posterior, one, n):
-    with pytest.raises(TypeError, match="n must be an integer number of samples, got"):
+    with pytest.raises(TypeError, match="n must be an integer, got"):
         posterior.sample(jax.random.key(0), one, n)
 
 

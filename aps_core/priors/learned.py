@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aps_core.priors import elbo
+from aps_core.priors.diffusion import DiffusionPrior
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.patches import PatchTransformer, Tokens
 from aps_core.priors.unet import UNet
@@ -16,7 +17,7 @@ NETWORKS = {"patches": PatchTransformer, "unet": UNet}
 
 
 @flax.struct.dataclass
-class NetworkPrior:
+class NetworkPrior(DiffusionPrior):
     """eps_theta from a network(u (d,), t, condition) -> (d,), with u = 2 x - 1 the diffused variable.
 
     residual: eps_theta = eps_G + R(t) network(D_G, t, eps_G), where eps_G is the Gaussian's noise prediction and D_G its denoised signal
@@ -39,28 +40,9 @@ class NetworkPrior:
     residual: bool = flax.struct.field(pytree_node=False, default=True)
     t_residual: float = flax.struct.field(pytree_node=False, default=1e-4)
 
-    @property
-    def sde(self):
-        """The diffusion."""
-        return self.gaussian.sde
-
-    @property
-    def shape(self):
-        """Shape of a signal."""
-        return self.gaussian.shape
-
-    @property
-    def dim(self):
-        """d, the number of entries of a signal."""
-        return self.gaussian.dim
-
     def eps(self, ut, t):
         """Noise prediction for ``ut`` (d,)."""
         return self.gaussian.eps(ut, t) + self.residual_eps(ut, t) if self.residual else self._plain_eps(ut, t)
-
-    def score(self, ut, t):
-        """-eps / beta, in the scale u = 2 x - 1."""
-        return -self.eps(ut, t) / self.sde.beta(t)
 
     def denoise(self, ut, t):
         """E[u | u_t] by Tweedie's formula, (d,), in the scale u = 2 x - 1."""
@@ -110,18 +92,6 @@ class NetworkPrior:
         if not self.residual:
             return self.elbo(key, x, n_times) - self.gaussian.log_prob(x)
         return self._mean_over_times(self.log_ratio_at, key, x, n_times)
-
-    def log_prob(self, x, key=None, **settings):
-        """log density of one signal in nats, that of the probability-flow ODE at t_min; arguments as in ``ode.log_prob_ode``."""
-        from aps_core.priors.ode import log_prob_ode  # diffrax takes a second to import
-
-        return log_prob_ode(self, x, key, **settings).log_prob
-
-    def sample(self, key, n, **settings):
-        """n draws (n, *shape) of the same ODE; arguments as in ``ode.draw_ode``."""
-        from aps_core.priors.ode import draw_ode
-
-        return draw_ode(self, key, n, **settings)
 
     def elbo(self, key, x, n_times=1):
         """Estimate of the bound on log p_theta(x), in nats: the Gaussian log density plus the estimated difference, or the plain bound."""

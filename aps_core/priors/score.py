@@ -5,12 +5,13 @@ import jax
 import jax.numpy as jnp
 
 from aps_core.priors import elbo
+from aps_core.priors.diffusion import DiffusionPrior
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.networks import RegimeResidual
 
 
 @flax.struct.dataclass
-class ScorePrior:
+class ScorePrior(DiffusionPrior):
     """eps_theta(u_t, t) = eps_G(u_t, t) + P_K r(P_K^T (u_t - alpha m), t), with u = 2 x - 1 and m its mean.
 
     The network acts on the K leading modes (on the sphere: empirical orthogonal functions), standardized at time t; outside
@@ -22,16 +23,6 @@ class ScorePrior:
     params: dict
     network: RegimeResidual = flax.struct.field(pytree_node=False)
     t_residual: float = flax.struct.field(pytree_node=False, default=1e-4)
-
-    @property
-    def sde(self):
-        """The diffusion."""
-        return self.gaussian.sde
-
-    @property
-    def shape(self):
-        """Shape of a signal."""
-        return self.gaussian.shape
 
     def modes(self, x):
         """Amplitudes P_K^T (u - m) of signals ``x`` (..., *shape), (..., K), in the scale u = 2 x - 1."""
@@ -50,10 +41,6 @@ class ScorePrior:
         basis = self.gaussian.basis[:, : self.network.k]
         vt = basis.T @ (ut - self.sde.alpha(t) * (2 * self.gaussian.mean - 1))
         return self.gaussian.eps(ut, t) + basis @ self.modal_residual(vt, t)
-
-    def score(self, ut, t):
-        """-eps / beta, in the scale u = 2 x - 1."""
-        return -self.eps(ut, t) / self.sde.beta(t)
 
     def modal_log_ratio(self, key, v, t):
         """One-sample estimate of (bound on log p_theta) - log p_G from the amplitudes ``v`` (K,) of a signal, at one weighted time.
@@ -76,18 +63,6 @@ class ScorePrior:
         t = elbo.times(k_time, self.sde, n_times, self.t_residual)
         v = self.modes(x)
         return jnp.mean(jax.vmap(lambda k, ti: self.modal_log_ratio(k, v, ti))(jax.random.split(k_eps, n_times), t))
-
-    def log_prob(self, x, key=None, **settings):
-        """log density of one signal in nats, that of the probability-flow ODE at t_min; arguments as in ``ode.log_prob_ode``."""
-        from aps_core.priors.ode import log_prob_ode  # diffrax takes a second to import
-
-        return log_prob_ode(self, x, key, **settings).log_prob
-
-    def sample(self, key, n, **settings):
-        """n draws (n, *shape) of the same ODE; arguments as in ``ode.draw_ode``."""
-        from aps_core.priors.ode import draw_ode
-
-        return draw_ode(self, key, n, **settings)
 
     def elbo(self, key, x, n_times=1):
         """Estimate of the bound on log p_theta(x), in nats: the Gaussian log density plus the estimated difference."""

@@ -8,6 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from aps_core.checks import count
 from aps_core.operators import Operator
 from aps_core.samplers.spectrum import Spectrum
 from aps_core.samplers.steppers import GRIDS
@@ -158,20 +159,6 @@ def batch(task, measurement):
     if measurement.y.ndim > len(task.y_shape):
         return True, measurement
     return False, jax.tree.map(lambda a: jnp.asarray(a)[None], measurement)
-
-
-def count(name, value):
-    """Raise TypeError or ValueError unless ``value`` is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
-
-
-def fraction(name, value):
-    """Raise ValueError unless ``value`` lies in [0, 1]."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie in [0, 1], got {value!r}")
 
 
 def check_operator(method, operator, needs):

@@ -6,8 +6,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from aps_core.checks import positive
-from aps_core.samplers.base import Sampler, count
+from aps_core.checks import count, positive
+from aps_core.samplers.base import Sampler
 from aps_core.samplers.steppers import along_ode, time_steps
 
 

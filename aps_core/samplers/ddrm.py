@@ -6,7 +6,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from aps_core.samplers.base import Sampler, fraction
+from aps_core.checks import fraction
+from aps_core.samplers.base import Sampler
 from aps_core.samplers.steppers import time_steps
 
 

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import jax
 
-from aps_core.checks import positive
-from aps_core.samplers.base import Sampler, fraction
+from aps_core.checks import fraction, positive
+from aps_core.samplers.base import Sampler
 from aps_core.samplers.steppers import ddim, time_steps
 
 RULES = ("paper", "score")

@@ -9,7 +9,8 @@ import numpy as np
 
 from aps_core import prior_terms
 from aps_core.recipes import objective_settings, train_posterior
-from aps_core.samplers.base import batch, count
+from aps_core.checks import count
+from aps_core.samplers.base import batch
 
 FLOW = {"kind": "realnvp", "conditional": False, "steps": 16, "width": 64}
 OPTIMIZER = {"steps": 5000, "learning_rate": 1e-3}
