@@ -9,9 +9,10 @@ import numpy as np
 class Conditioner(nn.Module):
     """MLP from the unchanged half and the condition to log-scale and shift of the other half; its output starts at zero.
 
-    The first layer is that of the concatenated input, written as a sum so that the condition's part is computed once for all
-    samples of a measurement. width: hidden units of each of ``depth`` hidden layers; log-scales lie in (-1, 1) by tanh.
-    A condition of size zero makes it unconditional. ``shortcut`` adds a linear map of the input to the shift: a posterior mean is a full-rank map of y, which a narrow MLP learns slowly.
+    The first layer is that of the concatenated input, written as a sum so that the condition's part (``project``) is computed once for
+    all samples of a measurement, and for all layers of a stack at once. width: hidden units of each of ``depth`` hidden layers;
+    log-scales lie in (-1, 1) by tanh. A condition of size zero makes it unconditional. ``shortcut`` adds a linear map of the input to
+    the shift: a posterior mean is a full-rank map of y, which a narrow MLP learns slowly.
     """
 
     n_out: int
@@ -21,19 +22,31 @@ class Conditioner(nn.Module):
 
     @nn.compact
     def __call__(self, kept, condition):
-        conditional = condition.size > 0
-        h = nn.Dense(self.width)(kept)
-        if conditional:
-            h = h + nn.Dense(self.width, use_bias=False)(condition)
-        for _ in range(self.depth - 1):
-            h = nn.Dense(self.width)(nn.silu(h))
-        out = nn.Dense(2 * self.n_out, kernel_init=nn.initializers.zeros)(nn.silu(h))
-        log_scale, shift = jnp.tanh(out[: self.n_out]), out[self.n_out :]
+        """condition (c,), or the pair that ``project`` made of it."""
+        zeros = dict(kernel_init=nn.initializers.zeros)
+        last = self.depth + 1
+        h, shift = nn.Dense(self.width, name="Dense_0")(kept), 0.0
         if self.shortcut:
-            linear = dict(features=self.n_out, use_bias=False, kernel_init=nn.initializers.zeros)
-            shift = shift + nn.Dense(**linear)(kept)
-            shift = shift + nn.Dense(**linear)(condition) if conditional else shift
-        return log_scale, shift
+            shift = nn.Dense(self.n_out, use_bias=False, name=f"Dense_{last + 1}", **zeros)(kept)
+        if isinstance(condition, tuple):
+            h, shift = h + condition[0], shift + condition[1]
+        elif condition.size:
+            h = h + nn.Dense(self.width, use_bias=False, name="Dense_1")(condition)
+            if self.shortcut:
+                shift = shift + nn.Dense(self.n_out, use_bias=False, name=f"Dense_{last + 2}", **zeros)(condition)
+        for layer in range(2, last):
+            h = nn.Dense(self.width, name=f"Dense_{layer}")(nn.silu(h))
+        out = nn.Dense(2 * self.n_out, name=f"Dense_{last}", **zeros)(nn.silu(h))
+        return jnp.tanh(out[: self.n_out]), out[self.n_out :] + shift
+
+    def project(self, params, condition):
+        """What acts on the condition, done for parameters stacked over layers: those that are left, and the pair for ``__call__``."""
+        rest = dict(params["params"])
+        hidden = jnp.einsum("lcn,c->ln", rest.pop("Dense_1")["kernel"], condition)
+        shift = jnp.zeros((hidden.shape[0], self.n_out))
+        if self.shortcut:
+            shift = jnp.einsum("lcn,c->ln", rest.pop(f"Dense_{self.depth + 3}")["kernel"], condition)
+        return {"params": rest}, (hidden, shift)
 
 
 def strided_permutations(dim, n):
@@ -71,21 +84,23 @@ class FlowStep:
         }
 
     def forward(self, p, x, condition, permutation):
-        """The step's output and log|det|."""
+        """The step's output and log|det|; condition (c,), or a pair for each coupling as of ``Conditioner.project``."""
+        condition = condition if isinstance(condition, tuple) else (condition, condition)
         x = (x * jnp.exp(p["log_scale"]) + p["shift"])[permutation]
         a, b = x[: self.half], x[self.half :]
-        s1, t1 = self.first.apply(p["first"], a, condition)
+        s1, t1 = self.first.apply(p["first"], a, condition[0])
         b = b * jnp.exp(s1) + t1
-        s2, t2 = self.second.apply(p["second"], b, condition)
+        s2, t2 = self.second.apply(p["second"], b, condition[1])
         a = a * jnp.exp(s2) + t2
         return jnp.concatenate([a, b]), jnp.sum(p["log_scale"]) + jnp.sum(s1) + jnp.sum(s2)
 
     def inverse(self, p, x, condition, permutation):
         """The inverse step's output and its log|det|."""
+        condition = condition if isinstance(condition, tuple) else (condition, condition)
         a, b = x[: self.half], x[self.half :]
-        s2, t2 = self.second.apply(p["second"], b, condition)
+        s2, t2 = self.second.apply(p["second"], b, condition[1])
         a = (a - t2) * jnp.exp(-s2)
-        s1, t1 = self.first.apply(p["first"], a, condition)
+        s1, t1 = self.first.apply(p["first"], a, condition[0])
         b = (b - t1) * jnp.exp(-s1)
         x = jnp.zeros_like(x).at[permutation].set(jnp.concatenate([a, b]))
         x = (x - p["shift"]) * jnp.exp(-p["log_scale"])
@@ -110,23 +125,23 @@ class CouplingStack:
 
     def forward(self, params, z, condition):
         """x (dim,) and log|dx/dz| for one z (dim,)."""
-
-        def body(carry, layer):
-            x, log_det = carry
-            x, extra = self.step.forward(layer[0], x, condition, layer[1])
-            return (x, log_det + extra), None
-
-        (x, log_det), _ = jax.lax.scan(body, (z, jnp.zeros(())), (params, self.permutations))
+        (x, log_det) = self._scan(self.step.forward, params, z, condition)
         return jnp.zeros_like(x).at[self.total].set(x), log_det
 
     def inverse(self, params, x, condition):
         """z (dim,) and log|dz/dx| for one x (dim,)."""
+        return self._scan(self.step.inverse, params, x[self.total], condition, reverse=True)
+
+    def _scan(self, apply, params, x, condition, reverse=False):
+        ready = None
+        if condition.size:  # one product for all layers, outside of the loop
+            first, for_first = self.step.first.project(params["first"], condition)
+            second, for_second = self.step.second.project(params["second"], condition)
+            params, ready = {**params, "first": first, "second": second}, (for_first, for_second)
 
         def body(carry, layer):
-            z, log_det = carry
-            z, extra = self.step.inverse(layer[0], z, condition, layer[1])
-            return (z, log_det + extra), None
+            x, log_det = carry
+            x, extra = apply(layer[0], x, condition if ready is None else layer[1], layer[2])
+            return (x, log_det + extra), None
 
-        start = (x[self.total], jnp.zeros(()))
-        (z, log_det), _ = jax.lax.scan(body, start, (params, self.permutations), reverse=True)
-        return z, log_det
+        return jax.lax.scan(body, (x, jnp.zeros(())), (params, ready, self.permutations), reverse=reverse)[0]
