@@ -93,7 +93,7 @@ run = record.start("method", globals(), {
 # \end{aligned}
 # $$ (eq-method-control)
 #
-# in which all that is Gaussian, and nearly all of the noise, has cancelled.
+# in which all that is Gaussian has cancelled, and its noise with it.
 #
 # ## What the densities are
 #
@@ -240,9 +240,8 @@ run.say(
 # %% [markdown]
 # ## What amortization costs
 #
-# The paper reports 0.15 s per training step of the conditional flow and 0.14 s of an unconditional one, which serves a single
-# measurement. Here: the paper's RealNVP for 32 × 32 colour images (24 steps, 3072 dimensions, width 384), a score network for such
-# images as its prior, batch 64, everything of the step included ({py:func}`~aps_core.cost_study.step_costs`). Only the time matters
+# The paper compares a training step of the conditional flow with one of an unconditional flow, which serves a single measurement.
+# Here: the paper's RealNVP for 32 × 32 colour images, a score network for such images as its prior, everything of the step included ({py:func}`~aps_core.cost_study.step_costs`). Only the time matters
 # here, so that neither network is trained. In the conditional flow, $y$ is an input of every coupling network, and several samples of
 # one measurement share its first product.
 
@@ -262,8 +261,8 @@ run.table(rows, columns, "cost", paper="aps.section5_2_3.step", caption=f"Second
 # %% tags=["hide-input"]
 run.say(
     "At full width a step costs {full/cost.conditional.ratio:.2f} times the unconditional one where each measurement has one sample, and "
-    "{full/cost.conditional_4.ratio:.2f} times where each has four. The weights that see $y$ are a third of all, and most of what they cost "
-    "is their update. The paper's score network is many times as large as this one, and both kinds of step pay for it."
+    "{full/cost.conditional_4.ratio:.2f} times where each has four. What it costs more are the weights that see $y$: their products and their "
+    "update. Both kinds of step pay for the score network alike, so that a larger one brings the ratio nearer to one."
 )
 
 # %% [markdown]

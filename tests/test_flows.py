@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flow_checks import everything
 
 from aps_core import AmortizedPosterior, Identity, Measurement, RandomMask, Task
 from aps_core.flows.coupling import CouplingStack, FlowStep, strided_permutations
@@ -46,14 +47,7 @@ def _compiled(call):
     return jax.jit(call)
 
 
-@_compiled
-def _everything(flow, params, measurement, z):
-    """x, log-dets both ways, z again, Jacobians: all of a batch z."""
-    context = flow.context(measurement)
-    x, log_det = jax.vmap(lambda zi: flow.forward(params, zi, context))(z)
-    back, inverse_log_det = jax.vmap(lambda xi: flow.inverse(params, xi, context))(x)
-    jacobian = jax.vmap(jax.jacfwd(lambda zi: flow.forward(params, zi, context)[0]))(z)
-    return x, log_det, back, inverse_log_det, jacobian
+_everything = _compiled(everything)
 
 
 Z = np.concatenate([np.zeros((1, DIM)), np.random.default_rng(1).normal(size=(5, DIM))])

@@ -300,3 +300,13 @@ def test_tuning_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert "best by energy: {'eta': 0.5}" in capsys.readouterr().out
     with pytest.raises(ValueError, match="expected NAME=VALUE, got 'eta'"):
         tune.main(["ddrm", "--task", "gaussian16", "--try", "eta"])
+
+
+def test_a_method_without_a_trajectory_cannot_be_made():
+    from aps_core.samplers.base import Sampler
+
+    class Nothing(Sampler):
+        pass
+
+    with pytest.raises(TypeError, match="abstract.*trajectory"):
+        Nothing(None)

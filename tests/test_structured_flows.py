@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flow_checks import everything
 
 from aps_core import AmortizedPosterior, Task, aps
 from aps_core.flows.base import PosteriorBase, posterior_base
@@ -60,14 +61,7 @@ def _compiled(call):
     return jit(call)
 
 
-@_compiled
-def _everything(flow, params, measurement, z):
-    """x, log-dets both ways, z again, Jacobians: all of a batch z."""
-    context = flow.context(measurement)
-    x, log_det = jax.vmap(lambda zi: flow.forward(params, zi, context))(z)
-    back, inverse_log_det = jax.vmap(lambda xi: flow.inverse(params, xi, context))(x)
-    jacobian = jax.vmap(jax.jacfwd(lambda zi: flow.forward(params, zi, context)[0]))(z)
-    return x, log_det, back, inverse_log_det, jacobian
+_everything = _compiled(everything)
 
 
 def _z(flow):

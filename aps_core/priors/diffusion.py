@@ -1,13 +1,8 @@
-"""What diffusion priors with a network share: they stand on a Gaussian, and their density and draws are those of the probability-flow ODE."""
+"""What priors with a network share: they stand on a Gaussian; density and draws of the diffusions are those of the probability-flow ODE."""
 
 
-class DiffusionPrior:
-    """Base of priors with a field ``gaussian`` (a GaussianPrior, whose diffusion is theirs) and a noise prediction ``eps(ut, t)``."""
-
-    @property
-    def sde(self):
-        """The diffusion."""
-        return self.gaussian.sde
+class LearnedPrior:
+    """Base of priors with a field ``gaussian`` (a GaussianPrior), which has their shape and which flows start from."""
 
     @property
     def shape(self):
@@ -18,6 +13,15 @@ class DiffusionPrior:
     def dim(self):
         """d, the number of entries of a signal."""
         return self.gaussian.dim
+
+
+class DiffusionPrior(LearnedPrior):
+    """Base of learned priors with a noise prediction ``eps(ut, t)``; their diffusion is that of ``gaussian``."""
+
+    @property
+    def sde(self):
+        """The diffusion."""
+        return self.gaussian.sde
 
     def score(self, ut, t):
         """grad log p_t at ``ut`` (d,), -eps / beta, in the scale u = 2 x - 1."""

@@ -6,13 +6,14 @@ import jax.numpy as jnp
 
 from aps_core.aps import log_standard_normal
 from aps_core.flows.coupling import CouplingStack
+from aps_core.priors.diffusion import LearnedPrior
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.learned import dequantized
 from aps_core.sde import make_sde
 
 
 @flax.struct.dataclass
-class DiscreteFlowPrior:
+class DiscreteFlowPrior(LearnedPrior):
     """Unconditional RealNVP on flattened signals: ``steps`` flow steps of two affine couplings each (32 are the paper's 64 couplings).
 
     Its density is exact, in nats of the signal's own scale [0, 1]; networks trained on 8-bit data want them dequantized
@@ -25,16 +26,6 @@ class DiscreteFlowPrior:
     steps: int = flax.struct.field(pytree_node=False, default=32)
     width: int = flax.struct.field(pytree_node=False, default=128)
     depth: int = flax.struct.field(pytree_node=False, default=2)
-
-    @property
-    def shape(self):
-        """Shape of a signal."""
-        return self.gaussian.shape
-
-    @property
-    def dim(self):
-        """d, the number of entries of a signal."""
-        return self.gaussian.dim
 
     @property
     def stack(self):

@@ -50,10 +50,8 @@ def log_prob_ode(
     "rademacher" or "gaussian" probes v drawn from ``key`` once per trajectory (FFJORD, Grathwohl et al. 2019).
     adjoint: "continuous" (a second ODE, constant memory, gradient in x only), "checkpointed" (gradient of the discrete solve, in
     the prior's parameters too) or "direct" (also forward mode; its cost grows with ``max_steps``).
-    time: the variable that the steps are taken in, "sqrt-t", "t" or "log-snr" (log(beta^2/alpha^2)). Evaluations of Dopri5 at the
-    same error, for mixtures in six dimensions with eigenvalues from 1e-2, 1e-4, 1e-5, 1e-6 to 0.05: VP 45, 49, 62, 67 in sqrt-t;
-    45, 50, 103, 131 in t; 90, 88, 94, 86 in log-snr. With sub-VP and VE t itself is best (55 to 67, 94 to 105), sqrt-t takes a
-    quarter more.
+    time: the variable that the steps are taken in, "sqrt-t", "t" or "log-snr" (log(beta^2/alpha^2)). At the same error sqrt-t takes
+    the fewest evaluations for VP, the more so the smaller the least eigenvalue of the prior; for sub-VP and VE "t" takes fewer.
 
     nfe is the count of Feng et al. (2023, supplement, Table 1), number of steps times order: a lower bound, since a step of order
     above four has more stages than its order, and the divergence is counted as one evaluation.
@@ -161,7 +159,7 @@ def _constant(leaf):
 
 @_constant.defjvp
 def _refuse(primals, tangents):
-    raise NotImplementedError('adjoint "continuous" has the gradient in x only; use "checkpointed" for the parameters of the prior')
+    raise ValueError('adjoint "continuous" has the gradient in x only; expected "checkpointed" or "direct" for the parameters of the prior')
 
 
 def _value_and_divergence(drift, u, probes):

@@ -1,5 +1,6 @@
 """What every rival is: a task and settings, written for one sample of one measurement, compiled once around all of them."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from typing import Any, ClassVar
@@ -71,7 +72,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Sampler:
+class Sampler(ABC):
     """Draws posterior samples of any measurement of ``task`` by running ``trajectory`` for each: nothing is shared within a batch.
 
     A subclass is a frozen dataclass with its settings, ``trajectory(key, measurement) -> u (d,)`` of ``self.problem``, and ``nfe``. It is
@@ -112,9 +113,9 @@ class Sampler:
         """Network evaluations of one sample. One with a gradient through it counts as one, as in the papers; it costs about three."""
         return self.n_steps
 
+    @abstractmethod
     def trajectory(self, key, measurement):
         """One sample u (d,) of one measurement."""
-        raise NotImplementedError
 
     def sample(self, key, measurement, n):
         """n samples (n, *shape), or (batch, n, *shape) of a batch of measurements; signals in [0, 1], not clipped.
