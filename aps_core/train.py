@@ -4,9 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from aps_core import parallel, weights
+from aps_core.prior_training import train_network_prior
 from aps_core.priors.store import prior_tree
 from aps_core.recipes import read, save_posterior, train_posterior, train_prior
+from aps_core.subspace_prior_training import train_subspace_prior
+from aps_core.subspace_training import train_subspace_posterior
 from aps_core.tasks import load_task
 from aps_core.validation import validation
 
@@ -26,19 +31,27 @@ def main(arguments=None):
     folder = options.checkpoints / recipe["name"]
     out = options.out / f"{recipe['name']}.safetensors"
     if "prior" in recipe:
-        prior, trained, card = train_prior(recipe, folder=folder, budget=options.budget)
+        train = _prior_trainer(recipe)
+        prior, trained, card = train(recipe, folder=folder, budget=options.budget)
         if trained.finished and parallel.is_main():
-            weights.save(out, prior_tree(prior), card)
+            weights.save(out, prior_tree(prior), card, np.float32 if train is train_prior else np.float16)
     else:
         task = load_task(recipe["task"]["name"], **recipe["task"].get("parameters", {}))
-        posterior, trained = train_posterior(
-            task, recipe, folder=folder, budget=options.budget,
-            evaluate=validation(task), evaluate_every=recipe.get("evaluate_every", 200),
-        )  # fmt: skip
+        settings = {"folder": folder, "budget": options.budget, "evaluate_every": recipe.get("evaluate_every", 200)}
+        if recipe["flow"].get("kind") == "subspace":
+            posterior, trained = train_subspace_posterior(task, recipe, **settings)
+        else:
+            posterior, trained = train_posterior(task, recipe, evaluate=validation(task), **settings)
         if trained.finished and parallel.is_main():
             save_posterior(posterior, out)
     state = f"finished, weights in {out}" if trained.finished else "stopped; run the same command to go on"
     print(f"step {trained.step} after {trained.seconds:.0f} s: {state}")
+
+
+def _prior_trainer(recipe):
+    if "subspace" in recipe["prior"]:
+        return train_subspace_prior
+    return train_network_prior if "kind" in recipe["prior"]["network"] else train_prior
 
 
 if __name__ == "__main__":

@@ -58,17 +58,24 @@ def write_bytes(path, content):
 def save(path, tree, card, dtype=np.float32):
     """Write the nested dict of arrays ``tree`` to ``path`` (.safetensors) and ``card`` beside it, with the sha256 added to the card.
 
-    dtype: what floating-point arrays are stored as (float16 for what is shipped at half size).
+    dtype: what floating-point arrays are stored as (float16 for what is shipped at half size). Vectors stay float32: they are small,
+    and variances among them lie below what float16 resolves.
     """
     path = Path(path)
     flat = {key: np.asarray(value) for key, value in flatten_dict(tree, sep="/").items()}
-    flat = {key: np.ascontiguousarray(v.astype(dtype) if v.dtype.kind == "f" else v) for key, v in flat.items()}
+    flat = {key: np.ascontiguousarray(_stored(v, dtype)) for key, v in flat.items()}
     content = save_safetensors(flat)
     card = {**card, "file": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     card_content = (json.dumps(card, indent=2) + "\n").encode()  # may raise: before anything is written
     write_bytes(path, content)
     write_bytes(path.with_suffix(".json"), card_content)
     return card
+
+
+def _stored(array, dtype):
+    if array.dtype.kind != "f":
+        return array
+    return array.astype(dtype if array.ndim > 1 else np.float32)
 
 
 def load(name):

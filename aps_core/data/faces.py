@@ -1,0 +1,55 @@
+"""Faces: CelebA where the user has brought it, else ``prior-faces``, draws of the shipped face prior that come with the package.
+
+For prior-faces the prior is exact by construction; they show that everything runs, not how it does on photographs.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from aps_core.data import celeba
+from aps_core.data._store import Dataset, Source, check_split, read_checked
+
+FILE = Path(__file__).with_name("prior_faces.npz")
+SPLITS = {"val": 64, "test": 192}
+
+SOURCE = Source(
+    name="faces",
+    title="CelebA where it is found, else 256 faces drawn from the shipped prior (prior-faces)",
+    tier=1,
+    shape=celeba.SOURCE.shape,
+    splits=SPLITS,
+    origin="embedded; made by aps_core.data.make_prior_faces from the weights faces-prior",
+    licence="MIT, as this package: drawn from a model, no photographs; draws close to a training face were dropped",
+    citation="this package; the prior was trained on CelebA (Liu, Luo, Wang and Tang 2015, Deep learning face attributes in the wild, ICCV)",
+    bytes=0,
+    sha256="",
+)
+
+
+def load(split):
+    """CelebA's ``split`` (see ``celeba.load``), or prior-faces: values (n, 32, 32, 3) float32 in [0, 1], index ``image``.
+
+    ``name`` of the Dataset says which. Raises FileNotFoundError for split "train" without CelebA, ValueError for an unknown split or an
+    altered file.
+    """
+    check_split(SOURCE.name, split, celeba.PARTITION)
+    try:
+        celeba.find()
+    except FileNotFoundError as error:
+        if split == "train":
+            raise FileNotFoundError(f"faces to train on are not in the package. {error}") from None
+        return prior_faces(split)
+    return celeba.load(split)
+
+
+def prior_faces(split):
+    """The embedded draws as a Dataset. Raises ValueError for an unknown split or an altered file, FileNotFoundError for a missing one."""
+    check_split("prior-faces", split, SPLITS)
+    arrays = read_checked(FILE, SOURCE.sha256, "reinstall the package or make it again with `python -m aps_core.data.make_prior_faces`")
+    first = 0 if split == "val" else SPLITS["val"]
+    chosen = np.arange(first, first + SPLITS[split])
+    return Dataset(
+        name="prior-faces", split=split, values=arrays["pixels"][chosen].astype(np.float32) / 255, index={"image": chosen},
+        sha256=SOURCE.sha256, licence=SOURCE.licence, citation=SOURCE.citation,
+    )  # fmt: skip

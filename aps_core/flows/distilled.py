@@ -1,0 +1,147 @@
+"""Flow whose condition network is the prior's score network: it starts from the network's own estimate of the posterior mean."""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aps_core.flows.structured import MaskedCouplings, alternating_masks
+from aps_core.flows.tokens import TokenConditioner
+from aps_core.priors.networks import fourier_features
+from aps_core.priors.patches import Tokens, TokenTrunk
+from aps_core.priors.posterior_modes import PosteriorModes
+
+
+@flax.struct.dataclass
+class DistilledContext:
+    """Everything that depends on the measurement alone."""
+
+    mean: jax.Array  # mu_G(y) (d,)
+    signal: jax.Array  # mu_G(y) about the prior mean, in the scale that the score network sees (d,)
+    noise: jax.Array  # A^T (y - A mu_G) / sigma_y (d,)
+
+
+class PosteriorNetwork(nn.Module):
+    """The trunk and the output of a PatchTransformer, with two more outputs that start at zero.
+
+    Tokens (n_tokens, 2 size), time -> hidden tokens, residual (n_tokens, size), log-scale (n_tokens, size), band log-scales (n_bands,).
+    The names of its parameters are those of a PatchTransformer, so that the prior's can stand in their place.
+    """
+
+    size: int
+    n_bands: int
+    width: int
+    depth: int
+    heads: int
+    mlp_ratio: float
+
+    @nn.compact
+    def __call__(self, tokens, t):
+        h = TokenTrunk(self.width, self.depth, self.heads, self.mlp_ratio)(tokens, fourier_features(t, 64))
+        zeros = {"kernel_init": nn.initializers.zeros}
+        residual, log_scale = nn.Dense(self.size, **zeros)(h), nn.Dense(self.size, **zeros)(h)
+        return h, residual, jnp.tanh(log_scale), jnp.tanh(nn.Dense(self.n_bands, **zeros)(h.mean(axis=0)))
+
+
+@flax.struct.dataclass
+class DistilledFlow:
+    """x = mu_G(y) - Sigma_G Sigma^(-1/2) o(y) + s T(V diag(std exp(a(y))) z / s; y), for a fixed linear operator.
+
+    mu_G, Sigma_G = V diag(std^2) V^T: the closed-form posterior under the prior's Gaussian, s its marginal standard deviations. o is the
+    output of the score network's copy, given mu_G and the noise that the Gaussian finds in y, at the time whose denoising leaves as much
+    variance as Sigma_G. For denoising that is exactly Tweedie's estimate: before any training the mean of the flow is the posterior mean
+    under the learned prior, and its covariance Sigma_G. For other operators it is a first guess of the size and in the directions that
+    Stein's identity says (see PosteriorModes). The network is trained on; a(y), constants and ``n_bands`` smooth functions of the mode's
+    number, sets the variance along the posterior's modes, and T, an elementwise scale and ``steps`` couplings over tokens, all else.
+    """
+
+    modes: PosteriorModes
+    teacher: dict  # the prior's network parameters, from which ``init`` starts
+    sigma_y: float
+    t: float
+    scale: jax.Array  # root of the mean prior variance
+    shape: tuple = flax.struct.field(pytree_node=False)
+    operator: object = flax.struct.field(pytree_node=False)
+    tokens: Tokens = flax.struct.field(pytree_node=False)
+    network: tuple = flax.struct.field(pytree_node=False)  # width, depth, heads, mlp_ratio of the prior's network
+    steps: int = flax.struct.field(pytree_node=False, default=4)
+    width: int = flax.struct.field(pytree_node=False, default=96)
+    depth: int = flax.struct.field(pytree_node=False, default=1)
+    n_bands: int = flax.struct.field(pytree_node=False, default=12)
+
+    @property
+    def dim(self):
+        """Number of entries of a signal."""
+        return self.modes.std.shape[0]
+
+    @property
+    def couplings(self):
+        """The scanned couplings: in each a random half of every token's entries is kept."""
+        n_tokens, size = self.tokens.shape
+        return MaskedCouplings(TokenConditioner(size, self.width, self.depth), alternating_masks(self.steps, size, n_tokens))
+
+    @property
+    def _network(self):
+        return PosteriorNetwork(self.tokens.shape[1], self.n_bands, *self.network)
+
+    def init(self, key):
+        """Parameters with which the flow is a Gaussian around the score network's estimate."""
+        k_network, k_couplings = jax.random.split(key)
+        n_tokens, size = self.tokens.shape
+        network = self._network.init(k_network, jnp.zeros((n_tokens, 2 * size)), self.t)
+        couplings = self.couplings.init(k_couplings, jnp.zeros((n_tokens, self.network[0])))
+        return {
+            "network": {"params": {**network["params"], **self.teacher["params"]}},
+            "couplings": couplings,
+            "spectrum": jnp.zeros(self.dim),
+        }
+
+    def context(self, measurement):
+        """What the flow sees of one measurement, computed once for all samples."""
+        y = measurement.y.reshape(-1)
+        mean = self.modes.mean(y)
+        misfit = measurement.y - self.operator(mean.reshape(self.shape))
+        noise = self.operator.adjoint(misfit).reshape(-1) / self.sigma_y
+        return DistilledContext(mean, (mean - self.modes.prior_mean) / self.scale, noise)
+
+    def _seen(self, params, context):
+        """Shift (d,), log-scale of the modes (d,), hidden tokens and log-scale of the entries (n_tokens, size)."""
+        tokens = jnp.concatenate([self.tokens.cut(context.signal), self.tokens.cut(context.noise)], axis=1)
+        h, residual, log_scale, bands = self._network.apply(params["network"], tokens, self.t)
+        shift = -(self.modes.pull @ self.tokens.join(residual))
+        return shift, params["spectrum"] + hats(self.dim, self.n_bands) @ bands, h, log_scale
+
+    def forward(self, params, z, context):
+        """x (d,) and log|dx/dz| for one z (d,)."""
+        shift, spectrum, h, log_scale = self._seen(params, context)
+        e = self.modes.basis @ (self.modes.std * jnp.exp(spectrum) * z) / self.modes.marginal_std
+        moved, log_det = self.couplings.forward(params["couplings"], self.tokens.cut(e) * jnp.exp(log_scale), h)
+        x = context.mean + shift + self.modes.marginal_std * self.tokens.join(moved)
+        return x, log_det + jnp.sum(log_scale) + jnp.sum(spectrum) + jnp.sum(jnp.log(self.modes.std))
+
+    def inverse(self, params, x, context):
+        """z (d,) and log|dz/dx| for one x (d,)."""
+        shift, spectrum, h, log_scale = self._seen(params, context)
+        moved = self.tokens.cut((x - context.mean - shift) / self.modes.marginal_std)
+        e, log_det = self.couplings.inverse(params["couplings"], moved, h)
+        e = self.modes.marginal_std * self.tokens.join(e * jnp.exp(-log_scale))
+        z = (self.modes.basis.T @ e) / (self.modes.std * jnp.exp(spectrum))
+        return z, log_det - jnp.sum(log_scale) - jnp.sum(spectrum) - jnp.sum(jnp.log(self.modes.std))
+
+
+def hats(n, n_bands):
+    """Piecewise linear functions (n, n_bands) of log(1 + mode number) that sum to one, their peaks evenly spaced."""
+    place = np.log1p(np.arange(n)) / np.log(n) * (n_bands - 1)
+    return jnp.asarray(np.maximum(0, 1 - np.abs(place[:, None] - np.arange(n_bands))), jnp.float32)
+
+
+def matched_noise(prior, variance):
+    """The noise level sigma (in the scale of signals) at which denoising under a GaussianPrior leaves the mean ``variance``, by bisection."""
+    spread = np.append(np.asarray(prior.excess + prior.rest, np.float64), np.full(prior.dim - prior.excess.size, float(prior.rest)))
+    low, high = 1e-5, 1e3
+    for _ in range(80):
+        middle = np.sqrt(low * high)
+        left = np.mean(spread * middle**2 / (spread + middle**2))
+        low, high = (middle, high) if left < variance else (low, middle)
+    return float(middle)
