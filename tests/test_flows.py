@@ -179,7 +179,7 @@ def test_coupling_networks_see_the_unchanged_half_and_the_condition(randomise, x
 
     @jax.jit
     def derivatives(p, x, condition):
-        forward = lambda x, c: step.forward(p, x, c, np.arange(dim))[0]  # noqa: E731
+        forward = lambda x, c: step.forward(p, x, c, 2 * (np.arange(dim),))[0]  # noqa: E731
         diagonal = lambda x: jnp.diag(jax.jacfwd(forward)(x, condition))  # noqa: E731
         return *jax.jacfwd(forward, argnums=(0, 1))(x, condition), jax.jacfwd(diagonal)(x)
 
@@ -205,6 +205,26 @@ def test_permutations_mix_all_entries(dim):
     np.testing.assert_array_equal(np.sort(rows, axis=1), np.tile(np.arange(dim), (24, 1)))
     if dim > 4:
         assert len({tuple(row) for row in rows}) > 3
+
+
+def test_the_gradient_of_a_stack_is_that_of_forward_mode_and_scatters_nothing(randomise, x64):
+    stack = CouplingStack(9, 6, steps=3, shortcut=True)
+    params = randomise(jax.eval_shape(lambda k: stack.init(k, 2), jax.random.key(0)), 0.5)
+    weights = jnp.linspace(-1, 1, 9)
+    for apply in (stack.forward, stack.inverse):
+
+        def value(z, c, params, apply=apply):
+            x, log_det = apply(params, z, c)
+            return weights @ x + log_det
+
+        point = jnp.linspace(-1, 2, 9), jnp.array([0.1, -0.4])
+        reverse = jax.grad(value, argnums=(0, 1))
+        for found, true in zip(jax.jit(reverse)(*point, params), jax.jit(jax.jacfwd(value, argnums=(0, 1)))(*point, params), strict=True):
+            np.testing.assert_allclose(found, true, atol=1e-12)
+            assert np.abs(np.asarray(true)).min() > 1e-6
+        batched = jax.vmap(jax.grad(value, argnums=(0, 1, 2)), (0, 0, None))
+        program = jax.jit(batched).lower(*(jnp.stack([a, a]) for a in point), params).as_text()
+        assert "gather" in program and "scatter" not in program  # a scatter of a batch takes longer on CPU than the networks do
 
 
 def test_every_output_depends_on_every_input(randomise, x64):

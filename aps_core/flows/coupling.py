@@ -9,8 +9,8 @@ import numpy as np
 class Conditioner(nn.Module):
     """MLP from the unchanged half and the condition to log-scale and shift of the other half; its output starts at zero.
 
-    The first layer is that of the concatenated input, written as a sum so that the condition's part (``project``) is computed once for
-    all samples of a measurement, and for all layers of a stack at once. width: hidden units of each of ``depth`` hidden layers;
+    The first layer is that of the concatenated input, written as a sum so that the condition's part is computed once for all samples of
+    a measurement (where ``vmap`` is over samples alone). width: hidden units of each of ``depth`` hidden layers;
     log-scales lie in (-1, 1) by tanh. A condition of size zero makes it unconditional. ``shortcut`` adds a linear map of the input to
     the shift: a posterior mean is a full-rank map of y, which a narrow MLP learns slowly.
     """
@@ -22,15 +22,13 @@ class Conditioner(nn.Module):
 
     @nn.compact
     def __call__(self, kept, condition):
-        """condition (c,), or the pair that ``project`` made of it."""
+        """Log-scale and shift (n_out,) of kept (n_kept,) and condition (c,)."""
         zeros = dict(kernel_init=nn.initializers.zeros)
         last = self.depth + 1
         h, shift = nn.Dense(self.width, name="Dense_0")(kept), 0.0
         if self.shortcut:
             shift = nn.Dense(self.n_out, use_bias=False, name=f"Dense_{last + 1}", **zeros)(kept)
-        if isinstance(condition, tuple):
-            h, shift = h + condition[0], shift + condition[1]
-        elif condition.size:
+        if condition.size:
             h = h + nn.Dense(self.width, use_bias=False, name="Dense_1")(condition)
             if self.shortcut:
                 shift = shift + nn.Dense(self.n_out, use_bias=False, name=f"Dense_{last + 2}", **zeros)(condition)
@@ -38,15 +36,6 @@ class Conditioner(nn.Module):
             h = nn.Dense(self.width, name=f"Dense_{layer}")(nn.silu(h))
         out = nn.Dense(2 * self.n_out, name=f"Dense_{last}", **zeros)(nn.silu(h))
         return jnp.tanh(out[: self.n_out]), out[self.n_out :] + shift
-
-    def project(self, params, condition):
-        """What acts on the condition, done for parameters stacked over layers: those that are left, and the pair for ``__call__``."""
-        rest = dict(params["params"])
-        hidden = jnp.einsum("lcn,c->ln", rest.pop("Dense_1")["kernel"], condition)
-        shift = jnp.zeros((hidden.shape[0], self.n_out))
-        if self.shortcut:
-            shift = jnp.einsum("lcn,c->ln", rest.pop(f"Dense_{self.depth + 3}")["kernel"], condition)
-        return {"params": rest}, (hidden, shift)
 
 
 def strided_permutations(dim, n):
@@ -60,10 +49,20 @@ def strided_permutations(dim, n):
     return np.stack(rows)
 
 
+def permute(x, permutation, inverse):
+    """x[permutation], given the inverse permutation too, each (dim,).
+
+    It is the solution v of v[inverse] = x. Said so to JAX, its derivative is a gather as well; that of indexing is a scatter, which
+    XLA does one entry after the other on CPU.
+    """
+    return jax.lax.custom_linear_solve(lambda v: v[inverse], x, lambda _, b: b[permutation], lambda _, b: b[inverse])
+
+
 class FlowStep:
     """One flow step: affine normalization (actnorm), fixed permutation, two couplings, each half given the other.
 
-    Plain functions of one sample (dim,) and its condition; parameters of all steps are stacked along a leading axis.
+    Plain functions of one sample (dim,), its condition (c,) and the pair of a permutation and its inverse, each (dim,); parameters of all
+    steps are stacked along a leading axis.
     """
 
     def __init__(self, dim, width, depth=2, shortcut=False):
@@ -84,25 +83,23 @@ class FlowStep:
         }
 
     def forward(self, p, x, condition, permutation):
-        """The step's output and log|det|; condition (c,), or a pair for each coupling as of ``Conditioner.project``."""
-        condition = condition if isinstance(condition, tuple) else (condition, condition)
-        x = (x * jnp.exp(p["log_scale"]) + p["shift"])[permutation]
+        """The step's output and log|det|."""
+        x = permute(x * jnp.exp(p["log_scale"]) + p["shift"], *permutation)
         a, b = x[: self.half], x[self.half :]
-        s1, t1 = self.first.apply(p["first"], a, condition[0])
+        s1, t1 = self.first.apply(p["first"], a, condition)
         b = b * jnp.exp(s1) + t1
-        s2, t2 = self.second.apply(p["second"], b, condition[1])
+        s2, t2 = self.second.apply(p["second"], b, condition)
         a = a * jnp.exp(s2) + t2
         return jnp.concatenate([a, b]), jnp.sum(p["log_scale"]) + jnp.sum(s1) + jnp.sum(s2)
 
     def inverse(self, p, x, condition, permutation):
         """The inverse step's output and its log|det|."""
-        condition = condition if isinstance(condition, tuple) else (condition, condition)
         a, b = x[: self.half], x[self.half :]
-        s2, t2 = self.second.apply(p["second"], b, condition[1])
+        s2, t2 = self.second.apply(p["second"], b, condition)
         a = (a - t2) * jnp.exp(-s2)
-        s1, t1 = self.first.apply(p["first"], a, condition[0])
+        s1, t1 = self.first.apply(p["first"], a, condition)
         b = (b - t1) * jnp.exp(-s1)
-        x = jnp.zeros_like(x).at[permutation].set(jnp.concatenate([a, b]))
+        x = permute(jnp.concatenate([a, b]), *permutation[::-1])
         x = (x - p["shift"]) * jnp.exp(-p["log_scale"])
         return x, -(jnp.sum(p["log_scale"]) + jnp.sum(s1) + jnp.sum(s2))
 
@@ -113,11 +110,12 @@ class CouplingStack:
     def __init__(self, dim, width, steps, depth=2, shortcut=False):
         self.step = FlowStep(dim, width, depth, shortcut)
         self.steps = steps
-        self.permutations = strided_permutations(dim, steps)
+        rows = strided_permutations(dim, steps)
+        self.permutations = rows, np.argsort(rows, axis=1)
         total = np.arange(dim)
-        for permutation in self.permutations:
-            total = total[permutation]
-        self.total = total
+        for row in rows:
+            total = total[row]
+        self.total = total, np.argsort(total)
 
     def init(self, key, condition_dim):
         """Stacked parameters, every leaf with a leading axis ``steps``."""
@@ -126,22 +124,18 @@ class CouplingStack:
     def forward(self, params, z, condition):
         """x (dim,) and log|dx/dz| for one z (dim,)."""
         (x, log_det) = self._scan(self.step.forward, params, z, condition)
-        return jnp.zeros_like(x).at[self.total].set(x), log_det
+        return permute(x, *self.total[::-1]), log_det
 
     def inverse(self, params, x, condition):
         """z (dim,) and log|dz/dx| for one x (dim,)."""
-        return self._scan(self.step.inverse, params, x[self.total], condition, reverse=True)
+        return self._scan(self.step.inverse, params, permute(x, *self.total), condition, reverse=True)
 
     def _scan(self, apply, params, x, condition, reverse=False):
-        ready = None
-        if condition.size:  # one product for all layers, outside of the loop
-            first, for_first = self.step.first.project(params["first"], condition)
-            second, for_second = self.step.second.project(params["second"], condition)
-            params, ready = {**params, "first": first, "second": second}, (for_first, for_second)
-
         def body(carry, layer):
             x, log_det = carry
-            x, extra = apply(layer[0], x, condition if ready is None else layer[1], layer[2])
+            x, extra = apply(layer[0], x, condition, layer[1])
             return (x, log_det + extra), None
 
-        return jax.lax.scan(body, (x, jnp.zeros(())), (params, ready, self.permutations), reverse=reverse)[0]
+        # kept for the gradient: each layer's input and products; the elementwise rest is cheaper done again than written and read
+        body = jax.checkpoint(body, prevent_cse=False, policy=jax.checkpoint_policies.dots_saveable)
+        return jax.lax.scan(body, (x, jnp.zeros(())), (params, self.permutations), reverse=reverse)[0]
