@@ -73,11 +73,15 @@ class NetworkPrior(DiffusionPrior):
         return rest * out + g.basis @ ((size(g.excess + g.rest) - rest) * (g.basis.T @ out))
 
     def _plain_eps(self, ut, t):
+        factor, total, size = self._preconditioning(t)
+        return factor * ut + size * self.network.apply(self.params, ut / jnp.sqrt(total), t)
+
+    def _preconditioning(self, t):
+        """beta / v, v and alpha s / v^(1/2) of a plain network."""
         alpha, beta = self.sde.alpha(t), self.sde.beta(t)
         second_moment = jnp.mean((2 * self.gaussian.mean - 1) ** 2) + self._mean_variance
         total = alpha**2 * second_moment + beta**2
-        out = self.network.apply(self.params, ut / jnp.sqrt(total), t)
-        return beta / total * ut + alpha * jnp.sqrt(second_moment / total) * out
+        return beta / total, total, alpha * jnp.sqrt(second_moment / total)
 
     def log_ratio_at(self, key, x, t):
         """One-sample estimate of (bound on log p_theta) - log p_G for one signal at one weighted time >= ``t_residual``.

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 SOLVERS = (
     "Euler", "Heun", "Midpoint", "Ralston", "Bosh3", "Tsit5", "Dopri5", "Dopri8", "ImplicitEuler", "Kvaerno3", "Kvaerno4", "Kvaerno5",
 )  # fmt: skip
-DIVERGENCES = ("exact", "rademacher", "gaussian")
+DIVERGENCES = ("exact", "closed-form", "rademacher", "gaussian")
 ADJOINTS = {
     "continuous": diffrax.BacksolveAdjoint, "checkpointed": diffrax.RecursiveCheckpointAdjoint, "direct": diffrax.DirectAdjoint,
 }  # fmt: skip
@@ -46,7 +46,8 @@ def log_prob_ode(
 
     prior: anything with ``eps(ut, t)``, ``sde`` and ``shape``; jit and vmap outside.
     solver: one of ``SOLVERS``, a class of diffrax; steps adapt to ``rtol`` and ``atol``, or are ``n_steps`` equal ones.
-    divergence: "exact" (d Jacobian-vector products per evaluation) or the mean over ``n_probes`` of v . (dF/du) v with
+    divergence: "exact" (d Jacobian-vector products per evaluation), "closed-form" (that of a prior whose ``eps_and_divergence(ut, t)``
+    knows the trace of its Jacobian), or the mean over ``n_probes`` of v . (dF/du) v with
     "rademacher" or "gaussian" probes v drawn from ``key`` once per trajectory (FFJORD, Grathwohl et al. 2019).
     adjoint: "continuous" (a second ODE, constant memory, gradient in x only), "checkpointed" (gradient of the discrete solve, in
     the prior's parameters too) or "direct" (also forward mode; its cost grows with ``max_steps``).
@@ -55,15 +56,19 @@ def log_prob_ode(
 
     nfe is the count of Feng et al. (2023, supplement, Table 1), number of steps times order: a lower bound, since a step of order
     above four has more stages than its order, and the divergence is counted as one evaluation.
-    Raises ValueError for an unknown solver, divergence, adjoint or time, for probes without ``key`` or n_probes < 1, and for a
-    solver without error estimate ("Euler") without ``n_steps``; diffrax's error when ``max_steps`` do not suffice.
+    Raises ValueError for an unknown solver, divergence, adjoint or time, for probes without ``key`` or n_probes < 1, for "closed-form"
+    where the prior has none, and for a solver without error estimate ("Euler") without ``n_steps``; diffrax's error when ``max_steps`` do not suffice.
     """
     _one_of("divergence", divergence, DIVERGENCES)
-    if divergence != "exact" and (key is None or n_probes < 1):
+    if divergence == "closed-form" and not hasattr(prior, "eps_and_divergence"):
+        raise ValueError(f'divergence "closed-form" needs a prior with eps_and_divergence, got {type(prior).__name__}')
+    if divergence not in ("exact", "closed-form") and (key is None or n_probes < 1):
         raise ValueError(f"divergence {divergence!r} needs a key and n_probes >= 1, got key {key} and n_probes {n_probes}")
 
     def field(s, state, prior, key):
         u = state[0]
+        if divergence == "closed-form":
+            return _drift_and_divergence(prior, u, s, time)
         # drawn anew from one key in every evaluation: the same probes, but nothing that the second ODE would have to carry
         probes = None if divergence == "exact" else _probes(key, divergence, n_probes, u)
         return _value_and_divergence(lambda ui: ode_drift(prior, ui, s, time), u, probes)
@@ -101,6 +106,15 @@ def ode_drift(prior, u, s, time="t"):
     sde = prior.sde
     t, rate = jax.jvp(lambda s: TIMES[time][1](sde, s), (s,), (jnp.ones_like(s),))
     return rate * (sde.drift(u, t) + 0.5 * sde.g(t) ** 2 / sde.beta(t) * prior.eps(u, t))
+
+
+def _drift_and_divergence(prior, u, s, time):
+    """``ode_drift`` and its divergence, from those of the noise prediction; the drift of the diffusion is a multiple of u."""
+    sde = prior.sde
+    t, rate = jax.jvp(lambda s: TIMES[time][1](sde, s), (s,), (jnp.ones_like(s),))
+    factor = 0.5 * sde.g(t) ** 2 / sde.beta(t)
+    eps, divergence = prior.eps_and_divergence(u, t)
+    return rate * (sde.drift(u, t) + factor * eps), rate * (u.size * sde.drift(jnp.ones_like(t), t) + factor * divergence)
 
 
 def _span(sde, time):

@@ -20,36 +20,44 @@ from aps_core.weights import write_bytes
 METRICS = {"psnr": -1, "energy": 1}  # the sign with which smaller is better
 
 
-def tune(name, task, grid=None, key=None, signals="val", n_measurements=8, n=16, metric="psnr", path=None, progress=None):
+def tune(
+    name, task, grid=None, key=None, signals="val", n_measurements=8, n=16, metric="psnr", path=None, progress=None, measurements=None
+):  # fmt: skip
     """Try every combination of ``grid`` on ``n_measurements`` measurements of the split ``signals``: a dict with all rows and the best.
 
     grid: {setting: values to try}; without it that of the sampler's class, ``search``. key: of measurements and samples, the same for
     every row. n: samples of each measurement. metric: "psnr" of the mean of the n samples (rewards samplers that seek the mean), or
-    "energy", the energy score (smallest in expectation for the posterior itself). path: JSON file for the result, replaced
-    whole. progress: called with each row.
+    "energy", the energy score (smallest in expectation for the posterior itself), or a function of samples (batch, n, *shape) and
+    measurements whose value, kept as "score", is to be small. measurements: a batch of them in the place of simulated ones; with it
+    ``metric`` is such a function, since nothing else is known of the signals. path: JSON file for the result, replaced whole.
+    progress: called with each row.
 
     A row has "settings", "psnr" (mean of samples), "energy", "nfe", "seconds" (the first with its compilation) and "finite"; one that is
     not finite is never the best. Raises ValueError for an unknown name, metric or setting, or where nothing was finite.
     """
-    if metric not in METRICS:
-        raise ValueError(f"metric must be one of {sorted(METRICS)}, got {metric!r}")
+    if not callable(metric) and (metric not in METRICS or measurements is not None):
+        known = "a function" if measurements is not None else f"one of {sorted(METRICS)} or a function"
+        raise ValueError(f"metric must be {known}, got {metric!r}")
     grid = default_grid(name) if grid is None else {k: list(v) for k, v in grid.items()}
     k_measure, k_sample = jax.random.split(jax.random.key(0) if key is None else key)
-    x0 = np.asarray(task.signals(signals))[:n_measurements]
-    measurements = task.measure(k_measure, x0)
+    x0 = None
+    if measurements is None:
+        x0 = np.asarray(task.signals(signals))[:n_measurements]
+        measurements = task.measure(k_measure, x0)
     rows = []
     for values in itertools.product(*grid.values()):
-        rows.append(_row(make_sampler(name, task, **dict(zip(grid, values, strict=True))), k_sample, measurements, x0, n))
+        rows.append(_row(make_sampler(name, task, **dict(zip(grid, values, strict=True))), k_sample, measurements, x0, n, metric))
         rows[-1] = {"settings": dict(zip(grid, values, strict=True)), **rows[-1]}
         if progress is not None:
             progress(rows[-1])
     finite = [row for row in rows if row["finite"]]
     if not finite:
         raise ValueError(f"no setting of {name!r} gave finite samples; tried {grid}")
-    best = min(finite, key=lambda row: METRICS[metric] * row[metric])
+    best = min(finite, key=lambda row: row["score"] if callable(metric) else METRICS[metric] * row[metric])
     found = {
-        "sampler": name, "task": task.name, "sigma_y": float(task.sigma_y), "operator": task.operator.settings(), "signals": signals,
-        "n_measurements": len(x0), "n": n, "metric": metric, "best": best["settings"], "search": rows,
+        "sampler": name, "task": task.name, "sigma_y": float(task.sigma_y), "operator": task.operator.settings(),
+        "signals": None if x0 is None else signals, "n_measurements": len(measurements.y), "n": n,
+        "metric": getattr(metric, "__name__", metric), "best": best["settings"], "search": rows,
     }  # fmt: skip
     if path is not None:
         write_bytes(path, (json.dumps(found, indent=1) + "\n").encode())
@@ -64,13 +72,15 @@ def default_grid(name):
     return dict(getattr(getattr(import_module(f"aps_core.samplers.{module}"), cls), "search", {}))
 
 
-def _row(sampler, key, measurements, x0, n):
+def _row(sampler, key, measurements, x0, n, metric):
     begin = time.perf_counter()
     samples = np.asarray(sampler.sample(key, measurements, n), np.float64)
     seconds = time.perf_counter() - begin
     finite = bool(np.all(np.isfinite(samples)))
     row = {"psnr": None, "energy": None, "nfe": sampler.nfe, "seconds": round(seconds, 3), "finite": finite}
-    if finite:
+    if finite and callable(metric):
+        row["score"] = float(metric(samples, measurements))
+    if finite and x0 is not None:
         row["psnr"] = float(metrics.psnr(samples.mean(axis=1), x0).mean())
         if n > 1:
             row["energy"] = float(np.mean([metrics.energy_score(s, x) for s, x in zip(samples, x0, strict=True)]))
