@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from aps_core.checks import count
 from aps_core.operators import Operator
+from aps_core.samplers.noise import normal
 from aps_core.samplers.spectrum import Spectrum
 from aps_core.samplers.steppers import GRIDS
 
@@ -42,7 +43,7 @@ class Problem:
 
     def start(self, key):
         """u (d,) at t = 1."""
-        return self.sde.prior_std * jax.random.normal(key, (self.dim,))
+        return self.sde.prior_std * normal(key, (self.dim,))
 
     def denoise(self, u, t):
         """Tweedie's estimate of u_0 and the noise prediction, both (d,): one NFE."""
@@ -183,7 +184,7 @@ def largest_gain(operator, n_iterations=100):
     def at(level):
         _, jvp = jax.linearize(operator, jnp.full(operator.shape, level))
         transpose = jax.linear_transpose(jvp, jnp.zeros(operator.shape))
-        v = jax.random.normal(jax.random.key(0), operator.shape)
+        v = normal(jax.random.key(0), operator.shape)
         v = jax.lax.fori_loop(0, n_iterations, lambda _, v: transpose(jvp(v / jnp.linalg.norm(v)))[0], v)
         return jnp.sqrt(jnp.linalg.norm(v))
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from aps_core.checks import count, positive
 from aps_core.samplers.base import Sampler
+from aps_core.samplers.noise import normal
 from aps_core.samplers.steppers import along_ode, time_steps
 
 
@@ -57,7 +58,7 @@ class DAPS(Sampler):
             t, s, k = step
             k_inner, k_noise = jax.random.split(k)
             u0 = self.langevin(self.clean(u, t), sde.beta(t) / sde.alpha(t), k_inner, measurement)
-            return sde.perturb(u0, s, jax.random.normal(k_noise, u.shape)), None
+            return sde.perturb(u0, s, normal(k_noise, u.shape)), None
 
         k_start, k_steps = jax.random.split(key)
         steps = (*time_steps(sde, self.n_levels, self.grid), jax.random.split(k_steps, self.n_levels))
@@ -81,6 +82,6 @@ class DAPS(Sampler):
             return 0.5 * jnp.sum((u - centre) ** 2) / r**2 + 0.5 * precision * jnp.sum((2 * p.residual(u, measurement)) ** 2)
 
         def step(u, k):
-            return u - h * jax.grad(energy)(u) + jnp.sqrt(2 * h) * jax.random.normal(k, u.shape), None
+            return u - h * jax.grad(energy)(u) + jnp.sqrt(2 * h) * normal(k, u.shape), None
 
         return jax.lax.scan(step, centre, jax.random.split(key, self.n_inner))[0]

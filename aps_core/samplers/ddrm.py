@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from aps_core.checks import fraction
 from aps_core.samplers.base import Sampler
+from aps_core.samplers.noise import normal
 from aps_core.samplers.steppers import time_steps
 
 
@@ -57,8 +58,8 @@ class DDRM(Sampler):
         def draw(key, whole, measured):
             """A signal of Gaussian entries of which only the measured coordinates are another Gaussian: mean and std of both."""
             k_whole, k_measured = jax.random.split(key)
-            v = whole[0] + whole[1] * jax.random.normal(k_whole, (p.dim,))
-            inside = measured[0] + measured[1] * jax.random.normal(k_measured, c.shape)
+            v = whole[0] + whole[1] * normal(k_whole, (p.dim,))
+            inside = measured[0] + measured[1] * normal(k_measured, c.shape)
             return v + p.spectrum.signal(inside - p.spectrum.coordinates(v))
 
         def body(v, step):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from aps_core.checks import positive
 from aps_core.samplers.base import Sampler
+from aps_core.samplers.noise import normal
 from aps_core.samplers.steppers import ancestral, time_steps
 
 
@@ -53,7 +54,7 @@ class DPS(Sampler):
             t, s, k = step
             (square, (u0, eps)), gradient = jax.value_and_grad(misfit, has_aux=True)(u, t)
             pull = self.step_size * gradient / jnp.sqrt(jnp.maximum(square, jnp.finfo(u.dtype).tiny))
-            moved = ancestral(p.sde, u0, eps, t, s, jax.random.normal(k, u.shape)) - pull
+            moved = ancestral(p.sde, u0, eps, t, s, normal(k, u.shape)) - pull
             return self.correct(moved, s, jax.random.fold_in(k, 1), measurement), None
 
         k_start, k_steps = jax.random.split(key)

@@ -6,6 +6,7 @@ from typing import ClassVar
 import jax
 
 from aps_core.samplers.dps import DPS
+from aps_core.samplers.noise import normal
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class MCG(DPS):
             return u
         sde, mask, shape = p.sde, measurement.mask, p.operator.shape
         observed = p.operator.observed(mask)
-        noise = p.operator(jax.random.normal(key, shape), mask)
+        noise = p.operator(normal(key, shape), mask)
         data = sde.alpha(s) * p.linear_data(measurement) + sde.beta(s) * noise
         residual = observed * (data - p.operator(u.reshape(shape), mask))
         return u + p.operator.adjoint(residual, mask).reshape(-1) / p.slope**2

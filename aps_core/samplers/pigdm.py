@@ -7,6 +7,7 @@ import jax
 
 from aps_core.checks import fraction, positive
 from aps_core.samplers.base import Sampler
+from aps_core.samplers.noise import normal
 from aps_core.samplers.steppers import ddim, time_steps
 
 RULES = ("paper", "score")
@@ -59,7 +60,7 @@ class PiGDM(Sampler):
             u0, pullback, eps = jax.vjp(lambda u: p.denoise(u, t), u, has_aux=True)
             residual = data - s_values * p.spectrum.coordinates(u0)
             (guide,) = pullback(p.spectrum.signal(s_values / (w2 * s_values**2 + 4 * p.sigma_y**2) * residual))
-            z = jax.random.normal(k, u.shape)
+            z = normal(k, u.shape)
             if self.rule == "paper":
                 return ddim(sde, u0, eps, t, s, z, self.eta) + alpha * w2 * guide, None
             return ddim(sde, u0 + beta**2 / alpha * guide, eps - beta * guide, t, s, z, self.eta), None

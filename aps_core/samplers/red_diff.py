@@ -9,6 +9,7 @@ import optax
 
 from aps_core.checks import positive
 from aps_core.samplers.base import Sampler
+from aps_core.samplers.noise import normal
 from aps_core.samplers.steppers import time_steps
 
 
@@ -49,7 +50,7 @@ class REDDiff(Sampler):
 
         def body(carry, step):
             (u, state), (t, k) = carry, step
-            noise = jax.random.normal(k, u.shape)
+            noise = normal(k, u.shape)
             mismatch = p.prior.eps(sde.perturb(u, t, noise), t) - noise
             gradient = jax.grad(fidelity)(u) + self.weight * sde.beta(t) / sde.alpha(t) * mismatch / p.dim
             change, state = adam.update(gradient, state)

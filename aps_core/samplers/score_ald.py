@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from aps_core.checks import count, positive
 from aps_core.samplers.base import Sampler
+from aps_core.samplers.noise import normal
 from aps_core.samplers.steppers import time_steps
 
 
@@ -62,7 +63,7 @@ class ScoreALD(Sampler):
 
             def langevin(v, k):
                 drift = -p.prior.eps(alpha * v, t) / r - jax.grad(misfit)(v) / variance
-                return v + h * drift + jnp.sqrt(2 * h) * jax.random.normal(k, v.shape), None
+                return v + h * drift + jnp.sqrt(2 * h) * normal(k, v.shape), None
 
             return jax.lax.scan(langevin, v, jax.random.split(k, self.n_inner))[0], None
 

@@ -1,4 +1,4 @@
-"""Projection within the reverse diffusion (Song et al. 2022, "Solving inverse problems in medical imaging with score-based models")."""
+"""Projection within the reverse diffusion (Song et al. 2022, medical imaging with score-based generative models)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from aps_core.checks import fraction
 from aps_core.samplers.base import Sampler
+from aps_core.samplers.noise import normal
 from aps_core.samplers.steppers import ddim, time_steps
 
 
@@ -52,10 +53,10 @@ class SDEProj(Sampler):
         def body(u, step):
             t, s, k = step
             k_data, k_step = jax.random.split(k)
-            away = sde.perturb(target, t, jax.random.normal(k_data, target.shape)) - p.spectrum.coordinates(u)
+            away = sde.perturb(target, t, normal(k_data, target.shape)) - p.spectrum.coordinates(u)
             u = u + p.spectrum.signal(jnp.where(measured, self.weight * away, 0.0))
             u0, eps = p.denoise(u, t)
-            return ddim(sde, u0, eps, t, s, jax.random.normal(k_step, u.shape), self.eta), None
+            return ddim(sde, u0, eps, t, s, normal(k_step, u.shape), self.eta), None
 
         k_start, k_steps = jax.random.split(key)
         steps = (*time_steps(sde, self.n_steps, self.grid), jax.random.split(k_steps, self.n_steps))

@@ -8,6 +8,8 @@ the sample is one of u at t_min: that is the density which the probability-flow 
 import jax
 import jax.numpy as jnp
 
+from aps_core.samplers.noise import normal
+
 GRIDS = {
     "uniform": lambda sde, q: 1 - q + q * sde.t_min,
     "quadratic": lambda sde, q: (1 - q + q * sde.t_min**0.5) ** 2,
@@ -81,7 +83,7 @@ def run(prior, u, key, stepper="ancestral", n_steps=1000, grid="log-snr", denois
 
     def body(u, step):
         ti, si, k = step
-        return _one_step(prior, stepper, u, ti, si, jax.random.normal(k, u.shape)), None
+        return _one_step(prior, stepper, u, ti, si, normal(k, u.shape)), None
 
     u, _ = jax.lax.scan(body, u, (t[:n], s[:n], jax.random.split(key, n_steps)[:n]))
     return _one_step(prior, "ddim", u, t[-1], s[-1], 0.0) if denoise else u  # to s = 0: Tweedie's estimate, whatever the stepper
@@ -99,7 +101,7 @@ def unconditional(prior, key, n, stepper="ancestral", n_steps=1000, grid="log-sn
 
     def one(key):
         k_start, k_steps = jax.random.split(key)
-        u = prior.sde.prior_std * jax.random.normal(k_start, (prior.dim,))
+        u = prior.sde.prior_std * normal(k_start, (prior.dim,))
         return ((run(prior, u, k_steps, stepper, n_steps, grid, denoise) + 1) / 2).reshape(prior.shape)
 
     return jax.vmap(one)(jax.random.split(key, n))
