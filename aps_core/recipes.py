@@ -1,6 +1,7 @@
 """Recipes (TOML) for every network: what to train, on what, how long. ``python -m aps_core.train FILE`` runs one.
 
-A recipe has [task] or [prior], [flow], [objective] and [optimizer] tables; the files in ``recipes/`` are the examples.
+A recipe has [task] or [prior], [flow], [objective] and [optimizer] tables; the files in ``recipes/`` are the examples. ``start`` names
+weights of the same flow to go on from, ``validate_objective = false`` leaves the costly part of the validation out.
 """
 
 import platform
@@ -17,21 +18,25 @@ import numpy as np
 
 from aps_core import aps, data, operators, prior_terms, training, weights
 from aps_core.flows.base import posterior_base
+from aps_core.flows.distilled import DistilledFlow, matched_noise
 from aps_core.flows.gaussian_base import GaussianBaseFlow
 from aps_core.flows.image import ImageFlow
 from aps_core.flows.realnvp import ConditionalRealNVP
+from aps_core.flows.subspace import subspace_flow
 from aps_core.flows.tokens import TokenFlow
-from aps_core.priors import elbo
+from aps_core.priors import draws, elbo
 from aps_core.priors.gaussian import extrapolated_gaussian, gaussian_posterior
 from aps_core.priors.networks import RegimeResidual
-from aps_core.priors.patches import make_tokens
+from aps_core.priors.patches import PatchTransformer, make_tokens
+from aps_core.priors.posterior_modes import posterior_modes
 from aps_core.priors.score import ScorePrior, score_matching_loss
 from aps_core.priors.seasons import seasonal_recombination
 from aps_core.priors.store import prior_settings
+from aps_core.priors.subspace import SubspacePrior
 
 OBJECTIVE = {
     "prior_term": "elbo", "times": "low-discrepancy", "kl": "reverse", "forward_share": 0.5, "batch": 64, "n_samples": 1, "n_times": 1,
-    "protocol": "held-out", "pool": 2048, "pool_missing": None,
+    "protocol": "held-out", "pool": 2048, "pool_missing": None, "draws": None, "mirror": False,
 }  # fmt: skip
 CHOICES = {"prior_term": prior_terms.TERMS, "times": elbo.TIMES, "kl": ("reverse", "forward", "mixture")}
 PROTOCOLS = {"held-out": "train", "paper": "test"}  # the split whose measurements train the flow
@@ -54,7 +59,8 @@ def build_flow(task, settings):
     """The untrained flow that ``settings`` (a recipe's [flow] table with its ``kind``) describes, for ``task``.
 
     "gaussian-base" and "realnvp" act on vectors; "tokens" (whose ``tokens`` table says how signals are cut, see ``make_tokens``) and
-    "image" start from the Gaussian posterior of any linear operator. Raises ValueError for an unknown kind or setting.
+    "image" start from the Gaussian posterior of any linear operator, "distilled" from the estimate of the prior's score network.
+    Raises ValueError for an unknown kind or setting.
     """
     settings = dict(settings)
     kind = settings.pop("kind", None)
@@ -87,11 +93,29 @@ def _image_flow(task, **settings):
     return ImageFlow(_base(task), *_location_scale(task.prior.gaussian), task.shape, **settings)
 
 
+def _distilled(task, **settings):
+    network = getattr(task.prior, "network", None)
+    if not isinstance(network, PatchTransformer) or not task.prior.residual:
+        raise ValueError('flow "distilled" needs a NetworkPrior whose network is "patches" on the residual to a Gaussian score')
+    gaussian, sde = task.prior.gaussian, task.prior.sde
+    modes = posterior_modes(gaussian, task.operator, float(task.sigma_y))
+    time = float(sde.time_of(2 * jnp.log(2 * matched_noise(gaussian, float(modes.mean_variance)))))
+    widths = (network.width, network.depth, network.heads, network.mlp_ratio)
+    scale = jnp.sqrt(task.prior.mean_variance) / 2
+    return DistilledFlow(modes, task.prior.params, float(task.sigma_y), time, scale, task.shape, task.operator, network.tokens, widths, **settings)
+
+
+def _subspace(task, **settings):
+    if not isinstance(task.prior, SubspacePrior) or not task.operator.diagonal:
+        raise ValueError('flow "subspace" needs a SubspacePrior, and is for denoising and random masks')
+    return subspace_flow(task.prior, task.sigma_y, getattr(task.operator, "missing", 0.0), **settings)
+
+
 def _base(task):
     return posterior_base(task.prior.gaussian, task.operator, float(task.sigma_y))
 
 
-FLOWS = {"gaussian-base": _gaussian_base, "realnvp": _realnvp, "tokens": _token_flow, "image": _image_flow}
+FLOWS = {"gaussian-base": _gaussian_base, "realnvp": _realnvp, "tokens": _token_flow, "image": _image_flow, "distilled": _distilled, "subspace": _subspace}
 
 
 def _location_scale(gaussian):
@@ -127,6 +151,8 @@ def train_posterior(task, recipe, *, measurement=None, start=None, evaluate=None
     - protocol: measurements are simulated from ``task.signals("train")`` ("held-out") or ("test") ("paper"), anew at every step; with
       prior_term "modes" (a GaussianBaseFlow under a ScorePrior) from a pool of ``pool`` measurements, whose contexts are computed once;
       ``pool_missing`` lists the fractions of missing entries that share the pool. The reverse loss never sees the signals.
+    - draws: number of draws of the prior that are made once for the forward loss (``priors.draws.pool``), instead of new ones at each
+      step; ``mirror`` reflects each left to right at random, for a prior that is the same after it.
 
     measurement: a single Measurement makes it the posterior of that one alone, as in DPI and the score prior of Feng et al. (2023).
     start: an AmortizedPosterior with a flow of the same shapes whose weights are where training starts.
@@ -178,7 +204,9 @@ def _loss(task, settings, arrays):
         return partial(_modal_loss, settings)
     if settings["kl"] == "reverse":
         return partial(_reverse_loss, task, settings)
-    if not hasattr(task.prior, "sample"):
+    if settings["draws"] is not None:
+        arrays["draws"] = draws.pool(task.prior, settings["draws"])
+    elif not hasattr(task.prior, "sample"):
         raise ValueError(f'kl "{settings["kl"]}" needs a prior that can be sampled, {type(task.prior).__name__} cannot')
     if settings["kl"] == "forward":
         return partial(_forward_loss, task, settings)
@@ -220,9 +248,20 @@ def _reverse_loss(task, settings, params, arrays, key, progress):
 def _forward_loss(task, settings, params, arrays, key, progress):
     del progress
     k_draw, k_measure = jax.random.split(key)
-    x0 = arrays["prior"].sample(k_draw, settings["batch"])
+    x0 = _drawn(settings, arrays, k_draw)
     value, parts = aps.forward_objective(arrays["flow"], params, task.measure(k_measure, x0), x0)
     return value / arrays["flow"].dim, parts
+
+
+def _drawn(settings, arrays, key):
+    """``batch`` draws of the prior: new ones, or from the pool, then reflected at random with ``mirror``."""
+    if "draws" not in arrays:
+        return arrays["prior"].sample(key, settings["batch"])
+    k_pick, k_flip = jax.random.split(key)
+    x0 = arrays["draws"][jax.random.randint(k_pick, (settings["batch"],), 0, len(arrays["draws"]))]
+    if not settings["mirror"]:
+        return x0
+    return jnp.where(jax.random.bernoulli(k_flip, shape=(len(x0), 1, 1, 1)), x0[:, :, ::-1], x0)
 
 
 def _context_pool(task, flow, signals, settings, key):

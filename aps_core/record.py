@@ -21,6 +21,7 @@ import string
 import time
 import tomllib
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from aps_core import _provenance, _tables
 from aps_core._rules import Rule, between, boolean, check_parameters, integer, list_of, one_of, optional, text
 
 __all__ = [
-    "Run", "start", "load", "save", "full_run", "paper_value", "check",
+    "Run", "start", "load", "save", "full_run", "result_folders", "paper_value", "check",
     "Rule", "between", "boolean", "integer", "list_of", "one_of", "optional", "text",
 ]
 
@@ -163,6 +164,32 @@ class Run:
         self._figures.append(file)
         _show({"image/svg+xml": (self.directory / file).read_text("utf-8"), "text/plain": file})
 
+    def view(self, html: str, name: str, title: str, height: int = 460) -> None:
+        """Save a page of its own as ``<notebook>-<name>.html`` beside the record and show it in a frame, loaded when it comes into sight.
+
+        Args:
+          html: the whole page, which needs nothing from elsewhere.
+          name: as in `figure`.
+          title: what the frame shows, for those who cannot see it.
+          height: of the frame, in pixels.
+
+        Raises:
+          ValueError: a name of another form or used before.
+        """
+        file = f"{self.notebook}-{name}.html"
+        if not re.fullmatch(r"[a-z0-9_-]+", name):
+            raise ValueError(f"view name {name!r}: expected lower-case letters, digits, hyphens and underscores")
+        if file in self._figures:
+            raise ValueError(f"view name {name!r} was used before")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        part = self.directory / (file + ".part")
+        part.write_text(html, "utf-8")
+        os.replace(part, self.directory / file)
+        self._figures.append(file)
+        style = f"width: 100%; height: {height}px; border: 1px solid #d9d9d9"
+        frame = f'<iframe class="aps-view" src="{file}" title="{escape(title)}" loading="lazy" style="{style}"></iframe>'
+        _show({"text/html": frame, "text/plain": file})
+
     def table(
         self,
         rows: Mapping[str, str],
@@ -257,11 +284,16 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
 
 def full_run(notebook: str) -> dict[str, Any] | None:
     """The record of the full-size run of a notebook, or None when it was not run."""
-    for folder in (_PACKAGE / "_weights", _PACKAGE.parent / "weights"):
-        path = folder / "results" / f"{notebook}.json"
+    for folder in result_folders():
+        path = folder / f"{notebook}.json"
         if path.exists():
             return load(path)
     return None
+
+
+def result_folders():
+    """Where the records of full-size runs lie, and what was recorded for them: in the installed package, in the repository."""
+    return [folder / "results" for folder in (_PACKAGE / "_weights", _PACKAGE.parent / "weights")]
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import numpy as np
 from aps_core import data, geometry, operators
 from aps_core.checks import check_measurement, positive
 from aps_core.priors.gaussian import fit_gaussian
+from aps_core.priors.mixture import gaussian_mixture
 from aps_core.priors.store import load_prior
 
 
@@ -83,6 +84,11 @@ def gaussian16(sigma_y=0.1, mask_fraction=0.0):
     ``signals(split)`` are draws from that Gaussian, so the prior is exact. mask_fraction: share of missing pixels; 0 is denoising.
     """
     prior = patches_prior()
+    return Task(_operator(prior.shape, mask_fraction), sigma_y, prior, _draws(prior), name="gaussian16")
+
+
+def _draws(prior):
+    """The ``signals`` of a task whose prior is exact: draws of it, 4096 for training, 512 each for validation and test."""
     seeds = {"train": 1, "val": 2, "test": 3}
 
     def signals(split):
@@ -90,7 +96,7 @@ def gaussian16(sigma_y=0.1, mask_fraction=0.0):
             raise ValueError(f"unknown split {split!r}; expected one of {sorted(seeds)}")
         return prior.sample(jax.random.key(seeds[split]), 4096 if split == "train" else 512)
 
-    return Task(_operator(prior.shape, mask_fraction), sigma_y, prior, signals, name="gaussian16")
+    return signals
 
 
 def patches_prior():
@@ -114,7 +120,57 @@ def sphere_impute(sigma_y=0.05, mask_fraction=0.6):
     return Task(operator, sigma_y, prior, signals, name="sphere-impute", extra_check=extra_check)
 
 
-TASKS = {"gaussian16": gaussian16, "sphere-impute": sphere_impute}
+def mixture2(sigma_y=0.05, operator=None):
+    """Two entries under a mixture of three Gaussians, of which the first is measured: where it leaves more than one component possible,
+    the posterior has several modes. ``signals(split)`` are draws of the prior. operator: another Operator of signals (2,).
+    """
+    means = [[0.30, 0.25], [0.40, 0.72], [0.75, 0.50]]
+    deviations, angles = [(0.11, 0.06), (0.12, 0.06), (0.12, 0.06)], [0.5, -0.4, 1.2]
+    turns = [np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) for a in angles]
+    covariances = [turn * np.square(s) @ turn.T for turn, s in zip(turns, deviations, strict=True)]
+    prior = gaussian_mixture([0.40, 0.35, 0.25], means, covariances)
+    operator = operators.FixedMask(np.array([1.0, 0.0])) if operator is None else operator
+    return Task(operator, sigma_y, prior, _draws(prior), name="mixture2", unit_range=False)
+
+
+def faces_denoise(sigma_y=0.1):
+    """32x32 colour faces in white noise (Sec. 5.2 of the APS paper)."""
+    return _faces("faces-denoise", operators.Identity(FACE), sigma_y)
+
+
+def faces_sr2(sigma_y=0.01):
+    """32x32 colour faces from the means of their 2x2 blocks."""
+    return _faces("faces-sr2", operators.AveragePool(FACE, 2), sigma_y)
+
+
+def faces_deblur(sigma_y=0.01, blur_std=1.5):
+    """32x32 colour faces from a Gaussian blur of ``blur_std`` pixels."""
+    return _faces("faces-deblur", operators.GaussianBlur(FACE, blur_std), sigma_y)
+
+
+def bunny_inpaint(sigma_y=0.1, mask_fraction=0.3):
+    """MNIST digits on the 1889 vertices of the bunny, a share ``mask_fraction`` of them missing (Sec. 5.1 of the APS paper)."""
+    prior, _ = load_prior("bunny-prior")
+
+    def signals(split):
+        return data.load("bunny-mnist", split).values
+
+    return Task(_operator(prior.shape, mask_fraction), sigma_y, prior, signals, name="bunny-inpaint")
+
+
+FACE = (32, 32, 3)
+
+
+def _faces(name, operator, sigma_y):
+    """A task on faces: CelebA where the user has brought it, else the embedded draws of the prior."""
+    prior, _ = load_prior("faces-prior")
+    return Task(operator, sigma_y, prior, lambda split: data.load("faces", split).values, name=name)
+
+
+TASKS = {
+    "bunny-inpaint": bunny_inpaint, "faces-deblur": faces_deblur, "faces-denoise": faces_denoise, "faces-sr2": faces_sr2, "gaussian16": gaussian16,
+    "mixture2": mixture2, "sphere-impute": sphere_impute,
+}  # fmt: skip
 
 
 def list_tasks():

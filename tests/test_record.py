@@ -206,6 +206,18 @@ def test_the_same_figure_gives_the_same_file(tmp_path, shown):
     assert run.as_dict()["figures"] == ["chapter-line.svg"]
 
 
+def test_view_is_saved_beside_the_record_and_framed(run, tmp_path, shown):
+    run.view("<html>turn me</html>", "mesh", 'a "mesh" & more')
+    assert (tmp_path / "chapter-mesh.html").read_text() == "<html>turn me</html>"
+    frame = shown[-1]["text/html"]
+    assert 'src="chapter-mesh.html"' in frame and 'title="a &quot;mesh&quot; &amp; more"' in frame
+    assert run.as_dict()["figures"] == ["chapter-mesh.html"]
+    with pytest.raises(ValueError, match="'mesh' was used before"):
+        run.view("", "mesh", "again")
+    with pytest.raises(ValueError, match="view name 'Mesh'"):
+        run.view("", "Mesh", "again")
+
+
 def test_figure_name_is_checked(run):
     run.figure(_figure(), "line")
     with pytest.raises(ValueError, match="'line' was used before"):

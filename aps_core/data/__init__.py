@@ -5,12 +5,12 @@ Tier 1 needs nothing beyond the installed package; tier 3 is brought by the user
 folder that the environment variable APS_DATA_DIR names.
 """
 
-from aps_core.data import bunny_mnist, era5, mnist, ncep, patches
+from aps_core.data import bunny_mnist, celeba, era5, faces, lfw, mnist, ncep, patches
 from aps_core.data._store import Dataset, Source
 
-__all__ = ["Dataset", "Source", "load", "registry"]
+__all__ = ["Dataset", "Source", "load", "pixels", "registry"]
 
-_MODULES = {module.SOURCE.name: module for module in (ncep, patches, era5, mnist, bunny_mnist)}
+_MODULES = {module.SOURCE.name: module for module in (ncep, patches, era5, celeba, lfw, faces, mnist, bunny_mnist)}
 registry = {name: module.SOURCE for name, module in _MODULES.items()}
 
 
@@ -23,3 +23,15 @@ def load(name, split):
     if name not in _MODULES:
         raise ValueError(f"unknown data set {name!r}; expected one of {sorted(_MODULES)}")
     return _MODULES[name].load(split)
+
+
+def pixels(name, split, limit=None):
+    """8-bit pixels (n, h, w, c) of ``split``, or of its first ``limit`` images, and the sha256 of what they were read from.
+
+    For data sets too large to be held as floating point. Raises ValueError for a name without 8-bit pixels, and as ``load``.
+    """
+    known = sorted(key for key, module in _MODULES.items() if hasattr(module, "pixels"))
+    if name not in known:
+        raise ValueError(f"data set {name!r} has no 8-bit pixels; expected one of {known}")
+    values, _, sha = _MODULES[name].pixels(split, limit)
+    return values, sha

@@ -7,13 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from aps_core.priors import elbo
+from aps_core.priors.dense import ResidualMLP
 from aps_core.priors.diffusion import DiffusionPrior
 from aps_core.priors.gaussian import GaussianPrior
+from aps_core.priors.local import LocalMLP, Neighbourhoods
 from aps_core.priors.patches import PatchTransformer, Tokens
 from aps_core.priors.unet import UNet
 from aps_core.sde import make_sde
 
-NETWORKS = {"patches": PatchTransformer, "unet": UNet}
+NETWORKS = {"dense": ResidualMLP, "local": LocalMLP, "patches": PatchTransformer, "unet": UNet}
 
 
 @flax.struct.dataclass
@@ -53,12 +55,16 @@ class NetworkPrior(DiffusionPrior):
         eps = self.gaussian.eps(ut, t)
         if not self.residual:
             return self._plain_eps(ut, t) - eps
+        return jnp.where(t >= self.t_residual, 1.0, 0.0) * self._sized(self.network_output(ut, t, eps), t)
+
+    def network_output(self, ut, t, eps=None):
+        """The network's output (d,), of order one, before R(t) gives it its size; ``eps`` is the Gaussian's noise prediction, where known."""
+        eps = self.gaussian.eps(ut, t) if eps is None else eps
         denoised = (ut - self.sde.beta(t) * eps) / self.sde.alpha(t) - (2 * self.gaussian.mean - 1)
-        out = self.network.apply(self.params, denoised / jnp.sqrt(self._mean_variance), t, eps)
-        return jnp.where(t >= self.t_residual, 1.0, 0.0) * self._sized(out, t)
+        return self.network.apply(self.params, denoised / jnp.sqrt(self.mean_variance), t, eps)
 
     @property
-    def _mean_variance(self):
+    def mean_variance(self):
         """Mean variance of the entries of u."""
         return 4 * (self.gaussian.rest + jnp.sum(self.gaussian.excess) / self.dim)
 
@@ -79,7 +85,7 @@ class NetworkPrior(DiffusionPrior):
     def _preconditioning(self, t):
         """beta / v, v and alpha s / v^(1/2) of a plain network."""
         alpha, beta = self.sde.alpha(t), self.sde.beta(t)
-        second_moment = jnp.mean((2 * self.gaussian.mean - 1) ** 2) + self._mean_variance
+        second_moment = jnp.mean((2 * self.gaussian.mean - 1) ** 2) + self.mean_variance
         total = alpha**2 * second_moment + beta**2
         return beta / total, total, alpha * jnp.sqrt(second_moment / total)
 
@@ -113,7 +119,7 @@ class NetworkPrior(DiffusionPrior):
 def init_network_prior(key, gaussian, network, residual=True, t_residual=1e-4):
     """A NetworkPrior with the network's first parameters; with ``residual`` it is the Gaussian prior, otherwise t_residual is not used."""
     signal = jnp.zeros(gaussian.dim)
-    params = network.init(key, signal, 0.5, signal) if residual else network.init(key, signal, 0.5)
+    params = jax.jit(network.init)(key, signal, 0.5, *([signal] if residual else []))
     return NetworkPrior(gaussian, params, network, residual, t_residual if residual else gaussian.sde.t_min)
 
 
@@ -148,10 +154,10 @@ def build_network(settings, shape, tokens=None):
     kind = settings.pop("kind", None)
     if kind not in NETWORKS:
         raise ValueError(f"network kind must be one of {sorted(NETWORKS)}, got {kind!r}")
-    if kind == "patches" and tokens is None:
-        raise ValueError('network "patches" needs tokens')
+    if kind in ("local", "patches") and tokens is None:
+        raise ValueError(f'network "{kind}" needs tokens')
     try:
-        return NETWORKS[kind](tokens, **settings) if kind == "patches" else NETWORKS[kind](tuple(shape), **settings)
+        return NETWORKS[kind](tokens, **settings) if kind in ("local", "patches") else NETWORKS[kind](tuple(shape), **settings)
     except TypeError as error:
         raise ValueError(f"network {kind!r}: {error}") from None
 
@@ -189,6 +195,7 @@ def build_network_prior(tree, settings):
     g = {name: jnp.asarray(value) for name, value in tree["gaussian"].items()}
     shape = tuple(settings["shape"])
     gaussian = GaussianPrior(g["mean"], g["basis"], g["excess"], g["rest"][0], shape=shape, sde=make_sde(settings["sde"]))
-    tokens = Tokens(np.asarray(tree["tokens"])) if "tokens" in tree else None
+    cut = Neighbourhoods if settings["network"].get("kind") == "local" else Tokens
+    tokens = cut(np.asarray(tree["tokens"])) if "tokens" in tree else None
     network = build_network(settings["network"], shape, tokens)
     return NetworkPrior(gaussian, tree["network"], network, settings["residual"], settings["t_residual"])

@@ -8,6 +8,7 @@ warning, and the build turns warnings into errors. ``{reference} aps_core.aps`` 
 import importlib
 import inspect
 import re
+import shutil
 from pathlib import Path
 
 from docutils import nodes
@@ -46,6 +47,13 @@ def _check(image):
         figure = figure.parent
     if figure is None or not any(isinstance(child, nodes.caption) for child in figure.children):
         logger.warning("picture without a caption", location=image)
+
+
+def copy_views(app, error):
+    """Put the pages that notebooks show in a frame beside the notebooks' own pages."""
+    if error is None and app.builder.format == "html":
+        for page in sorted((Path(app.srcdir) / "results").glob("*-*.html")):
+            shutil.copyfile(page, Path(app.outdir) / "results" / page.name)
 
 
 class Reference(SphinxDirective):
@@ -115,4 +123,5 @@ def _short(value):
 def setup(app):
     app.add_directive("reference", Reference)
     app.connect("doctree-read", check_and_sign)
+    app.connect("build-finished", copy_views)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
