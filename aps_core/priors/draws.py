@@ -88,7 +88,7 @@ def _draw(prior, keys, n_steps, batch, progress):
     return jnp.concatenate([_one_batch(prior, keys[i : i + batch], s) for i in starts])
 
 
-def pool(prior, n, n_steps=16, seed=0):
+def pool(prior, n, n_steps=12, seed=0):
     """``draw`` of n signals with key(seed), kept in the folder that APS_DRAWS_DIR names (``checkpoints`` by default) for the next use.
 
     The file's name holds the digest of the prior and of the arguments: another prior has another file.

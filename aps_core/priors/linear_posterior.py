@@ -80,23 +80,19 @@ def linear_posterior_factors(prior, operator, sigma_y):
     if tuple(operator.shape) != tuple(prior.shape):
         raise ValueError(f"operator has signals of shape {tuple(operator.shape)}, the prior of shape {tuple(prior.shape)}")
     matrix = dense_matrix(operator)
-    root, root_inverse, shrink, grow, half_log_det = posterior_roots(prior, matrix, sigma_y)
-    std, s, mean = (np.asarray(a, np.float64) for a in (prior.mode_std, jnp.sqrt(prior.rest), prior.mean))
-    b, factor = matrix @ root / sigma_y, root @ shrink
-    gain = factor @ (shrink @ b.T) / sigma_y
-    log_det = np.sum(np.log(std)) + (prior.dim - len(std)) * np.log(s) - half_log_det
-    arrays = (factor, grow @ root_inverse, gain, mean, matrix @ mean, log_det, np.linalg.norm(factor, axis=1))
-    return LinearPosteriorFactors(*(jnp.asarray(a, prior.mean.dtype) for a in arrays))
-
-
-def posterior_roots(prior, matrix, sigma_y):
-    """R = Sigma^(1/2), R^(-1), (I + B^T B)^(-1/2), its inverse and half its log-determinant, for the ``matrix`` A (n, d), in float64."""
-    excess, rest = (np.asarray(a, np.float64) for a in (prior.excess, prior.rest))
+    mean, excess, rest = (np.asarray(a, np.float64) for a in (prior.mean, prior.excess, prior.rest))
     basis = np.linalg.qr(np.asarray(prior.basis, np.float64))[0]  # orthonormal to more digits than the prior has; signs do not matter
     std, s = np.sqrt(excess + rest), np.sqrt(rest)
     root = (basis * (excess / (std + s))) @ basis.T + s * np.eye(prior.dim)
     root_inverse = np.eye(prior.dim) / s - (basis * (excess / (std * s * (std + s)))) @ basis.T
-    return root, root_inverse, *_roots(matrix @ root / sigma_y)
+
+    b = matrix @ root / sigma_y
+    shrink, grow, half_log_det = _roots(b)
+    factor = root @ shrink
+    gain = factor @ (shrink @ b.T) / sigma_y
+    log_det = np.sum(np.log(std)) + (prior.dim - len(std)) * np.log(s) - half_log_det
+    arrays = (factor, grow @ root_inverse, gain, mean, matrix @ mean, log_det, np.linalg.norm(factor, axis=1))
+    return LinearPosteriorFactors(*(jnp.asarray(a, prior.mean.dtype) for a in arrays))
 
 
 def _roots(b):
