@@ -78,9 +78,9 @@ def task_notebook():
     """Run each notebook with the parameters of the build."""
     for name in notebooks():
         entry = settings(name)
-        patterns = [*entry["weights"], f"weights/results/{name}.json"]
+        patterns = [*entry["weights"], f"weights/results/{name}*.json"]
         weights = {path for pattern in patterns for path in Path().glob(pattern) if path.is_file()}
-        weights -= {path for path in Path("weights/results").glob("*") if path.stem != name}
+        weights -= {path for path in Path("weights/results").glob("*") if path.name.partition(".")[0] != name}
         yield {
             "name": name,
             "file_dep": [f"notebooks/{name}.py", "requirements.lock", *files("aps_core"), *map(str, sorted(weights))],
