@@ -18,8 +18,8 @@ VECTORIZED = "sphere-impute-realnvp"  # weights of the paper's architecture
 VECTORIZED_FLOW = {"kind": "realnvp", "steps": 24, "width": 16}
 ROWS = {"held-out": "held_out", "paper": "aps"}  # protocol -> row; the paper's own rows are those of its own protocol
 LABELS = {
-    "mcg": "MCG (paper only)",
-    "dps": "DPS (paper only)",
+    "mcg": "MCG, tuned, N = 1",
+    "dps": "DPS, tuned, N = 1",
     "gaussian": "Gaussian closed form",
     "untrained": "structured flow, untrained",
     "realnvp_untrained": "vectorized RealNVP, untrained",
