@@ -22,8 +22,8 @@ SOURCE = Source(
     origin="embedded; made by aps_core.data.make_prior_faces from the weights faces-prior",
     licence="MIT, as this package: drawn from a model, no photographs; draws close to a training face were dropped",
     citation="this package; the prior was trained on CelebA (Liu, Luo, Wang and Tang 2015, Deep learning face attributes in the wild, ICCV)",
-    bytes=0,
-    sha256="",
+    bytes=768607,
+    sha256="98a8059571e13d5d1213a047655f994939df6d66acdf3093611ea829dc433b3d",
 )
 
 
