@@ -74,18 +74,20 @@ def _gradients(prior, x, keys, n_probes, adjoint, tolerance, max_steps):
 def gradients(prior, x, key, n_probes, trials, adjoint="continuous", tolerance=1e-3, max_steps=256):
     """grad log p(x) by the ODE with ``n_probes`` Rademacher probes: {"values" (trials, d), "seconds" of one trial, "bytes"}.
 
-    bytes: what the compiled program of a single trial needs beside its inputs and outputs, by XLA's own account. A trial's time is that of
-    the trials run one after the other, five side by side, compilation left out.
+    bytes: what the compiled program of a single trial needs beside its inputs and outputs, by XLA's own account. seconds:
+    without compilation; the least of five runs of a single trial, else the mean over trials of which five run side by side.
     """
     keys, static = jax.random.split(key, trials), dict(n_probes=n_probes, adjoint=adjoint, max_steps=max_steps)
     single = _gradients.lower(prior, x, keys[:1], tolerance=tolerance, **static).compile()
     compiled = single if trials == 1 else _gradients.lower(prior, x, keys, tolerance=tolerance, **static).compile()
-    begin = time.perf_counter()
-    values = jax.block_until_ready(compiled(prior, x, keys, tolerance=tolerance))
-    seconds = (time.perf_counter() - begin) / trials
+    spans = []
+    for _ in range(5 if trials == 1 else 1):
+        begin = time.perf_counter()
+        values = jax.block_until_ready(compiled(prior, x, keys, tolerance=tolerance))
+        spans.append((time.perf_counter() - begin) / trials)
     return {
         "values": np.asarray(values, np.float64).reshape(trials, -1),
-        "seconds": seconds,
+        "seconds": min(spans),
         "bytes": float(single.memory_analysis().temp_size_in_bytes),
     }
 

@@ -26,16 +26,18 @@ def _log_prob(prior, x, rtol, atol, solver, n_steps, time, max_steps):
     return jax.lax.map(one, x, batch_size=TOGETHER)
 
 
-def log_density(prior, x, solver, tolerance=1e-3, n_steps=None, variable="t", max_steps=4096):
-    """log q of signals x (n, *shape) with the trace in closed form: {"log_q" (n,), "nfe" (n,), "seconds"}, compilation left out.
+def log_density(prior, x, solver, tolerance=1e-3, n_steps=None, variable="t", max_steps=4096, timed=False):
+    """log q of signals x (n, *shape) with the trace in closed form: {"log_q" (n,), "nfe" (n,), "seconds"}.
 
     prior: one with ``eps_and_divergence``. solver: a row of SOLVERS. tolerance: relative and absolute, of adaptive steps; n_steps: of the
-    fixed ones of "euler". variable: that of the steps, see ``log_prob_ode``. nfe: steps times order, as Feng et al. count.
+    fixed ones of "euler". variable: that of the steps, see ``log_prob_ode``. nfe: steps times order, as Feng et al. count. seconds: with
+    ``timed`` those of a second run, without compilation.
     """
     args = (prior, jnp.asarray(x), tolerance, tolerance, SOLVERS[solver], n_steps if solver == "euler" else None, variable, max_steps)
-    compiled = _log_prob.lower(*args).compile()
+    if timed:
+        jax.block_until_ready(_log_prob(*args))
     begin = time.perf_counter()
-    found = jax.block_until_ready(compiled(*args[:4]))
+    found = jax.block_until_ready(_log_prob(*args))
     seconds = time.perf_counter() - begin
     return {"log_q": np.asarray(found.log_prob, np.float64), "nfe": np.asarray(found.nfe), "seconds": seconds}
 
@@ -65,7 +67,7 @@ def solver_table(prior, x, reference, tolerance, n_steps, variable="t"):
     """
     rows = {}
     for row in SOLVERS:
-        found = log_density(prior, x, row, tolerance, n_steps, variable)
+        found = log_density(prior, x, row, tolerance, n_steps, variable, timed=True)
         rows[row] = {
             "kl": divergence(prior, x, found["log_q"]), "nfe": float(found["nfe"].mean()),
             "bias": float(np.mean(found["log_q"] - reference)), "error": float(np.mean(np.abs(found["log_q"] - reference))),

@@ -9,7 +9,8 @@ def density_panels(rows, truth, window):
     """Densities in the plane, one row of panels for each noise level: filled in the method's colours, the truth as black lines.
 
     rows: dict row name -> dict method -> (points (n, m, 2), density (n, m)). truth: dict row name -> function of points (..., 2) that gives
-    the log density. window: (x1 low, x1 high, x2 low, x2 high). Lines and fills have the same six levels, halving from the truth's peak.
+    the log density. window: (x1 low, x1 high, x2 low, x2 high). Fills begin at 1/64 of the
+    truth's peak and double; lines stand at 1/32, 1/8 and 1/2 of it.
     """
     methods = list(next(iter(rows.values())))
     low1, high1, low2, high2 = window
@@ -17,7 +18,7 @@ def density_panels(rows, truth, window):
     plane = np.stack(np.meshgrid(*axes_of, indexing="ij"), -1)
     cell = WIDTH / len(methods)
     with _style():
-        fig = _figure(1.05 * cell * (high2 - low2) / (high1 - low1) * len(rows) + 0.9)
+        fig = _figure(0.87 * cell * (high2 - low2) / (high1 - low1) * len(rows) + 0.75)
         axes = fig.subplots(len(rows), len(methods), squeeze=False, sharex=True, sharey=True)
         for line, (level, row) in zip(axes, rows.items(), strict=True):
             exact = np.exp(truth[level](plane))
@@ -113,6 +114,8 @@ def trace_band(counts, values, exact, formula, image):
 
 def gradient_maps(maps, image):
     """Score, mean gradient and its standard deviation as images, a row for each entry: dict name -> three arrays of the pixels of ``image``."""
+    from matplotlib.ticker import MaxNLocator
+
     shape = np.shape(image)
     rows = {name: [np.reshape(part, shape) for part in parts] for name, parts in maps.items()}
     top = max(np.abs(part).max() for parts in rows.values() for part in parts[:2])
@@ -129,8 +132,9 @@ def gradient_maps(maps, image):
                 ax.spines[:].set_visible(True)
                 if ax in axes[0]:
                     ax.set_title(title)
-                if ax in axes[-1] and title != titles[0]:
-                    _bar(fig, mappable, axes[:, 2] if title == titles[2] else axes[:, :2], "per unit of x" if title != titles[2] else " ", 18, 0.85)
+            if name == list(rows)[-1]:
+                _bar(fig, line[0].images[0], axes[:, :2], "per unit of x", 26, 0.85)
+                _bar(fig, mappable, axes[:, 2], "per unit of x", 13, 0.85).ax.xaxis.set_major_locator(MaxNLocator(2))
             line[0].set_ylabel(name)
     return fig
 

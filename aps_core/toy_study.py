@@ -17,9 +17,9 @@ from aps_core.toy_density import divergence, grid_for, kernel_density, within_co
 NOISE = {"low": 0.03, "high": 0.2}  # standard deviation of the measurement
 SHAPES = ("gaussian", "modes")
 RIVALS = {
-    "sde_proj": ("sde-proj", {"weight": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)}),
+    "sde_proj": ("sde-proj", {"weight": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)}),
     "score_ald": ("score-ald", {"gamma": (0.1, 0.3, 1.0, 3.0, 10.0)}),
-    "dps": ("dps", {"step_size": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)}),
+    "dps": ("dps", {"step_size": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)}),
 }  # name of the sampler, and the values that are tried of its setting
 TARGET = 0.02  # nats: KL from the truth that the score prior must reach
 MEASURED = Measurement(jnp.array([0.5, 0.0]), jnp.array([1.0, 0.0]))  # the first coordinate, and what it was measured to be

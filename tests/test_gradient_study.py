@@ -1,0 +1,89 @@
+"""Gradients of the ODE's log density against the known ones of a mixture, their scatter against theory, and the two adjoints against each other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aps_core import gradient_study
+from aps_core.priors.mixture import gaussian_mixture
+from aps_core.sde import VPSDE
+
+D = 6
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    rng = np.random.default_rng(0)
+    axes = [np.linalg.qr(rng.normal(size=(D, D)))[0] for _ in range(2)]
+    covariances = np.stack([(q * np.geomspace(0.01, size, D)) @ q.T for q, size in zip(axes, (0.02, 0.2), strict=True)])
+    return gaussian_mixture([0.5, 0.5], np.full((2, D), 0.5), covariances, shape=(2, 3), sde=VPSDE(t_min=1e-3))
+
+
+@pytest.fixture(scope="module")
+def image(mixture):
+    return gradient_study.draw(mixture, jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def estimates(mixture, image):
+    return {n: gradient_study.gradients(mixture, image, jax.random.key(n), n, 200, tolerance=1e-4) for n in (10, 50)}
+
+
+def test_the_classes_of_contrast_make_a_mixture():
+    prior = gradient_study.contrast_mixture(3)
+    assert prior.shape == (16, 16) and prior.sde.t_min == 1e-3
+    np.testing.assert_allclose(np.exp(prior.log_weights), 1 / 3, atol=0.01)
+    assert float(prior.eigenvalues.min()) >= 0.0099
+    values = np.sort(np.asarray(prior.eigenvalues), axis=1)
+    texture = values[:, :-1].sum(axis=1)  # without the brightness, which varies in flat patches most of all
+    assert np.all(np.diff(texture) > 0) and texture[-1] > 1.5 * texture[0]
+    with pytest.raises(ValueError, match="components must be at least 1, got 0"):
+        gradient_study.contrast_mixture(0)
+
+
+def test_the_score_is_the_gradient_of_the_density_at_t_min(mixture, image):
+    exact = gradient_study.exact_gradient(mixture, image)
+    np.testing.assert_allclose(gradient_study.score_gradient(mixture, image), exact, rtol=1e-3, atol=1e-3)
+    clean = np.asarray(jax.grad(mixture.log_prob)(image)).ravel()
+    assert 1e-6 < gradient_study.difference(exact, clean) < 0.02
+
+
+def test_the_mean_of_the_estimates_is_the_known_gradient(mixture, image, estimates):
+    exact = gradient_study.exact_gradient(mixture, image)
+    values = estimates[50]["values"]
+    error = np.std(values, axis=0, ddof=1) / np.sqrt(len(values))
+    np.testing.assert_array_less(np.abs(values.mean(axis=0) - exact), 4 * error + 0.01 * np.abs(exact).max())
+    assert estimates[50]["seconds"] > 0 and estimates[50]["bytes"] > 0
+
+
+def test_the_scatter_falls_with_the_root_of_the_number_of_probes(estimates):
+    few, many = (np.std(estimates[n]["values"], axis=0, ddof=1) for n in (10, 50))
+    assert np.median(few / many) == pytest.approx(np.sqrt(5), rel=0.12)
+
+
+def test_both_adjoints_give_one_gradient(mixture, image):
+    both = [gradient_study.gradients(mixture, image, jax.random.key(1), 10, 1, adjoint, 1e-6)["values"][0] for adjoint in ("continuous", "checkpointed")]
+    assert gradient_study.difference(*both) < 2e-3
+
+
+def test_relative_spread_cosine_and_difference():
+    values = np.array([[1.0, -2.0], [3.0, -2.0]])
+    np.testing.assert_allclose(gradient_study.relative_std(values), [np.sqrt(2) / 2, 0])
+    np.testing.assert_allclose(gradient_study.cosine_distance(np.array([[2.0, 0], [0, 3.0], [-1, 0]]), np.array([5.0, 0])), [0, 1, 2])
+    assert gradient_study.difference(np.array([3.0, 0]), np.array([0, 4.0])) == pytest.approx(1.25)
+
+
+def test_priors_by_name():
+    prior, card = gradient_study.load(gradient_study.CONTRASTS)
+    assert card is None and prior.shape == (16, 16)
+    with pytest.raises(FileNotFoundError, match="no weights 'nothing'"):
+        gradient_study.load("nothing")
+
+
+def test_a_learned_prior_is_asked_at_an_image_of_its_gaussian():
+    prior, card = gradient_study.load("gaussian16-score")
+    image = gradient_study.draw(prior, jax.random.key(0))
+    assert card["name"] == "gaussian16-score" and image.shape == (16, 16)
+    exact = np.asarray(jax.grad(prior.gaussian.log_prob)(jnp.asarray(image))).ravel()
+    assert gradient_study.difference(gradient_study.score_gradient(prior, image), exact) < 0.2
