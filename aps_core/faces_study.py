@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core import calibration, data, evaluation, metrics
+from aps_core import calibration, data, evaluation, metrics, validation
+from aps_core.aps import AmortizedPosterior
+from aps_core.flows.distilled import ClosedFormModes
 from aps_core.metrics import mean_and_standard_error
-from aps_core.posterior import gaussian_posterior, load_posterior, untrained_posterior
+from aps_core.posterior import load_posterior
 from aps_core.prior_training import tweedie
 from aps_core.priors.draws import draw
 from aps_core.samplers import make_sampler
@@ -57,8 +59,10 @@ def amortized(task):
     Raises as ``load_posterior``.
     """
     trained = load_posterior(task)
+    flow = trained.flow
+    closed = AmortizedPosterior(task, ClosedFormModes(flow.modes, task.shape), {})
     tweedies = {"noise2score": make_sampler("noise2score", task)} if task.operator.kind == "identity" else {}
-    return {"gaussian": gaussian_posterior(task), **tweedies, "untrained": untrained_posterior(task, trained.card["flow"]), "aps": trained}
+    return {"gaussian": closed, **tweedies, "untrained": AmortizedPosterior(task, flow, jax.jit(flow.init)(jax.random.key(0))), "aps": trained}
 
 
 def experiment(name, dataset, n, n_samples, seed=0):
@@ -90,21 +94,20 @@ def iterate(found, n_faces, n_samples, n_steps, seed=0):
 
 
 def store(run, prefix, scores, n_samples):
-    """Keep PSNR and SSIM under ``prefix.row_n1`` and ``prefix.row_n128``, and energy score and error ratio under ``prefix.row``.
+    """Keep PSNR and SSIM of one sample and of the mean under ``prefix.row_n1`` and ``prefix.row_n128`` (of iterative samplers ``prefix.row``
+    and ``prefix.row_mean``), energy score, their difference and the error ratio under ``prefix.row``.
 
     Of Noise2Score, a point estimate, only PSNR and SSIM, under ``prefix.noise2score``.
     """
     for row, found in scores.items():
-        kinds = (("n1", f"{prefix}.{row}"),) if row == "noise2score" else (("n1", f"{prefix}.{row}_n1"), ("mean", f"{prefix}.{row}_n128"))
-        for kind, key in kinds:
-            run.mean(f"{key}.psnr", found[f"psnr_{kind}"], "dB")
-            run.mean(f"{key}.ssim", found[f"ssim_{kind}"])
-        if row == "noise2score":
+        for kind, key in zip(("n1", "mean"), _keys(row)):
+            run.mean(f"{prefix}.{key}.psnr", found[f"psnr_{kind}"], "dB")
+            run.mean(f"{prefix}.{key}.ssim", found[f"ssim_{kind}"])
+        if row == "noise2score" or row in ITERATIVE["denoise"]:
             continue
         run.mean(f"{prefix}.{row}.gap", found["psnr_mean"] - found["psnr_n1"], "dB")
         run.mean(f"{prefix}.{row}.energy", found["energy"])
-        if n_samples > 1:
-            run.numbers(f"{prefix}.{row}", {"ratio": error_ratio(found, n_samples)})
+        run.numbers(f"{prefix}.{row}", {"ratio": error_ratio(found, n_samples)})
 
 
 def store_differences(run, prefix, scores, reference="gaussian"):
@@ -115,6 +118,15 @@ def store_differences(run, prefix, scores, reference="gaussian"):
         run.mean(f"{prefix}_paired.{row}.psnr_n128", found["psnr_mean"] - base["psnr_mean"], "dB")
         run.mean(f"{prefix}_paired.{row}.psnr_n1", found["psnr_n1"] - base["psnr_n1"], "dB")
         run.mean(f"{prefix}_paired.{row}.energy", found["energy"] - base["energy"])
+
+
+def store_objectives(run, prefix, found, n_faces, n=4, seed=7, reference="gaussian"):
+    """Keep the APS objective (``validation.excess_objective``, in nats) of the untrained and the trained flow minus that of the closed form on
+    the first ``n_faces`` faces, paired, from ``n`` samples of each: ``prefix_paired.row.objective``."""
+    few = jax.tree.map(lambda a: a[:n_faces], found.case.measurements)
+    pair = {row: validation.excess_objective(found.samplers[row], jax.random.key(seed), few, n) for row in (reference, "untrained", "aps")}
+    for row in ("untrained", "aps"):
+        run.mean(f"{prefix}_paired.{row}.objective", pair[row] - pair[reference], "nats")
 
 
 def coverage_table(scores):
@@ -137,15 +149,19 @@ def store_coverage(run, prefix, scores, rows=("gaussian", "aps")):
                 run.number(f"{prefix}_coverage.{group}.{row}_{level}", 100 * v, 100 * e, "%")
 
 
-def rows(names, n_samples, both=True):
-    """Labels of a table's rows for the samplers ``names``."""
-    labels = {}
-    for name in names:
-        if name == "noise2score" or not both:
-            labels[name] = LABELS[name]
-        else:
-            labels |= {f"{name}_n1": f"{LABELS[name]}, N = 1", f"{name}_n128": f"{LABELS[name]}, N = {n_samples}"}
-    return labels
+def rows(names, n_samples):
+    """Labels of a table's rows for the samplers ``names``, one sample and the mean of ``n_samples``."""
+    kinds = ("N = 1", f"N = {n_samples}")
+    return {
+        key: LABELS[name] if name == "noise2score" else f"{LABELS[name]}, {kind}" for name in names for key, kind in zip(_keys(name), kinds)
+    }
+
+
+def _keys(row):
+    """Keys of one sample and of the mean of many in the record; the paper's table has one row for DPS, and one for Noise2Score."""
+    if row == "noise2score":
+        return (row,)
+    return (row, f"{row}_mean") if row in ITERATIVE["denoise"] else (f"{row}_n1", f"{row}_n128")
 
 
 def store_tweedie(run, prior, x0, levels=(0.05, 0.1, 0.2, 0.4), seed=5):

@@ -12,7 +12,8 @@ from PIL import Image
 
 from aps_core import AmortizedPosterior, data
 from aps_core.data import celeba
-from aps_core.operators import AveragePool, GaussianBlur, Identity
+from aps_core.flows.distilled import ClosedFormModes
+from aps_core.operators import AveragePool, GaussianBlur, Identity, Measurement
 from aps_core.prior_training import fit_image_gaussian, tweedie
 from aps_core.priors import draws
 from aps_core.priors.gaussian import fit_gaussian
@@ -184,6 +185,11 @@ def test_posterior_modes_are_the_closed_form(prior, operator):
     np.testing.assert_allclose(modes.marginal_std, factors.marginal_std, rtol=1e-4)
     y = operator(prior.gaussian.sample(jax.random.key(0), 1)[0]).reshape(-1)
     np.testing.assert_allclose(modes.mean(y), factors.posterior(y).mean, atol=1e-5)
+    flow = ClosedFormModes(modes, SHAPE)
+    z = jax.random.normal(jax.random.key(1), (192,))
+    x, log_det = flow.forward({}, z, flow.context(Measurement(y.reshape(operator.y_shape), None)))
+    np.testing.assert_allclose(log_det, factors.log_det, rtol=1e-4)
+    np.testing.assert_allclose(flow.inverse({}, x, modes.mean(y))[0], z, atol=2e-3)
     values, vectors = np.linalg.eigh(np.asarray(prior.gaussian.covariance(), np.float64))
     np.testing.assert_allclose(modes.pull, covariance @ (vectors / np.sqrt(values)) @ vectors.T, atol=2e-5)
 

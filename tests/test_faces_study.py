@@ -50,8 +50,8 @@ def test_what_is_stored(tmp_path):
     assert numbers["denoise_coverage.band3.aps_90"]["value"] == pytest.approx(90)
     assert numbers["denoise_paired.aps.energy"]["value"] == pytest.approx(-0.5)
     assert "denoise.noise2score.psnr" in numbers and not any(key.startswith("denoise.noise2score.e") for key in numbers)
-    labels = faces_study.rows(("gaussian", "noise2score"), 16)
-    assert list(labels) == ["gaussian_n1", "gaussian_n128", "noise2score"]
+    labels = faces_study.rows(("gaussian", "noise2score", "dps"), 16)
+    assert list(labels) == ["gaussian_n1", "gaussian_n128", "noise2score", "dps", "dps_mean"]
 
 
 def test_tweedie_of_a_gaussian_is_the_wiener_filter(gaussian):
