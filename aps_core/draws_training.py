@@ -27,9 +27,9 @@ def truth(task, t_min):
 def train_on_draws(recipe, *, evaluate_every=500, folder=None, budget=None, progress=True):
     """Train a network by denoising score matching on fresh draws of a Gaussian: (parameters, Trained, card).
 
-    recipe: [draws] with ``task`` (one whose prior is a GaussianPrior), ``t_min``, ``batch``, and [draws.network], the
-    fields of GatedMaps. The network predicts the whole score, not the residual to that Gaussian, which lends it nothing but the mean square of its
-    signals; its loss is shown less that of the exact score under the same noise, which changes no gradient.
+    recipe: [draws] with ``task`` (one whose prior is a GaussianPrior), ``t_min``, ``batch``, and [draws.network], the fields of GatedMaps.
+    The network predicts the whole score, not the residual to that Gaussian, which lends it nothing but the mean square of its signals; its
+    loss is shown less that of the exact score under the same noise, which changes no gradient.
     Logged: ``val_gap``, how far the bound lies below the truth, in nats per signal. Errors as those of the functions it calls.
     """
     recipe = read(recipe) if isinstance(recipe, (str, Path)) else recipe

@@ -57,7 +57,7 @@ def exact_gradient(prior, x):
 
 
 def score_gradient(prior, x):
-    """2 s(u, t) at t = 1e-3 (or t_min where that is later), flat (d,): what the gradient is if the network is the score of its own density."""
+    """2 s(u, t) at t = 1e-3 (or t_min where that is later), flat (d,): the gradient, if the network is the score of its own density."""
     t = max(T_MIN, prior.sde.t_min)
     return 2 * np.asarray(jax.jit(prior.score)(2 * jnp.asarray(x).reshape(-1) - 1, t), np.float64)
 

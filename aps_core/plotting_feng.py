@@ -113,7 +113,7 @@ def trace_band(counts, values, exact, formula, image):
 
 
 def gradient_maps(maps, image):
-    """Score, mean gradient and its standard deviation as images, a row for each entry: dict name -> three arrays of the pixels of ``image``."""
+    """Score, mean gradient and its standard deviation as images: dict name -> three arrays of the pixels of ``image``, a row for each."""
     from matplotlib.ticker import MaxNLocator
 
     shape = np.shape(image)
@@ -126,8 +126,9 @@ def gradient_maps(maps, image):
         axes = fig.subplots(len(rows), 3, squeeze=False)
         for line, (name, parts) in zip(axes, rows.items(), strict=True):
             for ax, part, title in zip(line, parts, titles, strict=True):
-                ranged = dict(cmap=_sequential("cividis"), vmin=0, vmax=wide) if title == titles[2] else dict(cmap=_diverging(), vmin=-top, vmax=top)
-                mappable = ax.imshow(part, interpolation="nearest", **ranged)
+                spread = title == titles[2]
+                colours = _sequential("cividis") if spread else _diverging()
+                mappable = ax.imshow(part, cmap=colours, vmin=0 if spread else -top, vmax=wide if spread else top, interpolation="nearest")
                 ax.set_xticks([]), ax.set_yticks([])
                 ax.spines[:].set_visible(True)
                 if ax in axes[0]:

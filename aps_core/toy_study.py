@@ -159,10 +159,14 @@ def search_curve(search):
 
 
 def store(run, name, rows, searches, settings):
-    """Keep what ``measure`` found of the problem ``name`` = (shape, level), the settings in use, and the best KL that ``searches`` found."""
+    """Keep what ``measure`` found of the problem ``name`` = (shape, level), the settings in use, and the best KL of ``searches``.
+
+    excess: KL by the kernel estimate less that of exact samples.
+    """
     shape, level = name
     for row, values in rows.items():
         numbers = {key: values[key] for key in ("kl", "kernel", "measured", "other") if key in values}
+        numbers["excess"] = values["kernel"] - rows["truth"]["kernel"]
         run.numbers(f"{shape}.{row}.{level}", numbers)
         if name == ("gaussian", "low") and "seconds" in values:
             run.number(f"cost.{row}.seconds", float(f"{values['seconds']:.2g}"), unit="s")

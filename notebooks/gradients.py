@@ -55,9 +55,8 @@ if card is not None:
 key_image, *keys = jax.random.split(jax.random.key(seed), 4)
 image = gradient_study.draw(model, key_image)
 score = gradient_study.score_gradient(model, image)
-known = hasattr(model, "log_prob_at")
-truth = gradient_study.exact_gradient(model, image) if known else score
-run.number("score.difference", gradient_study.difference(score, truth))
+truth = gradient_study.exact_gradient(model, image) if hasattr(model, "log_prob_at") else score
+run.numbers("score", {"difference": gradient_study.difference(score, truth)})
 
 # %% [markdown]
 # ## 10 and 50 trace estimators
@@ -83,7 +82,7 @@ labels = {f"traces{n}": f"{n} trace estimators" for n in probes}
 run.table(labels, {"relative_std": ("median relative std", ".4f")}, paper="feng.figure2", caption="Relative standard deviation of the gradient over trials, median over pixels")
 
 # %% tags=["hide-input"]
-columns = {"one_error": ("error of one estimate", ".4f"), "mean_error": ("error of their mean", ".4f"), "cosine": ("cosine distance to the score", ".5f")}
+columns = {"one_error": ("error of one estimate", ".4f"), "mean_error": ("error of their mean", ".4f"), "cosine": ("cosine distance to the score", ".1e")}
 run.table(labels, columns, caption=f"Distance of the gradients from the known one, relative to its norm; {trials} trials")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of three 16 by 16 maps: score at small time, mean gradient, standard deviation. The two maps of gradients look alike in both rows; the standard deviation with 50 estimators is less than half of that with 10 everywhere."}, "figure": {"caption": "The score at $t = 10^{-3}$, the mean of the gradients and their standard deviation, for both numbers of trace estimators. Gradients share one range, standard deviations another.", "name": "fig-gradients-maps"}}
@@ -95,8 +94,8 @@ run.figure(plotting_feng.cosine_histogram({f"{n} trace estimators": cosine[n] fo
 
 # %% tags=["hide-input"]
 run.say(
-    f"From {few} to {many} trace estimators the median relative standard deviation falls from {{traces{few}.relative_std:.3f}} to "
-    f"{{traces{many}.relative_std:.3f}}, by a factor of {{ratio:.2f}}; the theory has {{theory:.2f}}, and the paper's {{paper/feng.figure2.traces10.relative_std:.0%}} and "
+    f"From {few} to {many} trace estimators the median relative standard deviation falls from {{traces{few}.relative_std:.2%}} to "
+    f"{{traces{many}.relative_std:.2%}}, by a factor of {{ratio:.2f}}; the theory has {{theory:.2f}}, and the paper's {{paper/feng.figure2.traces10.relative_std:.0%}} and "
     f"{{paper/feng.figure2.traces50.relative_std:.1%}} make {{paper_ratio:.2f}}. "
     f"The mean of the estimates is {{traces{many}.mean_error:.4f}} from the known gradient, relative to its norm, with {many} of them: "
     "what is left beside the scatter is the solver's. The score at $t = 10^{{-3}}$ differs from the known gradient by {score.difference:.1e}."
@@ -119,11 +118,15 @@ for name, tol in (("coarse", tolerance), ("fine", fine)):
         other = single["checkpointed" if m == "continuous" else "continuous"]["values"][0]
         run.number(f"{name}.{m}.apart", gradient_study.difference(f["values"][0], other))
         run.number(f"{name}.{m}.error", gradient_study.difference(f["values"][0], truth))
-columns = {"apart": ("apart from the other", ".1e"), "error": ("error, noise included", ".3f"), "seconds": ("one gradient [s]", ".2g"), "memory": ("memory [MiB]", ".1f")}
-run.table(methods, columns, "coarse", caption=f"{few} trace estimators, tolerance {tolerance:g}")
+rows = {
+    f"{name}.{m}": f"{label}, tolerance {tol:g}" for name, tol in (("coarse", tolerance), ("fine", fine)) for m, label in methods.items()
+}  # fmt: skip
+columns = {"apart": ("apart from the other", ".1e"), "error": ("error, noise included", ".1e")}
+run.table(rows, columns, caption=f"Gradients with {few} trace estimators, relative to the norm of the known one")
 
 # %% tags=["hide-input"]
-run.table(methods, columns, "fine", caption=f"{few} trace estimators, tolerance {fine:g}")
+columns = {"seconds": ("one gradient [s]", ".2g"), "memory": ("memory [MiB]", ".1f")}
+run.table(rows, columns, caption=f"Time and memory of one gradient with {few} trace estimators")
 run.say(
     "With the same random vectors the two gradients differ by {coarse.continuous.apart:.1e} of their norm at the coarse tolerance and by "
     "{fine.continuous.apart:.1e} at the fine one; the error of one estimate, its noise included, is {coarse.continuous.error:.1e}. At the coarse tolerance "

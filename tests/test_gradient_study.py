@@ -1,4 +1,4 @@
-"""Gradients of the ODE's log density against the known ones of a mixture, their scatter against theory, and the two adjoints against each other."""
+"""Gradients of the ODE's log density against those of a mixture, their scatter against theory, the two adjoints against each other."""
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +63,8 @@ def test_the_scatter_falls_with_the_root_of_the_number_of_probes(estimates):
 
 
 def test_both_adjoints_give_one_gradient(mixture, image):
-    both = [gradient_study.gradients(mixture, image, jax.random.key(1), 10, 1, adjoint, 1e-6)["values"][0] for adjoint in ("continuous", "checkpointed")]
+    args = (mixture, image, jax.random.key(1), 10, 1)
+    both = [gradient_study.gradients(*args, adjoint, 1e-6)["values"][0] for adjoint in ("continuous", "checkpointed")]
     assert gradient_study.difference(*both) < 2e-3
 
 

@@ -1,4 +1,4 @@
-"""Densities in the plane against SciPy and closed forms; the toy posteriors against Bayes' rule on a grid; the score priors against both."""
+"""Densities in the plane against SciPy and closed forms, the toy posteriors against Bayes' rule on a grid, the score priors against both."""
 
 import jax
 import jax.numpy as jnp
@@ -97,7 +97,7 @@ def test_a_search_by_any_measure_takes_its_smallest():
         tune("dps", problem.task, grid, jax.random.key(0), measurements=one)
 
 
-@pytest.mark.parametrize("name", ["toy2d-exact", "toy2d-surrogate"])
+@pytest.mark.parametrize("name", ["toy2d-closed", "toy2d-exact", "toy2d-surrogate"])
 def test_the_shipped_flows_are_at_the_truth(name):
     problems, flows, _ = toy_flows.load_toys(name, 0.03, 0.2)
     for key, problem in problems.items():

@@ -57,7 +57,8 @@ def log_prob_ode(
     nfe is the count of Feng et al. (2023, supplement, Table 1), number of steps times order: a lower bound, since a step of order
     above four has more stages than its order, and the divergence is counted as one evaluation.
     Raises ValueError for an unknown solver, divergence, adjoint or time, for probes without ``key`` or n_probes < 1, for "closed-form"
-    where the prior has none, and for a solver without error estimate ("Euler") without ``n_steps``; diffrax's error when ``max_steps`` do not suffice.
+    where the prior has none, and for a solver without error estimate ("Euler") without ``n_steps``; diffrax's error when ``max_steps``
+    do not suffice.
     """
     _one_of("divergence", divergence, DIVERGENCES)
     if divergence == "closed-form" and not hasattr(prior, "eps_and_divergence"):
