@@ -150,9 +150,11 @@ class GridPosterior:
     """p(x | y) of two-dimensional signals for any operator: log_p (k, k), normalised, at the centres of cells that tile [low, high]^2."""
 
     log_p: jax.Array
-    measurement: object
     constant: jax.Array  # log p(y)
-    task: object = flax.struct.field(pytree_node=False)
+    measurement: object
+    prior: object
+    sigma_y: jax.Array
+    operator: object = flax.struct.field(pytree_node=False)
     low: float = flax.struct.field(pytree_node=False, default=-0.5)
     high: float = flax.struct.field(pytree_node=False, default=1.5)
 
@@ -164,9 +166,10 @@ class GridPosterior:
         low, high = (field.default for field in fields(cls) if field.name in ("low", "high"))
         side = low + (high - low) * (jnp.arange(k) + 0.5) / k
         points = jnp.stack(jnp.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
-        log_p = jax.vmap(partial(_log_joint, task, measurement))(points).reshape(k, k)
+        empty = cls(jnp.zeros((k, k)), jnp.zeros(()), measurement, task.prior, jnp.asarray(task.sigma_y), task.operator)
+        log_p = jax.vmap(empty.log_prob)(points).reshape(k, k)
         constant = jax.nn.logsumexp(log_p) + 2 * jnp.log((high - low) / k)
-        return cls(log_p - constant, measurement, constant, task)
+        return empty.replace(log_p=log_p - constant, constant=constant)
 
     @property
     def cell(self):
@@ -175,7 +178,8 @@ class GridPosterior:
 
     def log_prob(self, x):
         """log density of one signal (2,), in nats."""
-        return _log_joint(self.task, self.measurement, x) - self.constant
+        log_likelihood = operators.log_likelihood(self.operator, self.sigma_y, x, self.measurement)
+        return self.prior.log_prob(x) + log_likelihood - self.constant
 
     def sample(self, key, n):
         """n draws (n, 2), uniform within a cell."""
@@ -200,10 +204,6 @@ class GridPosterior:
 
     def _marginals(self):
         return jnp.exp(self.log_p) * self.cell**2, self.low + self.cell * (jnp.arange(self.log_p.shape[-1]) + 0.5)
-
-
-def _log_joint(task, measurement, x):
-    return task.prior.log_prob(x) + operators.log_likelihood(task.operator, task.sigma_y, x, measurement)
 
 
 def gaussian_case(sigma_y, n, seed=0, split="test"):

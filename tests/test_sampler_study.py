@@ -39,7 +39,7 @@ def test_scores_are_kept_and_an_infinite_divergence_is_left_out(case, run):
     assert abs(numbers["mixture2.low.exact.kl"]["value"]) < 0.1 and numbers["mixture2.low.exact.kl"]["se"] > 0
     assert numbers["mixture2.low.exact.ratio"]["value"] == pytest.approx(1, abs=0.15)
     assert "mixture2.low.red_diff.paper.kl" not in numbers
-    assert numbers["mixture2.low.red_diff.paper.ratio"]["value"] == 0 and numbers["mixture2.low.red_diff.paper.mean"]["value"] > 0.3
+    assert numbers["mixture2.low.red_diff.paper.ratio"]["value"] < 1e-20 and numbers["mixture2.low.red_diff.paper.mean"]["value"] > 0.3
     assert numbers["mixture2.low.red_diff.paper.energy"]["value"] > 0.02 and numbers["mixture2.low.red_diff.paper.nfe"]["value"] == 7
     assert numbers["mixture2.low.surrogate.ratio"]["se"] is None  # one measurement
     assert list(sampler_study.table_rows(run, "mixture2.low")) == ["exact", "surrogate", "red_diff.paper"]

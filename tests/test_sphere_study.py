@@ -96,7 +96,7 @@ def test_rows_are_those_with_a_number(tmp_path):
     run = run_with(tmp_path, n_samples=16)
     sphere_study.store_scores(run, "test", {"gaussian": scores(0.0)})
     assert sphere_study.rows(run, "test", ["dps", "gaussian", "aps"]) == {
-        "dps": "DPS (paper only)",
+        "dps": "DPS, tuned, N = 1",
         "gaussian_n1": "Gaussian closed form, N = 1",
         "gaussian_n128": "Gaussian closed form, N = 16",
     }
