@@ -114,7 +114,7 @@ def mesh_view(mesh, fields, label="value"):
     fig = go.Figure(body)
     fig.update_layout(
         scene={"xaxis": hidden, "yaxis": hidden, "zaxis": hidden, "aspectmode": "data",
-               "camera": {"eye": {"x": 0.3, "y": 0.2, "z": 1.2}, "up": {"x": 0, "y": 1, "z": 0}}},
+               "camera": {"eye": {"x": 0.38, "y": 0.2, "z": 1.6}, "up": {"x": 0, "y": 1, "z": 0}}},
         margin={"l": 0, "r": 0, "t": 44, "b": 0}, paper_bgcolor="white",
         updatemenus=[{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "pad": {"b": 4}}],
     )  # fmt: skip

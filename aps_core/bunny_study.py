@@ -1,0 +1,163 @@
+"""The chapter on digits on the bunny: which digits are measured, how samplers are scored, and what the record keeps."""
+
+import math
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from aps_core import calibration, evaluation, metrics, projection, searches
+from aps_core.data import bunny_mnist, mnist
+from aps_core.posterior import gaussian_posterior, load_posterior, untrained_posterior
+from aps_core.samplers import make_sampler
+from aps_core.samplers.tune import tune
+from aps_core.tasks import load_task
+
+LABELS = {
+    "mcg": "MCG",
+    "dps": "DPS",
+    "gaussian": "Gaussian closed form",
+    "untrained": "first guess of the score network",
+    "aps": "APS, held-out",
+}
+ITERATIVE = ("mcg", "dps")
+LEVELS = (0.5, 0.9)
+SPREAD = 0.1  # least prior standard deviation of the vertices at which coverage is counted
+BANDS = 5
+STEP_SIZES = (0.1, 0.3, 0.6, 1.0, 2.0, 3.0, 10.0)  # of the search
+
+
+def dimensions():
+    """Number of dimensions that signals can fill: the rank of the look-up of the pixels that some training digit lights."""
+    lookup = projection.bilinear_lookup(bunny_mnist.coordinates(), mnist.SOURCE.shape).toarray()
+    return int(np.linalg.matrix_rank(lookup[:, mnist.ever_lit().ravel()], tol=1e-9))
+
+
+def n_parameters(params):
+    """Number of trained numbers."""
+    return sum(np.size(leaf) for leaf in jax.tree.leaves(params))
+
+
+def prior_spread(gaussian):
+    """Standard deviation of each entry under a GaussianPrior, (d,)."""
+    return np.asarray(jnp.sqrt(gaussian.rest + jnp.sum(gaussian.basis**2 * gaussian.excess, axis=1)))
+
+
+def seconds(sampler, key, measurement):
+    """Wall-clock seconds of one sample of an iterative sampler, compiled before, to two digits."""
+    return float(f"{evaluation.seconds_per_measurement(sampler, key, measurement, 1, repeats=2):.2g}")
+
+
+def posteriors(task):
+    """The amortized posteriors by row: closed form, the flow before training, and the trained one. Raises as ``load_posterior``."""
+    trained = load_posterior(task)
+    return {"gaussian": gaussian_posterior(task), "untrained": untrained_posterior(task, trained.card["flow"]), "aps": trained}
+
+
+def search(task, path=None, steps=(100, 1000), n_measurements=8, seed=0, progress=None):
+    """Step sizes of DPS and MCG tried on validation digits at each of some numbers of ``steps``, by the PSNR of one sample of each digit.
+
+    Returns {method and steps, such as "dps-100": what ``tune`` found}, and with ``path`` writes it as JSON. Needs the full MNIST.
+    """
+    found = {}
+    for n_steps in steps:
+        for name in ITERATIVE:
+            grid = {"step_size": STEP_SIZES, "n_steps": (n_steps,)}
+            found[f"{name}-{n_steps}"] = tune(name, task, grid, jax.random.key(seed), n_measurements=n_measurements, n=1, progress=progress)
+    if path is not None:
+        searches.write(path, found)
+    return found
+
+
+def tuned(name, n_steps):
+    """The step size that the recorded search found best for ``name``, at the number of steps nearest to ``n_steps``."""
+    found = searches.read(searches.path("bunny_inpaint"))
+    recorded = [int(key.removeprefix(f"{name}-")) for key in found if key.startswith(name)]
+    nearest = min(recorded, key=lambda n: abs(math.log(n / n_steps)))
+    return found[f"{name}-{nearest}"]["best"]["step_size"]
+
+
+def iterative(task, n_steps):
+    """DPS and MCG with ``n_steps`` steps, each with its tuned step size, by row."""
+    return {name: make_sampler(name, task, n_steps=n_steps, step_size=tuned(name, n_steps)) for name in ITERATIVE}
+
+
+def score(sampler, key, measurements, truth, n, chosen, modes):
+    """Numbers of each of a batch of measurements of signals ``truth`` (batch, d): psnr and mse of the first sample and of the mean of n, unclipped.
+
+    With n > 1 also the energy score, coverage (batch, 2) of the 50 and 90 % intervals over the ``chosen`` vertices (d,), and
+    band_coverage (batch, bands, 2) along ``modes`` (d, k). Measurement i has the i-th part of ``key``, for every sampler.
+    """
+    rows = []
+    for i, k in enumerate(tqdm(jax.random.split(key, len(truth)), desc="measurements", disable=True)):
+        samples = np.asarray(sampler.sample(k, jax.tree.map(lambda a, i=i: a[i], measurements), n), np.float64)
+        x, mean = truth[i].astype(np.float64), samples.mean(axis=0)
+        row = {"mse_n1": np.mean((samples[0] - x) ** 2), "mse_mean": np.mean((mean - x) ** 2)}
+        row |= {name.replace("mse", "psnr"): -10 * np.log10(value) for name, value in row.items()}
+        if n > 1:
+            row["energy"] = metrics.energy_score(samples, x)
+            row["coverage"] = calibration.coverage(samples[:, chosen], x[chosen], LEVELS)
+            row["band_coverage"] = calibration.band_coverage(samples, x, modes, BANDS, LEVELS)
+        rows.append(row)
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def with_rest(key, prior, x0):
+    """Signals ``x0`` (n, d) plus the isotropic rest of the prior, N(0, s^2 I): draws from a law that has a density."""
+    return np.asarray(x0 + jnp.sqrt(prior.gaussian.rest) * jax.random.normal(key, x0.shape))
+
+
+def store_scores(run, scores, n):
+    """Keep PSNR and MSE under ``test.row_n1`` and ``test.row_n128`` (``test.row`` for the iterative samplers), and what is paired with the closed form."""
+    for row, found in scores.items():
+        kinds = {"n1": f"test.{row}"} if row in ITERATIVE else {"n1": f"test.{row}_n1", "mean": f"test.{row}_n128"}
+        for kind, key in kinds.items():
+            run.mean(f"{key}.psnr", found[f"psnr_{kind}"], "dB")
+            run.mean(f"{key}.mse", found[f"mse_{kind}"])
+        if row in ITERATIVE:
+            continue
+        run.mean(f"test.{row}.gap", found["psnr_mean"] - found["psnr_n1"], "dB")
+        if row != "gaussian":
+            base = scores["gaussian"]
+            run.mean(f"paired.{row}.psnr_n128", found["psnr_mean"] - base["psnr_mean"], "dB")
+            run.mean(f"paired.{row}.psnr_n1", found["psnr_n1"] - base["psnr_n1"], "dB")
+            run.mean(f"paired.{row}.energy", found["energy"] - base["energy"])
+
+
+def rows(names, n):
+    """Labels of the rows of the table of scores."""
+    labels = {}
+    for name in names:
+        if name in ITERATIVE:
+            labels[name] = f"{LABELS[name]}, one sample"
+        else:
+            labels |= {f"{name}_n1": f"{LABELS[name]}, N = 1", f"{name}_n128": f"{LABELS[name]}, N = {n}"}
+    return labels
+
+
+def store_coverage(run, scores):
+    """Keep coverage in per cent, as ``coverage.all.row_50``, ``coverage.band1.row_90`` and so on; returns (values, errors) of ``plotting.coverage_plot`` by row."""
+    tables = {}
+    for row, found in scores.items():
+        together = np.concatenate([found["coverage"][:, None], found["band_coverage"]], axis=1)
+        tables[row] = values, errors = metrics.mean_and_standard_error(together)
+        for group, value, error in zip(coverage_groups(), values, errors, strict=True):
+            for level, v, e in zip((50, 90), value, error, strict=True):
+                run.number(f"coverage.{group}.{row}_{level}", 100 * v, 100 * e, "%")
+    return tables
+
+
+def coverage_groups(n_modes=360):
+    """Keys and labels of the coverage groups."""
+    groups = {"all": "chosen vertices"}
+    for i, band in enumerate(np.array_split(np.arange(1, n_modes + 1), BANDS), 1):
+        groups[f"band{i}"] = f"mode {band[0]}–{band[-1]}"
+    return groups
+
+
+if __name__ == "__main__":
+    numbers = [int(n) for n in sys.argv[1:]] or [100, 1000]
+    search(load_task("bunny-inpaint"), Path("weights/results/bunny_inpaint.search.json"), numbers, progress=print)
