@@ -31,7 +31,7 @@ from aps_core import _provenance, _tables
 from aps_core._rules import Rule, between, boolean, check_parameters, integer, list_of, one_of, optional, text
 
 __all__ = [
-    "Run", "start", "load", "save", "full_run", "result_folders", "paper_value", "check",
+    "Run", "start", "load", "save", "full_run", "paper_value", "check",
     "Rule", "between", "boolean", "integer", "list_of", "one_of", "optional", "text",
 ]
 
@@ -284,16 +284,11 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
 
 def full_run(notebook: str) -> dict[str, Any] | None:
     """The record of the full-size run of a notebook, or None when it was not run."""
-    for folder in result_folders():
-        path = folder / f"{notebook}.json"
+    for folder in (_PACKAGE / "_weights", _PACKAGE.parent / "weights"):
+        path = folder / "results" / f"{notebook}.json"
         if path.exists():
             return load(path)
     return None
-
-
-def result_folders():
-    """Where the records of full-size runs lie, and what was recorded for them: in the installed package, in the repository."""
-    return [folder / "results" for folder in (_PACKAGE / "_weights", _PACKAGE.parent / "weights")]
 
 
 @functools.cache
