@@ -188,7 +188,7 @@ run.figure(plotting_samplers.distance_chart(
     sampler_study.chart(run, {"low noise": "mixture2.low", "high noise": "mixture2.high"}), "KL (nats per dimension)", 0.01,
     sampler_study.LABELS.values()), "mixture")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "The density of one posterior with two modes above each other, and the samples of each method over its contours. Exact draws, APS and the score prior fill both modes; MCG lies on a vertical line; SDE+Proj and RED-diff form thin lines or dots; DPS and DDRM are narrower than the contours; Score-ALD and DAPS fill them."}, "figure": {"caption": "Mixture problem, low noise, one measurement: the posterior density, and samples (dots) over its contours, which hold 50, 90 and 99 % of the probability. Iterative methods at their tuned settings.", "name": "fig-samplers-mixture-samples"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "The density of one posterior with two modes above each other, and the samples of each method over its contours. Exact draws, Score-ALD and DAPS fill both modes; APS has few samples in the upper one and the surrogate score prior hardly any; MCG lies on a vertical line through both; RED-diff forms two small clumps; DPS, PiGDM, DDRM and SDE+Proj cover both but are narrower."}, "figure": {"caption": "Mixture problem, low noise, one measurement: the posterior density, and samples (dots) over its contours, which hold 50, 90 and 99 % of the probability. Iterative methods at their tuned settings.", "name": "fig-samplers-mixture-samples"}}
 case = cases["mixture2", "low"]
 names = ["exact", "aps", "surrogate", *(f"{method}.tuned" for method in sampler_study.TUNED)]
 run.figure(plotting_samplers.density_panel(
