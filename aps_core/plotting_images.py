@@ -20,7 +20,7 @@ def face_columns(columns, maps=None, map_label="standard deviation"):
         raise ValueError(f"columns have shapes {[c.shape for c in everything.values()]}, expected the same number of images in each")
     n, width = lengths.pop(), len(everything)
     with _style():
-        fig = _figure(WIDTH / width * n + 0.45 + 0.7 * bool(maps))
+        fig = _figure(WIDTH / width * n + 0.3 + 0.75 * bool(maps))
         axes = fig.subplots(n, width, squeeze=False)
         top = max((column.max() for column in maps.values()), default=1.0)
         for j, (title, column) in enumerate(everything.items()):
@@ -34,7 +34,7 @@ def face_columns(columns, maps=None, map_label="standard deviation"):
             axes[0, j].set_title(title, fontsize="small")
         fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
         if maps:
-            _bar(fig, mappable, axes[:, -len(maps) :], map_label, aspect=12, shrink=0.95)
+            _bar(fig, mappable, axes, map_label, aspect=34, shrink=0.6)
     return fig
 
 

@@ -113,6 +113,25 @@ def test_iterative_samplers_are_scored_on_the_first_faces(gaussian):
     assert scored["ddrm"]["psnr_n1"].shape == (3,) and nfe == {"dps": 20, "ddrm": 20} and seconds["dps"] > 0
 
 
+def test_sweep_of_dps(gaussian, tmp_path):
+    """A step size far too large diverges: it is counted, and left out of the curve."""
+    from aps_core import Identity, Task, dps_ablation
+    from aps_core.sphere_study import Case
+
+    task = Task(Identity((8, 8, 3)), 0.2, gaussian, gaussian.sample(jax.random.key(0), 3), unit_range=False)
+    x0 = task.signals("test")
+    case = Case(SimpleNamespace(values=x0), np.arange(3), np.asarray(x0), task.measure(jax.random.key(1), x0))
+    settings = {"good": {"n_steps": 30, "step_size": 1.0}, "wild": {"n_steps": 30, "step_size": 1e38}}
+    found = dps_ablation.sweep(task, case, settings)
+    assert np.isfinite(found["good"]["psnr"]).all() and not np.isfinite(found["wild"]["psnr"]).any()
+    run = record.Run("dps_absent", {}, tmp_path)
+    dps_ablation.store(run, "size", found)
+    numbers = run.as_dict()["numbers"]
+    assert numbers["size.wild.finite"]["value"] == 0 and "size.wild.psnr" not in numbers and numbers["size.good.finite"]["value"] == 100
+    x, y, _ = dps_ablation.curve(found, {"good": 1.0, "wild": 1e38})
+    assert x == [1.0] and y[0] == pytest.approx(found["good"]["psnr"].mean())
+
+
 def test_figures_of_faces():
     faces = RNG.random((3, 8, 8, 3))
     figure = plotting_images.face_columns({"truth": faces, "measured": RNG.random((3, 4, 4, 3))}, {"spread": RNG.random((3, 8, 8))}, "s.d.")
