@@ -22,7 +22,8 @@ def sweep(task, case, settings, seed=0):
         samples = np.asarray(make_sampler("dps", task, **chosen).sample(jax.random.key(seed), case.measurements, 1)[:, 0], np.float64)
         finite = np.all(np.isfinite(samples), axis=tuple(range(1, samples.ndim)))
         psnr = np.full(len(samples), -np.inf)
-        psnr[finite] = metrics.psnr(samples[finite], case.x0[finite])
+        if finite.any():
+            psnr[finite] = metrics.psnr(samples[finite], case.x0[finite])
         found[label] = {"samples": samples, "psnr": psnr, "seconds": (time.monotonic() - begin) / len(samples)}
     return found
 
