@@ -97,6 +97,23 @@ def relative_std(values):
     return np.std(values, axis=0, ddof=1) / np.abs(values.mean(axis=0))
 
 
+def spread_ratio(few, many, resamples=200, seed=0):
+    """(median of ``relative_std`` of ``few`` over that of ``many``, its standard error), each (trials, d): by resampling the trials.
+
+    Pixels scatter together, so that the median over them is no better known than a few of them.
+    """
+    rng = np.random.default_rng(seed)
+
+    def median(values, draw):
+        # the means stay: a resampled one near zero would say nothing of the scatter
+        return np.median(np.std(values[draw], axis=0, ddof=1) / np.abs(values.mean(axis=0)))
+
+    drawn = [
+        median(few, rng.integers(len(few), size=len(few))) / median(many, rng.integers(len(many), size=len(many))) for _ in range(resamples)
+    ]
+    return float(np.median(relative_std(few)) / np.median(relative_std(many))), float(np.std(drawn, ddof=1))
+
+
 def cosine_distance(values, reference):
     """1 - cos of the angle between each row of ``values`` (trials, d) and ``reference`` (d,), (trials,)."""
     norms = np.linalg.norm(values, axis=1) * np.linalg.norm(reference)

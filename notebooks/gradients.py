@@ -75,7 +75,7 @@ for n, f in found.items():
     run.number(f"traces{n}.mean_error", gradient_study.difference(f["values"].mean(axis=0), truth))
     run.number(f"traces{n}.one_error", np.mean([gradient_study.difference(v, truth) for v in f["values"]]))
 few, many = probes
-run.number("ratio", np.median(spread[few]) / np.median(spread[many]))
+run.number("ratio", *gradient_study.spread_ratio(found[few]["values"], found[many]["values"]))
 run.number("theory", np.sqrt(many / few))
 run.number("paper_ratio", np.divide(*(record.paper_value(f"feng.figure2.traces{n}.relative_std") for n in (10, 50))))
 labels = {f"traces{n}": f"{n} trace estimators" for n in probes}
@@ -95,7 +95,7 @@ run.figure(plotting_feng.cosine_histogram({f"{n} trace estimators": cosine[n] fo
 # %% tags=["hide-input"]
 run.say(
     f"From {few} to {many} trace estimators the median relative standard deviation falls from {{traces{few}.relative_std:.2%}} to "
-    f"{{traces{many}.relative_std:.2%}}, by a factor of {{ratio:.2f}}; the theory has {{theory:.2f}}, and the paper's {{paper/feng.figure2.traces10.relative_std:.0%}} and "
+    f"{{traces{many}.relative_std:.2%}}, by a factor of {{ratio:.2f}} ± {{ratio.se:.2f}}; the theory has {{theory:.2f}}, and the paper's {{paper/feng.figure2.traces10.relative_std:.0%}} and "
     f"{{paper/feng.figure2.traces50.relative_std:.1%}} make {{paper_ratio:.2f}}. "
     f"The mean of the estimates is {{traces{many}.mean_error:.4f}} from the known gradient, relative to its norm, with {many} of them: "
     "what is left beside the scatter is the solver's. The score at $t = 10^{{-3}}$ differs from the known gradient by {score.difference:.1e}."

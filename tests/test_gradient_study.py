@@ -62,6 +62,14 @@ def test_the_scatter_falls_with_the_root_of_the_number_of_probes(estimates):
     assert np.median(few / many) == pytest.approx(np.sqrt(5), rel=0.12)
 
 
+def test_the_ratio_of_the_scatters_has_its_error():
+    rng = np.random.default_rng(0)
+    draws = [[3 + scale * rng.normal(size=(100, 40)) for scale in (0.2, 0.1)] for _ in range(30)]
+    found = np.array([gradient_study.spread_ratio(*pair) for pair in draws])
+    assert found[:, 0].mean() == pytest.approx(2, abs=0.02)
+    assert found[:, 1].mean() == pytest.approx(found[:, 0].std(ddof=1), rel=0.6)
+
+
 def test_both_adjoints_give_one_gradient(mixture, image):
     args = (mixture, image, jax.random.key(1), 10, 1)
     both = [gradient_study.gradients(*args, adjoint, 1e-6)["values"][0] for adjoint in ("continuous", "checkpointed")]
