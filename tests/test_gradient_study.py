@@ -49,6 +49,7 @@ def test_the_score_is_the_gradient_of_the_density_at_t_min(mixture, image):
     assert 1e-6 < gradient_study.difference(exact, clean) < 0.02
 
 
+@pytest.mark.slow
 def test_the_mean_of_the_estimates_is_the_known_gradient(mixture, image, estimates):
     exact = gradient_study.exact_gradient(mixture, image)
     values = estimates[50]["values"]
@@ -57,6 +58,7 @@ def test_the_mean_of_the_estimates_is_the_known_gradient(mixture, image, estimat
     assert estimates[50]["seconds"] > 0 and estimates[50]["bytes"] > 0
 
 
+@pytest.mark.slow
 def test_the_scatter_falls_with_the_root_of_the_number_of_probes(estimates):
     few, many = (np.std(estimates[n]["values"], axis=0, ddof=1) for n in (10, 50))
     assert np.median(few / many) == pytest.approx(np.sqrt(5), rel=0.12)
@@ -70,6 +72,7 @@ def test_the_ratio_of_the_scatters_has_its_error():
     assert found[:, 1].mean() == pytest.approx(found[:, 0].std(ddof=1), rel=0.6)
 
 
+@pytest.mark.slow
 def test_both_adjoints_give_one_gradient(mixture, image):
     args = (mixture, image, jax.random.key(1), 10, 1)
     both = [gradient_study.gradients(*args, adjoint, 1e-6)["values"][0] for adjoint in ("continuous", "checkpointed")]

@@ -70,6 +70,7 @@ def test_log_density_counts_evaluations_and_the_divergence_has_its_error():
     assert kl == pytest.approx(3.5, abs=1e-3) and se == pytest.approx(np.std(np.arange(8), ddof=1) / np.sqrt(8), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_scatter_of_one_probe_is_that_of_trials():
     prior, x = _prior(), jnp.linspace(0.2, 0.8, DIM).reshape(SHAPE)
     values = logprob_study.by_traces(prior, x, [1, 4], 400, jax.random.key(0), 1e-4)
