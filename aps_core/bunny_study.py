@@ -1,5 +1,6 @@
 """The chapter on digits on the bunny: which digits are measured, how samplers are scored, and what the record keeps."""
 
+import json
 import math
 import sys
 from pathlib import Path
@@ -34,6 +35,11 @@ def dimensions():
     """Number of dimensions that signals can fill: the rank of the look-up of the pixels that some training digit lights."""
     lookup = projection.bilinear_lookup(bunny_mnist.coordinates(), mnist.SOURCE.shape).toarray()
     return int(np.linalg.matrix_rank(lookup[:, mnist.ever_lit().ravel()], tol=1e-9))
+
+
+def networks():
+    """How far two score networks had come in the middle of their training, {"dense" or "local": parameters, signals seen, val_gain, val_gain_se}."""
+    return json.loads(searches.path("bunny_inpaint").with_name("bunny_inpaint.networks.json").read_text("utf-8"))
 
 
 def n_parameters(params):
