@@ -10,6 +10,7 @@ from aps_core import projection, subspace_training
 from aps_core.mesh import read_mesh
 from aps_core.operators import RandomMask
 from aps_core.posterior import gaussian_posterior, untrained_posterior
+from aps_core.priors.learned import build_network
 from aps_core.priors.local import LocalMLP, Neighbourhoods, disc_neighbourhoods
 from aps_core.priors.store import load_prior, prior_tree
 from aps_core.priors.subspace import local_basis, subspace_settings
@@ -133,6 +134,19 @@ def test_network_is_local_but_for_its_context():
     assert np.all(np.asarray(jacobian)[near] != 0)
 
 
+def test_vectorized_network_starts_as_the_gaussian_and_sees_every_entry(places, signals):
+    dense = {"kind": "dense", "width": 16, "depth": 1, "time_width": 8}
+    made = start_subspace_prior(fit_subspace_gaussian(signals, K), places, dense)
+    ut = jax.random.normal(jax.random.key(0), (60,))
+    np.testing.assert_allclose(made.eps(ut, 0.3), made.gaussian.eps(ut, 0.3), atol=1e-6)
+    params = jax.tree.map(lambda a: a + 0.1, made.inner.params)
+    jacobian = jax.jacobian(lambda u: made.inner.network.apply(params, u, 0.3, u))(ut[:K])
+    assert np.all(np.asarray(jacobian) != 0)
+    with pytest.raises(ValueError, match='network "local" needs tokens'):
+        build_network(NETWORK, (K,))
+
+
+@pytest.mark.slow
 def test_untrained_flow_has_the_tweedie_estimate_as_its_mean_where_nothing_is_missing(prior, signals):
     task = Task(RandomMask((60,), 0.0), 0.1, prior, signals)
     posterior = untrained_posterior(task, {"kind": "subspace", "steps": 2, "width": 8})
@@ -177,6 +191,7 @@ def test_prepared_masks_give_the_closed_form(task, prior, signals):
         np.testing.assert_allclose(contexts.features[i, 1], exact.features, atol=5e-3)
 
 
+@pytest.mark.slow
 def test_objective_in_coordinates_is_that_of_signals(task, prior, signals):
     """Up to a constant of the measurement, -log q of the coordinates is -log q of the signal."""
     posterior = untrained_posterior(task, {"kind": "subspace", "steps": 2, "width": 8})
