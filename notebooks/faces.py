@@ -104,7 +104,7 @@ run.figure(plotting_images.face_sheet(faces_study.draws_of_prior(prior, 24, seed
 # deviations of $\Sigma_G$ and $T_\phi$ an elementwise scale and four affine couplings. The network $o_\phi$ starts as a copy of the prior's score network. For denoising that
 # start is exactly Tweedie's estimate; for the other tasks it is a first guess, given $\mu_G(y)$ in the place of a denoised face.
 #
-# **Training.** On draws of the prior (16 evaluations each) and their simulated measurements, by maximum likelihood: the forward
+# **Training.** On a pool of draws of the prior and their simulated measurements, by maximum likelihood: the forward
 # divergence $\mathbb E_{p_\theta(x) p(y \mid x)}[-\log q_\phi(x \mid y)]$. It sees no photograph, neither clean nor measured, and has the same optimum as
 # the paper's reverse divergence, the posterior under $p_\theta$; the page on the method compares the two.
 
