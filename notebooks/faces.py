@@ -131,7 +131,8 @@ run.say("Each flow was trained for {flow.denoise.steps:.0f} steps: {flow.denoise
 # sample much nearer to the truth than that would be over-concentrated. Noise2Score is Tweedie's estimate, which *is* the posterior mean of
 # the prior: with one and the same prior no sampler's mean can be better, except by chance. The paper's APS leads its Noise2Score by more
 # than a decibel; that says something about its two networks, not about the methods. The iterative samplers stand on fewer faces, since
-# each of their samples costs as many evaluations as it has steps; their last row is the mean of fewer samples than that of the others.
+# each of their samples costs as many evaluations as it has steps; their last row is the mean of fewer samples than that of the others. DPS has the
+# step size 1 of its authors, not a tuned one: the next page shows that with few evaluations a larger one is better.
 
 # %% tags=["hide-input"]
 quality = {"psnr": ("PSNR [dB]", ".2f"), "ssim": ("SSIM", ".3f")}
