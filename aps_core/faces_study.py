@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core import calibration, data, evaluation, metrics, validation
+from aps_core import data, evaluation, metrics, validation
 from aps_core.aps import AmortizedPosterior
 from aps_core.flows.distilled import ClosedFormModes
 from aps_core.metrics import mean_and_standard_error
@@ -238,11 +238,6 @@ def draws_of_prior(prior, n, n_steps=16, seed=9):
 def spread(samples):
     """Root-mean-square over the channels of the standard deviation of samples (n, h, w, c), (h, w)."""
     return np.sqrt(np.mean(np.var(samples, axis=0, ddof=1), axis=-1))
-
-
-def coverage_of(samples, x0):
-    """Coverage of the central 90 % intervals over the pixels of one face."""
-    return float(calibration.coverage(samples, x0, (0.9,))[0])
 
 
 def picture(found, n_faces, n_samples, seed=0):
