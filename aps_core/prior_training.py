@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aps_core import data, training
+from aps_core.data.faces import grey
 from aps_core.metrics import psnr
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.learned import build_network, denoising_loss, init_network_prior, network_prior_settings
@@ -42,15 +43,15 @@ def fit_image_gaussian(values, n_modes, width, mirror=False, sde=VPSDE()):
 def train_network_prior(recipe, *, evaluate_every=250, folder=None, budget=None, progress=True):
     """Train a NetworkPrior on 8-bit images as a recipe says: (prior, Trained, card).
 
-    [prior]: ``data`` (a name with 8-bit pixels, see ``data.pixels``), ``n_modes`` of the Gaussian, ``batch``, ``dequantize`` (width of the
-    uniform noise), ``mirror`` (whether images are reflected at random), ``residual``, ``t_residual``; [prior.tokens] and [prior.network] as
-    ``make_tokens`` and ``build_network`` want them. Logged: the gain of the bound over the Gaussian in nats per entry, and PSNR of Tweedie's
+    [prior]: ``data`` (a name with 8-bit pixels, see ``data.pixels``), ``grey`` (colour images in grey), ``n_modes`` of the Gaussian,
+    ``batch``, ``dequantize`` (width of the uniform noise), ``mirror`` (whether images are reflected at random), ``residual``,
+    ``t_residual``; [prior.tokens] and [prior.network] as ``make_tokens`` and ``build_network`` want them. Logged: the gain of the bound over the Gaussian in nats per entry, and PSNR of Tweedie's
     estimate at noise 0.1, both on validation images. Errors as those of the functions it calls.
     """
     recipe = read(recipe) if isinstance(recipe, (str, Path)) else recipe
     settings, optimizer = recipe["prior"], training.Optimizer(**recipe["optimizer"])
     width, mirror = settings.get("dequantize", 1 / 255), settings.get("mirror", False)
-    values, sha = data.pixels(settings["data"], "train")
+    values, sha = images_of(settings, "train")
     shape = values.shape[1:]
     gaussian = fit_image_gaussian(values, settings["n_modes"], width, mirror)
     tokens = make_tokens(shape=shape, **settings["tokens"]) if "tokens" in settings else None
@@ -59,13 +60,11 @@ def train_network_prior(recipe, *, evaluate_every=250, folder=None, budget=None,
         jax.random.key(optimizer.seed), gaussian, network, settings.get("residual", True), settings.get("t_residual", 1e-4)
     )
     arrays = {"prior": start.replace(params={}), "pixels": jnp.asarray(values)}
-    held_out = jnp.asarray(data.pixels(settings["data"], "val", VALIDATION)[0], jnp.float32) / 255
+    held_out = jnp.asarray(images_of(settings, "val", VALIDATION)[0], jnp.float32) / 255
 
     def loss(params, arrays, key, progress):
-        k_pick, k_flip, k_loss = jax.random.split(key, 3)
-        images = arrays["pixels"][jax.random.randint(k_pick, (settings["batch"],), 0, len(values))] / 255.0
-        if mirror:
-            images = jnp.where(jax.random.bernoulli(k_flip, shape=(len(images), 1, 1, 1)), images[:, :, ::-1], images)
+        *k_draw, k_loss = jax.random.split(key, 3)
+        images = drawn(k_draw, arrays["pixels"], settings["batch"], mirror)
         return denoising_loss(arrays["prior"].replace(params=params), k_loss, images, width), {}
 
     measure = jax.jit(lambda prior, key: _validation(prior, key, held_out, width))
@@ -80,6 +79,24 @@ def train_network_prior(recipe, *, evaluate_every=250, folder=None, budget=None,
     )  # fmt: skip
     prior = start.replace(params=trained.params)
     return prior, trained, {**provenance(recipe, trained), "data_sha256": sha, "settings": network_prior_settings(prior)}
+
+
+def images_of(settings, split, limit=None):
+    """8-bit images of ``split`` for a recipe's [prior] table and their sha256: those of ``data``, in grey where ``grey`` is set."""
+    values, sha = data.pixels(settings["data"], split, limit)
+    return (grey(values) if settings.get("grey", False) else values), sha
+
+
+def drawn(keys, pixels, n, mirror):
+    """n images (n, h, w, c) in [0, 1], drawn with replacement from 8-bit ``pixels``; with ``mirror`` each is reflected with chance 1/2.
+
+    keys: one for the choice, one for the reflections.
+    """
+    k_pick, k_flip = keys
+    images = pixels[jax.random.randint(k_pick, (n,), 0, len(pixels))] / 255.0
+    if not mirror:
+        return images
+    return jnp.where(jax.random.bernoulli(k_flip, shape=(n, 1, 1, 1)), images[:, :, ::-1], images)
 
 
 def _validation(prior, key, images, width):

@@ -8,6 +8,7 @@ import numpy as np
 
 from aps_core import parallel, weights
 from aps_core.draws_training import train_on_draws
+from aps_core.flow_prior_training import train_flow_prior
 from aps_core.posterior import load_posterior
 from aps_core.prior_training import train_network_prior
 from aps_core.priors.store import prior_tree
@@ -62,6 +63,8 @@ def main(arguments=None):
 def _prior_trainer(recipe):
     if "subspace" in recipe["prior"]:
         return train_subspace_prior
+    if "flow" in recipe["prior"]:
+        return train_flow_prior
     return train_network_prior if "kind" in recipe["prior"]["network"] else train_prior
 
 

@@ -26,6 +26,20 @@ SOURCE = Source(
     sha256="98a8059571e13d5d1213a047655f994939df6d66acdf3093611ea829dc433b3d",
 )
 
+LUMINANCE = (0.2125, 0.7154, 0.0721)  # weights of red, green and blue in scikit-image's rgb2gray
+
+
+def grey(values):
+    """Colour images ``values`` (..., 3) in grey, (..., 1): their luminance; of 8-bit pixels rounded to 8 bits.
+
+    Raises ValueError for images without three channels.
+    """
+    values = np.asarray(values)
+    if values.ndim < 1 or values.shape[-1] != 3:
+        raise ValueError(f"values must be colour images (..., 3), got shape {values.shape}")
+    light = sum(np.float32(weight) * values[..., i] for i, weight in enumerate(LUMINANCE))
+    return (np.rint(light).astype(np.uint8) if values.dtype == np.uint8 else light.astype(values.dtype))[..., None]
+
 
 def load(split):
     """CelebA's ``split`` (see ``celeba.load``), or prior-faces: values (n, 32, 32, 3) float32 in [0, 1], index ``image``.

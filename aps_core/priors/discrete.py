@@ -18,7 +18,8 @@ class DiscreteFlowPrior(LearnedPrior):
 
     Its density is exact, in nats of the signal's own scale [0, 1]; networks trained on 8-bit data want them dequantized
     (``maximum_likelihood_loss``). x = loc + scale * f(z), with loc and scale (d,) trained, from the mean and spread of ``gaussian``,
-    which is kept because conditional flows start from it.
+    which is kept because conditional flows start from it. ``whiten`` puts the modes of the Gaussian behind that, x = m + B s (loc +
+    scale * f(z)) with s their standard deviations: it starts as the Gaussian. Not in the paper.
     """
 
     gaussian: GaussianPrior
@@ -26,6 +27,7 @@ class DiscreteFlowPrior(LearnedPrior):
     steps: int = flax.struct.field(pytree_node=False, default=32)
     width: int = flax.struct.field(pytree_node=False, default=128)
     depth: int = flax.struct.field(pytree_node=False, default=2)
+    whiten: bool = flax.struct.field(pytree_node=False, default=False)
 
     @property
     def stack(self):
@@ -34,10 +36,22 @@ class DiscreteFlowPrior(LearnedPrior):
 
     def log_prob(self, x):
         """Exact log density of one signal of shape ``shape``, in nats."""
-        out = self.params["out"]
-        x = (x.reshape(-1) - out["loc"]) * jnp.exp(-out["log_scale"])
-        z, log_det = self.stack.inverse(self.params["couplings"], x, jnp.zeros(0))
-        return log_standard_normal(z) + log_det - jnp.sum(out["log_scale"])
+        z, log_det = self.base(x)
+        return log_standard_normal(z) + log_det
+
+    def base(self, x):
+        """z (d,) of one signal and log|dz/dx|: of draws of the prior, z is standard normal."""
+        out, x, log_det = self.params["out"], x.reshape(-1), 0.0
+        if self.whiten:
+            std = self._mode_std
+            x, log_det = (self.gaussian.basis.T @ (x - self.gaussian.mean)) / std, -jnp.sum(jnp.log(std))
+        x = (x - out["loc"]) * jnp.exp(-out["log_scale"])
+        z, through = self.stack.inverse(self.params["couplings"], x, jnp.zeros(0))
+        return z, log_det + through - jnp.sum(out["log_scale"])
+
+    @property
+    def _mode_std(self):
+        return jnp.sqrt(self.gaussian.excess + self.gaussian.rest)
 
     def elbo(self, key, x, n_times=1):
         """The log density itself: there is nothing to bound. ``key`` and ``n_times`` are those of diffusion priors."""
@@ -50,17 +64,25 @@ class DiscreteFlowPrior(LearnedPrior):
 
         def draw(z):
             x, _ = self.stack.forward(self.params["couplings"], z, jnp.zeros(0))
-            return out["loc"] + jnp.exp(out["log_scale"]) * x
+            x = out["loc"] + jnp.exp(out["log_scale"]) * x
+            return self.gaussian.mean + self.gaussian.basis @ (self._mode_std * x) if self.whiten else x
 
         return jax.vmap(draw)(jax.random.normal(key, (n, self.dim))).reshape((n, *self.shape))
 
 
-def init_discrete_prior(key, gaussian, steps=32, width=128, depth=2):
-    """A DiscreteFlowPrior that starts as independent entries with the mean and spread of ``gaussian``."""
+def init_discrete_prior(key, gaussian, steps=32, width=128, depth=2, whiten=False):
+    """A DiscreteFlowPrior that starts as independent entries with the mean and spread of ``gaussian``, with ``whiten`` as that Gaussian.
+
+    Raises ValueError for ``whiten`` with a Gaussian of fewer modes than entries.
+    """
+    if whiten and gaussian.basis.shape[1] != gaussian.dim:
+        raise ValueError(f"whiten needs a Gaussian of all {gaussian.dim} modes, got {gaussian.basis.shape[1]}")
     variance = gaussian.rest + jnp.sum(gaussian.basis**2 * gaussian.excess, axis=1)
     couplings = CouplingStack(gaussian.dim, width, steps, depth).init(key, 0)
     out = {"loc": gaussian.mean, "log_scale": 0.5 * jnp.log(variance)}
-    return DiscreteFlowPrior(gaussian, {"couplings": couplings, "out": out}, steps, width, depth)
+    if whiten:
+        out = {name: jnp.zeros(gaussian.dim) for name in out}
+    return DiscreteFlowPrior(gaussian, {"couplings": couplings, "out": out}, steps, width, depth, whiten)
 
 
 def maximum_likelihood_loss(prior, key, signals, dequantize=None):
@@ -80,7 +102,7 @@ def discrete_prior_tree(prior):
 
 def discrete_prior_settings(prior):
     """What a card must say to build the prior again."""
-    own = {name: getattr(prior, name) for name in ("steps", "width", "depth")}
+    own = {name: getattr(prior, name) for name in ("steps", "width", "depth", "whiten")}
     return {"shape": list(prior.shape), "sde": prior.gaussian.sde.settings(), **own}
 
 
@@ -89,4 +111,4 @@ def build_discrete_prior(tree, settings):
     g = {name: jnp.asarray(value) for name, value in tree["gaussian"].items()}
     sde = make_sde(settings["sde"])
     gaussian = GaussianPrior(g["mean"], g["basis"], g["excess"], g["rest"][0], shape=tuple(settings["shape"]), sde=sde)
-    return DiscreteFlowPrior(gaussian, tree["flow"], settings["steps"], settings["width"], settings["depth"])
+    return DiscreteFlowPrior(gaussian, tree["flow"], settings["steps"], settings["width"], settings["depth"], settings.get("whiten", False))

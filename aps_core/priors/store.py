@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from aps_core import weights
+from aps_core.priors.discrete import DiscreteFlowPrior, build_discrete_prior, discrete_prior_tree
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.learned import NetworkPrior, build_network_prior, network_prior_tree
 from aps_core.priors.mirror import halve, unhalve
@@ -13,11 +14,16 @@ from aps_core.sde import make_sde
 
 
 def prior_tree(prior):
-    """The arrays of a ScorePrior, a NetworkPrior or a SubspacePrior as a nested dict; of modes that are even or odd images, the left half."""
+    """The arrays of a learned prior as a nested dict: a ScorePrior, a NetworkPrior, a SubspacePrior or a DiscreteFlowPrior.
+
+    Of modes that are even or odd images, the left half.
+    """
     if isinstance(prior, SubspacePrior):
         return subspace_tree(prior)
     if isinstance(prior, NetworkPrior):
         return _halved(network_prior_tree(prior), prior.shape)
+    if isinstance(prior, DiscreteFlowPrior):
+        return _halved(discrete_prior_tree(prior), prior.shape)
     g = prior.gaussian
     arrays = {"mean": g.mean, "basis": g.basis, "excess": g.excess, "rest": jnp.reshape(g.rest, (1,))}
     return {"gaussian": arrays, "network": prior.params}
@@ -41,6 +47,8 @@ def load_prior(name):
         settings, g = card["settings"], tree["gaussian"]
         if "signal_shape" in settings:
             return build_subspace_prior(tree, settings), card
+        if "flow" in tree:
+            return build_discrete_prior(_whole(tree, tuple(settings["shape"])), settings), card
         if "kind" in settings["network"]:
             return build_network_prior(_whole(tree, tuple(settings["shape"])), settings), card
         as_jax = {key: jnp.asarray(value) for key, value in g.items()}
