@@ -16,7 +16,7 @@ TASKS = ("denoise", "sr2", "deblur")
 GRIDS = {
     "dps": {"n_steps": (50,), "step_size": (0.5, 1.0, 2.0, 4.0, 8.0)},
     "ddrm": {"n_steps": (20, 50, 100), "eta": (0.7, 0.85, 1.0)},
-    "pigdm": {"n_steps": (50,), "rule": ("score",), "prior_variance": (0.03, 0.1, 0.3, 1.0)},
+    "pigdm": {"n_steps": (50,), "rule": ("paper",), "prior_variance": (0.03, 0.1, 0.3, 1.0)},
 }
 LABELS = {"dps": "DPS", "ddrm": "DDRM", "pigdm": "ΠGDM"}
 SEARCH = "faces"
