@@ -147,7 +147,7 @@ def subspace_flow(prior, sigma_y, missing, **settings):
     turn = gaussian.basis.T @ prior.basis
     root = turn.T @ (turn / gaussian.mode_std[:, None])
     scale = jnp.sqrt(gaussian.rest + jnp.mean(gaussian.excess))
-    described = tuple(getattr(network, name) for name in ("tokens", "width", "depth", "context", "site", "time_width"))
+    described = tuple(getattr(network, name) for name in ("tokens", "width", "depth", "context", "site", "time_width", "mix", "near"))
     return SubspaceFlow(
         gaussian, float(sigma_y), k=prior.basis.shape[1], local=prior.basis, root=root, teacher=prior.inner.params, missing=float(missing),
         scale=scale, network=described, **settings,

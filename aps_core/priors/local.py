@@ -59,8 +59,9 @@ class LocalMLP(nn.Module):
     """A function (d,), t, condition (d,) -> (d,) through the neighbourhoods of the sites; zero at the start.
 
     Every site runs the same MLP on its neighbours' values of both signals, ``site`` learned numbers of its own, and ``context`` numbers that a small
-    network makes of the whole signal; the time shifts and scales the hidden layers. Few parameters, each of them trained by all d
-    sites at once.
+    network makes of the whole signal; the time shifts and scales the hidden layers. With ``mix`` > 0 each site passes that many numbers on to its
+    neighbours in every hidden layer, the ``near`` first ones of its neighbourhood, so that what it sees widens layer by layer. Few
+    parameters, each of them trained by all d sites at once.
     """
 
     tokens: Neighbourhoods
@@ -69,6 +70,8 @@ class LocalMLP(nn.Module):
     context: int = 32
     site: int = 16
     time_width: int = 64
+    mix: int = 0
+    near: int = 9
 
     def hidden(self, u, t, condition=None, more=0.0):
         """Hidden layer of each site (d, width); ``more`` (d, width) is added to the first one."""
@@ -82,7 +85,11 @@ class LocalMLP(nn.Module):
         h = nn.Dense(self.width)(jnp.concatenate([seen, place], axis=1)) + nn.Dense(self.width)(whole) + more
         for _ in range(self.depth):
             scale, shift = jnp.split(nn.Dense(2 * self.width)(time), 2)
-            h = h + nn.Dense(self.width)(nn.silu(h * (1 + scale) + shift))
+            a = nn.silu(h * (1 + scale) + shift)
+            if self.mix:
+                heard = nn.Dense(self.mix)(a)[self.tokens.index[:, : self.near]]
+                a = jnp.concatenate([a, heard.reshape(d, -1)], axis=1)
+            h = h + nn.Dense(self.width)(a)
         return nn.silu(h)
 
     @nn.compact
