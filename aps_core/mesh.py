@@ -111,6 +111,25 @@ class TriangleMesh:
         number[used] = np.arange(used.size)
         return TriangleMesh(self.vertices[used], number[self.faces])
 
+    def coarser(self, cell):
+        """The mesh with one vertex kept of those that share a cell of a cubic grid of edge ``cell``, in the mesh's unit; ValueError where no face is left."""
+        import trimesh
+
+        if not cell > 0:
+            raise ValueError(f"cell must be positive, got {cell!r}")
+        made = trimesh.Trimesh(self.vertices / cell, self.faces, process=False)
+        made.merge_vertices(digits_vertex=0)
+        made.update_faces(made.nondegenerate_faces())
+        if not len(made.faces):
+            raise ValueError(f"no face is left at cell = {cell!r}")
+        return TriangleMesh(np.asarray(made.vertices) * cell, made.faces).without_isolated()
+
+    def finer(self):
+        """The mesh with each triangle cut in four; the vertices that it had come first."""
+        import trimesh
+
+        return TriangleMesh(*trimesh.remesh.subdivide(self.vertices, self.faces))
+
     def laplacian(self):
         """Cotangent Laplacian L (n, n), sparse and positive semi-definite, and the vertex masses M (n,): L f = lambda M f.
 

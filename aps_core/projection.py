@@ -7,17 +7,17 @@ PLANES = {"xy": (0, 1), "xz": (0, 2), "yx": (1, 0), "yz": (1, 2), "zx": (2, 0), 
 PROJECTIONS = (*PLANES, "spherical", "laplacian")
 
 
-def vertex_coordinates(mesh, projection="xy"):
+def vertex_coordinates(mesh, projection="xy", frame=None):
     """Place (n, 2) of each vertex in the unit square: across from the left, and up from the bottom.
 
     projection: two axes such as "xy" (both in one scale, the mesh in the middle), "spherical" (longitude about the y axis, and latitude, as seen
     from the middle of the bounding box), or "laplacian" (the first two eigenfunctions that are not constant).
+    frame: for two axes, the mesh whose bounding box fills the square, in the same space; by default the mesh itself. Others may reach beyond it.
     Raises ValueError for another name, and what the mesh raises where it has no such coordinates.
     """
     if projection in PLANES:
-        flat = mesh.vertices[:, PLANES[projection]]
-        span = np.ptp(flat, axis=0).max()
-        return 0.5 + (flat - (flat.min(axis=0) + flat.max(axis=0)) / 2) / span
+        flat, box = (m.vertices[:, PLANES[projection]] for m in (mesh, mesh if frame is None else frame))
+        return 0.5 + (flat - (box.min(axis=0) + box.max(axis=0)) / 2) / np.ptp(box, axis=0).max()
     if projection == "spherical":
         middle = (mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0)) / 2
         x, y, z = (mesh.vertices - middle).T

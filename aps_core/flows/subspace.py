@@ -72,7 +72,7 @@ class SubspaceFlow(GaussianBaseFlow):
 
     local: jax.Array = None  # W
     root: jax.Array = None  # C^(-1/2) (K, K), in the coordinates
-    teacher: dict = None  # the prior's network parameters, from which ``init`` starts
+    teacher: dict = None  # the prior's network parameters, from which ``init`` starts; without them at the Gaussian posterior
     missing: float = 0.0
     scale: float = 1.0  # root of the mean prior variance of a coordinate
     network: tuple = flax.struct.field(pytree_node=False, default=())  # neighbourhoods and widths of the prior's network
@@ -92,8 +92,9 @@ class SubspaceFlow(GaussianBaseFlow):
         k_network, k_couplings = jax.random.split(key)
         blank = jnp.zeros(self.k)
         network = self._network.init(k_network, blank, blank, blank, 0.5)
+        copied = {} if self.teacher is None else self.teacher["params"]
         return {
-            "network": {"params": {**network["params"], **self.teacher["params"]}},
+            "network": {"params": {**network["params"], **copied}},
             "couplings": self.couplings.init(k_couplings, jnp.zeros((self.k, self.told))),
         }
 
@@ -135,9 +136,31 @@ class SubspaceFlow(GaussianBaseFlow):
         return self.local
 
 
-def subspace_flow(prior, sigma_y, missing, **settings):
+@flax.struct.dataclass
+class VectorizedSubspaceFlow(SubspaceFlow):
+    """A SubspaceFlow whose networks take the same features as one vector and know of no neighbours, as the paper's do: for comparison.
+
+    T is that of GaussianBaseFlow, a conditional affine map and couplings in the coordinates; it starts as the identity.
+    """
+
+    def init(self, key):
+        """Parameters with which the flow is its base."""
+        k_affine, k_stack = jax.random.split(key)
+        return {"affine": self._affine.init(k_affine, jnp.zeros(3 * self.k)), "couplings": self.stack.init(k_stack, 3 * self.k)}
+
+    def modal_forward(self, params, e, modal):
+        """T(e) and log|det dT/de| for one e (K,)."""
+        return GaussianBaseFlow.modal_forward(self, params, e, modal.replace(features=modal.features.reshape(-1)))
+
+    def modal_inverse(self, params, moved, modal):
+        """T^-1 and its log|det| for one point (K,)."""
+        return GaussianBaseFlow.modal_inverse(self, params, moved, modal.replace(features=modal.features.reshape(-1)))
+
+
+def subspace_flow(prior, sigma_y, missing, copy=True, vectorized=False, **settings):
     """The untrained SubspaceFlow of a SubspacePrior for a share ``missing`` of hidden entries.
 
+    copy: start from the prior's network, else from the Gaussian posterior; ``vectorized`` makes it a VectorizedSubspaceFlow.
     settings: ``steps``, ``width`` and ``depth`` of the couplings, ``told``. Raises ValueError where the prior's network is not "local".
     """
     network = prior.inner.network
@@ -148,7 +171,8 @@ def subspace_flow(prior, sigma_y, missing, **settings):
     root = turn.T @ (turn / gaussian.mode_std[:, None])
     scale = jnp.sqrt(gaussian.rest + jnp.mean(gaussian.excess))
     described = tuple(getattr(network, name) for name in ("tokens", "width", "depth", "context", "site", "time_width", "mix", "near"))
-    return SubspaceFlow(
-        gaussian, float(sigma_y), k=prior.basis.shape[1], local=prior.basis, root=root, teacher=prior.inner.params, missing=float(missing),
-        scale=scale, network=described, **settings,
+    teacher = prior.inner.params if copy and not vectorized else None
+    return (VectorizedSubspaceFlow if vectorized else SubspaceFlow)(
+        gaussian, float(sigma_y), k=prior.basis.shape[1], local=prior.basis, root=root, teacher=teacher, missing=float(missing), scale=scale,
+        network=described, **settings,
     )  # fmt: skip
