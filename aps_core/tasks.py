@@ -148,6 +148,13 @@ def faces_deblur(sigma_y=0.01, blur_std=1.5):
     return _faces("faces-deblur", operators.GaussianBlur(FACE, blur_std), sigma_y)
 
 
+def cifar10_deblur(sigma_y=0.01, blur_std=1.5):
+    """Photographs of things, blurred and noisy as the faces of ``faces_deblur``, under the CIFAR-10 prior."""
+    prior, _ = load_prior("cifar10-prior")
+    operator = operators.GaussianBlur(prior.shape, blur_std)
+    return Task(operator, sigma_y, prior, lambda split: data.load("photos", split).values, name="cifar10-deblur")
+
+
 def bunny_inpaint(sigma_y=0.1, mask_fraction=0.3):
     """MNIST digits on the 1889 vertices of the bunny, a share ``mask_fraction`` of them missing (Sec. 5.1 of the APS paper)."""
     prior, _ = load_prior("bunny-prior")
@@ -168,8 +175,8 @@ def _faces(name, operator, sigma_y):
 
 
 TASKS = {
-    "bunny-inpaint": bunny_inpaint, "faces-deblur": faces_deblur, "faces-denoise": faces_denoise, "faces-sr2": faces_sr2, "gaussian16": gaussian16,
-    "mixture2": mixture2, "sphere-impute": sphere_impute,
+    "bunny-inpaint": bunny_inpaint, "cifar10-deblur": cifar10_deblur, "faces-deblur": faces_deblur, "faces-denoise": faces_denoise,
+    "faces-sr2": faces_sr2, "gaussian16": gaussian16, "mixture2": mixture2, "sphere-impute": sphere_impute,
 }  # fmt: skip
 
 

@@ -5,12 +5,12 @@ Tier 1 needs nothing beyond the installed package; tier 2 is fetched on demand; 
 brought by the user in the folder that the environment variable APS_DATA_DIR names.
 """
 
-from aps_core.data import bunny_mnist, celeba, cifar10, era5, faces, lfw, mnist, ncep, patches
+from aps_core.data import bunny_mnist, celeba, cifar10, era5, faces, lfw, mnist, ncep, patches, photos
 from aps_core.data._store import Dataset, Source
 
 __all__ = ["Dataset", "Source", "load", "pixels", "registry"]
 
-_MODULES = {module.SOURCE.name: module for module in (ncep, patches, era5, celeba, lfw, faces, mnist, bunny_mnist, cifar10)}
+_MODULES = {module.SOURCE.name: module for module in (ncep, patches, era5, celeba, lfw, faces, mnist, bunny_mnist, cifar10, photos)}
 registry = {name: module.SOURCE for name, module in _MODULES.items()}
 
 

@@ -1,0 +1,229 @@
+"""The chapter on deblurring pairs: images of two kinds under priors of two kinds, matched and not, by every method."""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aps_core import cases, evaluation, metrics, record, searches, training
+from aps_core.aps import AmortizedPosterior
+from aps_core.data import celeba, cifar10, faces, photos
+from aps_core.faces_rivals import long_run_psnr
+from aps_core.flows import fitted
+from aps_core.flows.distilled import ClosedFormModes
+from aps_core.posterior import load_posterior
+from aps_core.samplers import make_sampler
+from aps_core.samplers.tune import tune
+from aps_core.tasks import load_task
+
+TASKS = {"celeba": "faces-deblur", "cifar10": "cifar10-deblur"}  # of each prior; operator and noise are the same
+PAIRS = {
+    "celeba_with_celeba_prior": ("celeba", "celeba"),
+    "celeba_with_cifar10_prior": ("celeba", "cifar10"),
+    "cifar10_with_cifar10_prior": ("cifar10", "cifar10"),
+    "cifar10_with_celeba_prior": ("cifar10", "celeba"),
+}  # images, prior; the paper's order
+TITLES = {
+    "celeba_with_celeba_prior": "faces, face prior",
+    "celeba_with_cifar10_prior": "faces, CIFAR-10 prior",
+    "cifar10_with_cifar10_prior": "CIFAR-10 images, CIFAR-10 prior",
+    "cifar10_with_celeba_prior": "CIFAR-10 images, face prior",
+}
+LABELS = {
+    "gaussian": "Gaussian closed form",
+    "score_ald": "Score-ALD",
+    "dps": "DPS",
+    "sde_proj": "SDE+Proj",
+    "score_prior": "score prior",
+    "aps": "APS",
+}
+GRIDS = {
+    "score_ald": {"n_levels": (40,), "n_inner": (5,), "step_size": (0.05, 0.1, 0.2), "gamma": (0.5, 1.0, 2.0)},
+    "dps": {"n_steps": (100,), "step_size": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)},
+    "sde_proj": {"n_steps": (100,), "weight": (0.01, 0.03, 0.1, 0.3, 1.0), "cutoff": (0.01, 0.03, 0.1)},
+}
+DIRECT = ("gaussian", "score_prior", "aps")  # a sample costs one evaluation of a flow
+N_TIME = 128  # samples whose time is compared
+
+
+def images(kind, split, real, limit=None):
+    """The Dataset of "celeba" or "cifar10": the real one, or with ``real`` False the draws of the shipped prior of that kind.
+
+    Raises FileNotFoundError that says how to get the real one.
+    """
+    if not real:
+        return {"celeba": faces.prior_faces, "cifar10": photos.prior_photos}[kind](split)
+    return {"celeba": celeba, "cifar10": cifar10}[kind].load(split, limit)
+
+
+def measured(task, n, real, seed=0):
+    """{kind: Case} of ``n`` test images of each kind, measured; every prior is given the same measurements."""
+    return {kind: cases.measure(task, images(kind, "test", real), n, seed) for kind in TASKS}
+
+
+def search(path=None, n_images=4, pairs=PAIRS, grids=None, real=True, progress=print):
+    """Search the settings of GRIDS for every pair by PSNR of one sample on each of ``n_images`` validation images.
+
+    Returns and, with ``path``, writes {"PAIR.METHOD": what ``tune`` found}.
+    """
+    found, tasks = {}, {}
+    for pair in sorted(pairs, key=lambda pair: PAIRS[pair][1]):  # what one prior compiles serves both its pairs
+        kind, prior = PAIRS[pair]
+        tasks[prior] = tasks.get(prior) or load_task(TASKS[prior])
+        values = images(kind, "val", real, n_images).values
+        task = replace(tasks[prior], signals=lambda split, values=values: values)
+        for method, grid in (GRIDS if grids is None else grids).items():
+            name = method.replace("_", "-")
+            found[f"{pair}.{method}"] = tune(name, task, grid, n_measurements=n_images, n=1, progress=progress)
+            if path:
+                searches.write(path, found)
+    return found
+
+
+def search_table(found):
+    """A Markdown table of searches {"PAIR.METHOD": what ``tune`` found}: the best setting and its PSNR, the range over all that were tried."""
+    lines = ["| pair | method | tried | PSNR of one sample, worst to best [dB] | best setting |", "| --- | --- | --- | --- | --- |"]
+    for pair, title in TITLES.items():
+        for method in GRIDS:
+            result = found[f"{pair}.{method}"]
+            psnr = [row["psnr"] for row in result["search"] if row["finite"]]
+            spread = f"{min(psnr):.2f} to {max(psnr):.2f}"
+            lines.append(f"| {title} | {LABELS[method]} | {len(result['search'])} | {spread} | {searches.settings(result['best'])} |")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Score priors of several measurements, fitted side by side: one flow for each."""
+
+    task: object
+    flow: object
+    params: dict  # stacked
+    seconds: float  # of the fit, for each measurement
+
+    def one(self, i):
+        """The AmortizedPosterior of the i-th measurement; for others it means nothing."""
+        return AmortizedPosterior(self.task, self.flow, jax.tree.map(lambda a: a[i], self.params))
+
+
+def fit_score_priors(trained, measurements, steps, n_samples=4, learning_rate=5e-3, seed=0):
+    """A FittedFlow for each of a batch of ``measurements``, under the prior of the AmortizedPosterior ``trained``, whose flow lends its modes."""
+    flow = fitted.FittedFlow(trained.flow.modes, trained.task.shape, trained.flow.tokens)
+    optimizer = training.Optimizer(steps, learning_rate, warmup=steps // 10, ema=max(0.0, 1 - 10 / steps), seed=seed)
+    params, contexts, log = fitted.fit(flow, trained.task.prior, measurements, optimizer, n_samples, progress=False)
+    return Fitted(trained.task, flow, params, log.seconds / len(contexts))
+
+
+def run_prior(prior, by_kind, found, n_samples, n_iterative, fit_steps, seed=0):
+    """All methods of one prior on the Cases ``by_kind``: ({pair: {row: samples (n, s, *shape)}}, {row: seconds of 128 samples}, fit seconds).
+
+    n_samples: samples of each measurement by the methods of DIRECT, n_iterative: by the others, with the settings ``found`` (see ``search``).
+    The time of an iterative method is that of its last call, compiled before, in proportion to the number of samples.
+    """
+    trained = load_posterior(load_task(TASKS[prior]))
+    task, key = trained.task, jax.random.key(seed + 1)
+    closed = AmortizedPosterior(task, ClosedFormModes(trained.flow.modes, task.shape), {})
+    both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[case.measurements for case in by_kind.values()])
+    fits = fit_score_priors(trained, both, fit_steps, seed=seed)
+    samples, seconds = {}, {}
+    first = 0
+    for kind, case in by_kind.items():
+        pair = next(name for name, parts in PAIRS.items() if parts == (kind, prior))
+        rows = {"gaussian": np.asarray(closed.sample(key, case.measurements, n_samples))}
+        for row in GRIDS:
+            sampler = make_sampler(row.replace("_", "-"), task, **found[f"{pair}.{row}"]["best"])
+            begin = time.monotonic()
+            rows[row] = np.asarray(sampler.sample(key, case.measurements, n_iterative))
+            seconds[row] = N_TIME * (time.monotonic() - begin) / (n_iterative * len(case.x0))
+        keys = jax.random.split(key, len(case.x0))
+        rows["score_prior"] = np.stack([fits.one(first + i).sample(keys[i], case.one(i), n_samples) for i in range(len(case.x0))])
+        rows["aps"] = np.asarray(trained.sample(key, case.measurements, n_samples))
+        samples[pair] = {row: rows[row] for row in LABELS}
+        first += len(case.x0)
+    case = next(iter(by_kind.values()))
+    for row, sampler in {"gaussian": closed, "score_prior": fits.one(0), "aps": trained}.items():
+        seconds[row] = evaluation.seconds_per_measurement(sampler, key, case.one(0), N_TIME, repeats=3)
+    return samples, seconds, fits.seconds
+
+
+def store(run, pair, samples, case, task):
+    """Keep what the samples of a pair are worth, under ``PAIR.ROW``: ``mse``, ``ssim``, ``psnr`` of single samples, averaged over samples and then
+    images; ``mean``, PSNR that the mean of 128 would have; ``ratio``, squared error of a sample over that of the exact mean of the sampler;
+    ``misfit``, (1/n) |y - A x|^2 / sigma_y^2 of single samples. Returns {row: PSNR (images,)}.
+    """
+    found = {}
+    for row, drawn in samples.items():
+        flat = drawn.reshape(-1, *drawn.shape[2:])
+        truth = np.repeat(case.x0, drawn.shape[1], axis=0)
+        per_image = {name: f(flat, truth).reshape(drawn.shape[:2]).mean(axis=1) for name, f in METRICS.items()}
+        for name, values in per_image.items():
+            run.mean(f"{pair}.{row}.{name}", values, "dB" if name == "psnr" else None)
+        run.mean(f"{pair}.{row}.mean", long_run_psnr(drawn, case.x0, N_TIME), "dB")
+        run.number(f"{pair}.{row}.ratio", *metrics.sample_error_over_mmse(drawn, case.x0))
+        run.mean(f"{pair}.{row}.misfit", misfit(task, drawn, case.measurements))
+        found[row] = per_image["psnr"]
+    return found
+
+
+METRICS = {"mse": metrics.mse, "ssim": metrics.ssim, "psnr": metrics.psnr}
+
+
+def misfit(task, samples, measurements):
+    """(1/n) |y - A x|^2 / sigma_y^2 averaged over the samples (batch, s, *shape) of each measurement, (batch,); near 1 for the truth."""
+    blurred = jax.lax.map(jax.vmap(task.operator), jnp.asarray(samples))
+    return np.asarray(jnp.mean(((measurements.y[:, None] - blurred) / task.sigma_y) ** 2, axis=tuple(range(1, samples.ndim))))
+
+
+def store_differences(run, pair, psnr):
+    """Keep the PSNR of single samples of each row minus that of the best of the paper's three rivals, paired by image, as ``PAIR_paired.ROW.psnr``."""
+    best = max(GRIDS, key=lambda row: psnr[row].mean())
+    for row in DIRECT:
+        run.mean(f"{pair}_paired.{row}.psnr", psnr[row] - psnr[best], "dB")
+    return best
+
+
+def best_rows(run, pair, column="psnr"):
+    """Rows of a pair ordered by ``column``, best first."""
+    numbers, sign = run.as_dict()["numbers"], 1 if column == "mse" else -1
+    return sorted(LABELS, key=lambda row: sign * numbers[f"{pair}.{row}.{column}"]["value"])
+
+
+def verdict(run, column="psnr"):
+    """A Markdown list that names, for every pair, the best row by single samples and where score prior and APS stand."""
+    lines = []
+    for pair, title in TITLES.items():
+        order = best_rows(run, pair, column)
+        place = {row: order.index(row) + 1 for row in ("score_prior", "aps")}
+        lines.append(f"- {title}: best is {LABELS[order[0]]}, then {LABELS[order[1]]}; APS is number {place['aps']}, the score prior number "
+                     f"{place['score_prior']} of {len(order)}.")  # fmt: skip
+    return "\n".join(lines)
+
+
+def pictures(samples, by_kind):
+    """Columns for ``plotting_images.face_columns``: a row for each pair; truth, measurement, and one sample of each method."""
+    chosen = {pair: by_kind[kind] for pair, (kind, _) in PAIRS.items()}
+    columns = {"truth": [case.x0[0] for case in chosen.values()], "measured": [np.asarray(case.measurements.y[0]) for case in chosen.values()]}
+    columns |= {label: [samples[pair][row][0, 0] for pair in PAIRS] for row, label in SHORT.items()}
+    return {title: np.stack(column) for title, column in columns.items()}
+
+
+SHORT = {**LABELS, "gaussian": "Gaussian"}  # titles of columns
+
+
+def table_rows():
+    """Rows of the paper's table, and ours."""
+    return dict(LABELS)
+
+
+def paper_best(pair, column="psnr"):
+    """The row with the best value of the paper for a pair."""
+    values = {row: record.paper_value(f"feng.figure3.{pair}.{row}.{column}") for row in LABELS}
+    values = {row: value for row, value in values.items() if value is not None}
+    return max(values, key=values.get) if column != "mse" else min(values, key=values.get)
+
+
+if __name__ == "__main__":
+    search(Path("weights/results/pairs.search.json"))
