@@ -20,6 +20,7 @@ from aps_core.samplers.tune import tune
 from aps_core.tasks import load_task
 
 TASKS = {"celeba": "faces-deblur", "cifar10": "cifar10-deblur"}  # of each prior; operator and noise are the same
+WEIGHTS = {"celeba": "faces-prior", "cifar10": "cifar10-prior"}
 PAIRS = {
     "celeba_with_celeba_prior": ("celeba", "celeba"),
     "celeba_with_cifar10_prior": ("celeba", "cifar10"),
@@ -118,7 +119,8 @@ def fit_score_priors(trained, measurements, steps, n_samples=4, learning_rate=5e
 
 
 def run_prior(prior, by_kind, found, n_samples, n_iterative, fit_steps, seed=0):
-    """All methods of one prior on the Cases ``by_kind``: ({pair: {row: samples (n, s, *shape)}}, {row: seconds of 128 samples}, fit seconds).
+    """All methods of one prior on the Cases ``by_kind``: ({pair: {row: samples (n, s, *shape)}}, {row: seconds of 128 samples},
+    seconds of a score prior's fit, the AmortizedPosterior of APS).
 
     n_samples: samples of each measurement by the methods of DIRECT, n_iterative: by the others, with the settings ``found`` (see ``search``).
     The time of an iterative method is that of its last call, compiled before, in proportion to the number of samples.
@@ -146,7 +148,7 @@ def run_prior(prior, by_kind, found, n_samples, n_iterative, fit_steps, seed=0):
     case = next(iter(by_kind.values()))
     for row, sampler in {"gaussian": closed, "score_prior": fits.one(0), "aps": trained}.items():
         seconds[row] = evaluation.seconds_per_measurement(sampler, key, case.one(0), N_TIME, repeats=3)
-    return samples, seconds, fits.seconds
+    return samples, seconds, fits.seconds, trained
 
 
 def store(run, pair, samples, case, task):
@@ -211,11 +213,6 @@ def pictures(samples, by_kind):
 
 
 SHORT = {**LABELS, "gaussian": "Gaussian"}  # titles of columns
-
-
-def table_rows():
-    """Rows of the paper's table, and ours."""
-    return dict(LABELS)
 
 
 def paper_best(pair, column="psnr"):
