@@ -22,8 +22,8 @@ SOURCE = Source(
     origin="embedded; made by aps_core.data.make_prior_photos from the weights cifar10-prior",
     licence="MIT, as this package: drawn from a model, no photographs; draws close to a training image were dropped",
     citation="this package; the prior was trained on CIFAR-10 (Krizhevsky 2009, Learning multiple layers of features from tiny images)",
-    bytes=0,
-    sha256="",
+    bytes=188710,
+    sha256="8065ce733159aa8477a5faf26c503db39b9dc424d3b58b13e92b0183d1de616d",
 )
 
 
