@@ -91,11 +91,25 @@ def iterative(task, n_steps):
     return {name: make_sampler(name, task, n_steps=n_steps, step_size=tuned(name, n_steps)) for name in ITERATIVE}
 
 
-def score(sampler, key, measurements, truth, n, chosen, modes):
+def best_estimates(task, key, measurements, truth, n=16):
+    """PSNR (batch,) of the mean of ``n`` samples of several samplers with the task's prior, and of their mean: how near an estimate by this prior comes.
+
+    DPS at its tuned step size, DDRM and DAPS; none samples the posterior exactly, so that each is a lower bound of what the posterior mean has.
+    """
+    samplers = {
+        "dps": make_sampler("dps", task, n_steps=200, step_size=tuned("dps", 200)), "ddrm": make_sampler("ddrm", task, n_steps=20),
+        "daps": make_sampler("daps", task, n_levels=50, n_inner=20),
+    }  # fmt: skip
+    means = {name: np.asarray(sampler.sample(key, measurements, n)).mean(axis=1) for name, sampler in samplers.items()}
+    means["together"] = np.mean(list(means.values()), axis=0)
+    return {name: -10 * np.log10(np.mean((mean - truth) ** 2, axis=1)) for name, mean in means.items()}
+
+
+def score(sampler, key, measurements, truth, n, chosen, modes=None):
     """Numbers of each of a batch of measurements of signals ``truth`` (batch, d): psnr and mse of the first sample and of the mean of n, unclipped.
 
-    With n > 1 also the energy score, coverage (batch, 2) of the 50 and 90 % intervals over the ``chosen`` vertices (d,), and
-    band_coverage (batch, bands, 2) along ``modes`` (d, k). Measurement i has the i-th part of ``key``, for every sampler.
+    With n > 1 also the energy score, coverage (batch, 2) of the 50 and 90 % intervals over the ``chosen`` vertices (d,), and with ``modes`` (d, k)
+    band_coverage (batch, bands, 2) along them. Measurement i has the i-th part of ``key``, for every sampler.
     """
     rows = []
     for i, k in enumerate(tqdm(jax.random.split(key, len(truth)), desc="measurements", disable=True)):
@@ -106,7 +120,8 @@ def score(sampler, key, measurements, truth, n, chosen, modes):
         if n > 1:
             row["energy"] = metrics.energy_score(samples, x)
             row["coverage"] = calibration.coverage(samples[:, chosen], x[chosen], LEVELS)
-            row["band_coverage"] = calibration.band_coverage(samples, x, modes, BANDS, LEVELS)
+            if modes is not None:
+                row["band_coverage"] = calibration.band_coverage(samples, x, modes, BANDS, LEVELS)
         rows.append(row)
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
