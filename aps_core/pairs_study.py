@@ -42,10 +42,13 @@ LABELS = {
     "aps": "APS",
 }
 GRIDS = {
-    "score_ald": {"n_levels": (40,), "n_inner": (5,), "step_size": (0.05, 0.1, 0.2), "gamma": (0.5, 1.0, 2.0)},
-    "dps": {"n_steps": (100,), "step_size": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)},
-    "sde_proj": {"n_steps": (100,), "weight": (0.01, 0.03, 0.1, 0.3, 1.0), "cutoff": (0.01, 0.03, 0.1)},
-}
+    "score_ald": (
+        {"n_levels": (40,), "n_inner": (5,), "step_size": (0.05, 0.1, 0.2), "gamma": (0.5, 1.0, 2.0)},
+        {"n_levels": (60,), "n_inner": (5,), "step_size": (0.2,), "gamma": (0.36, 0.5)},
+    ),
+    "dps": ({"n_steps": (100,), "step_size": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)},),
+    "sde_proj": ({"n_steps": (100,), "weight": (0.01, 0.03, 0.1, 0.3, 1.0), "cutoff": (0.01, 0.03, 0.1)},),
+}  # every grid of a method is tried
 DIRECT = ("gaussian", "score_prior", "aps")  # a sample costs one evaluation of a flow
 N_TIME = 128  # samples whose time is compared
 
@@ -60,28 +63,37 @@ def images(kind, split, real, limit=None):
     return {"celeba": celeba, "cifar10": cifar10}[kind].load(split, limit)
 
 
-def measured(task, n, real, seed=0):
+def measured(n, real, seed=0):
     """{kind: Case} of ``n`` test images of each kind, measured; every prior is given the same measurements."""
+    task = load_task(TASKS["cifar10"])
     return {kind: cases.measure(task, images(kind, "test", real), n, seed) for kind in TASKS}
 
 
 def search(path=None, n_images=4, pairs=PAIRS, grids=None, real=True, progress=print):
     """Search the settings of GRIDS for every pair by PSNR of one sample on each of ``n_images`` validation images.
 
-    Returns and, with ``path``, writes {"PAIR.METHOD": what ``tune`` found}.
+    Returns and, with ``path``, writes {"PAIR.METHOD": what ``tune`` found}; what a file there has already is kept and added to.
     """
-    found, tasks = {}, {}
+    found, tasks = searches.read(path) if path and Path(path).exists() else {}, {}
     for pair in sorted(pairs, key=lambda pair: PAIRS[pair][1]):  # what one prior compiles serves both its pairs
         kind, prior = PAIRS[pair]
         tasks[prior] = tasks.get(prior) or load_task(TASKS[prior])
         values = images(kind, "val", real, n_images).values
         task = replace(tasks[prior], signals=lambda split, values=values: values)
-        for method, grid in (GRIDS if grids is None else grids).items():
-            name = method.replace("_", "-")
-            found[f"{pair}.{method}"] = tune(name, task, grid, n_measurements=n_images, n=1, progress=progress)
-            if path:
-                searches.write(path, found)
+        for method, choices in (GRIDS if grids is None else grids).items():
+            for grid in choices:
+                result = tune(method.replace("_", "-"), task, grid, n_measurements=n_images, n=1, progress=progress)
+                found[f"{pair}.{method}"] = merged(found.get(f"{pair}.{method}"), result)
+                if path:
+                    searches.write(path, found)
     return found
+
+
+def merged(earlier, later):
+    """One search of the rows of two (dicts of what ``tune`` found; the first may be None), with the best of all by PSNR."""
+    rows = [*(earlier["search"] if earlier else []), *later["search"]]
+    best = max((row for row in rows if row["finite"]), key=lambda row: row["psnr"])
+    return {**later, "best": best["settings"], "search": rows}
 
 
 def search_table(found):
