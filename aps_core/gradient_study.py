@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aps_core import data, draws_training
+from aps_core.priors import draws
 from aps_core.priors.mixture import gaussian_mixture
 from aps_core.priors.ode import log_prob_ode
 from aps_core.priors.store import load_prior
@@ -45,7 +46,9 @@ def load(name):
 
 
 def draw(prior, key):
-    """One signal of the prior: of its own, or of the Gaussian under a learned one."""
+    """One signal of the prior: of its own, or of the Gaussian under a learned one whose draws are costly."""
+    if getattr(prior, "residual", False):
+        return draws.draw(prior, key, 1)[0]
     source = prior if hasattr(prior, "log_prob_at") else prior.gaussian
     return source.sample(key, 1)[0]
 
@@ -112,6 +115,22 @@ def spread_ratio(few, many, resamples=200, seed=0):
         median(few, rng.integers(len(few), size=len(few))) / median(many, rng.integers(len(many), size=len(many))) for _ in range(resamples)
     ]
     return float(np.median(relative_std(few)) / np.median(relative_std(many))), float(np.std(drawn, ddof=1))
+
+
+def store_scatter(run, prefix, found, score, truth=None):
+    """Store how gradients scatter by number of trace estimators: ``found`` {n: result of ``gradients``}, with two numbers.
+
+    As ``prefix.traces<n>``: ``relative_std`` (median over entries), ``cosine`` (distance to ``score``, its mean over trials), ``one_error`` and
+    ``mean_error`` (distance of one and of their mean from ``truth``, relative); ``prefix.ratio``, the factor between the two medians.
+    """
+    truth = score if truth is None else truth
+    for n, f in found.items():
+        run.number(f"{prefix}traces{n}.relative_std", np.median(relative_std(f["values"])))
+        run.mean(f"{prefix}traces{n}.cosine", cosine_distance(f["values"], score))
+        run.number(f"{prefix}traces{n}.mean_error", difference(f["values"].mean(axis=0), truth))
+        run.number(f"{prefix}traces{n}.one_error", np.mean([difference(v, truth) for v in f["values"]]))
+    few, many = found.values()
+    run.number(f"{prefix}ratio", *spread_ratio(few["values"], many["values"]))
 
 
 def cosine_distance(values, reference):

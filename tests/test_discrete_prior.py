@@ -1,6 +1,5 @@
 """The flow trained by maximum likelihood, as a prior."""
 
-import json
 from functools import partial
 
 import jax
@@ -15,27 +14,30 @@ from aps_core.priors import discrete
 from aps_core.priors.discrete import DiscreteFlowPrior, init_discrete_prior, maximum_likelihood_loss
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.mixture import gaussian_mixture
+from aps_core.priors.store import load_prior, prior_tree
 
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-def _prior(make_prior, randomise, scale=0.3, d=5, **settings):
+def _prior(make_prior, randomise, scale=0.3, d=5, whiten=False, **settings):
     """A flow with random couplings."""
-    gaussian = make_prior(d=d, k=2, **settings)
-    prior = DiscreteFlowPrior(gaussian, {}, steps=2, width=6)
+    gaussian = make_prior(d=d, k=d if whiten else 2, **settings)
+    prior = DiscreteFlowPrior(gaussian, {}, steps=2, width=6, whiten=whiten)
     couplings = randomise(jax.eval_shape(lambda key: prior.stack.init(key, 0), jax.random.key(0)), scale)
     out = {"loc": gaussian.mean, "log_scale": jnp.full(d, -1.5, gaussian.mean.dtype)}
     return prior.replace(params={"couplings": couplings, "out": out})
 
 
-def test_log_prob_against_autodiff(make_prior, randomise, x64):
-    prior = _prior(make_prior, randomise, d=6, shape=(2, 3))
-    out = prior.params["out"]
+@pytest.mark.parametrize("whiten", [False, True])
+def test_log_prob_against_autodiff(make_prior, randomise, x64, whiten):
+    prior = _prior(make_prior, randomise, d=6, shape=(2, 3), whiten=whiten)
+    out, gaussian = prior.params["out"], prior.gaussian
 
     @jit
     def both(z):
         def draw(z):
-            return out["loc"] + jnp.exp(out["log_scale"]) * prior.stack.forward(prior.params["couplings"], z, jnp.zeros(0))[0]
+            x = out["loc"] + jnp.exp(out["log_scale"]) * prior.stack.forward(prior.params["couplings"], z, jnp.zeros(0))[0]
+            return gaussian.mean + gaussian.basis @ (jnp.sqrt(gaussian.excess + gaussian.rest) * x) if whiten else x
 
         return prior.log_prob(draw(z).reshape(2, 3)), jnp.linalg.slogdet(jax.jacfwd(draw)(z))[1]
 
@@ -47,8 +49,11 @@ def test_log_prob_against_autodiff(make_prior, randomise, x64):
     assert np.ptp(values) > 1e-3
 
 
-def test_the_density_integrates_to_one_and_is_that_of_the_draws(make_prior, randomise, x64):
-    prior = _prior(make_prior, randomise, scale=0.5, d=2)
+@pytest.mark.parametrize("whiten", [False, True])
+def test_the_density_integrates_to_one_and_is_that_of_the_draws(make_prior, randomise, x64, whiten):
+    prior = _prior(make_prior, randomise, scale=0.5, d=2, whiten=whiten)
+    if whiten:  # spread as wide as that of the other
+        prior = prior.replace(params={**prior.params, "out": {"loc": jnp.zeros(2), "log_scale": jnp.array([0.0, 0.4])}})
     axes = [np.linspace(float(m) - 3, float(m) + 3, 300) for m in prior.gaussian.mean]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
     draws, log_density = jit(lambda key, x: (prior.sample(key, 4000), jax.vmap(prior.log_prob)(x)))(jax.random.key(0), grid)
@@ -71,6 +76,15 @@ def test_it_starts_as_independent_entries(make_prior):
     np.testing.assert_allclose(jit(jax.vmap(prior.log_prob))(x), exact, rtol=1e-4)
 
 
+def test_whitened_it_starts_as_the_gaussian(make_prior):
+    gaussian = make_prior(d=4, k=4)
+    prior = jit(lambda key: init_discrete_prior(key, gaussian, steps=2, width=3, whiten=True))(jax.random.key(0, impl="rbg"))
+    x = gaussian.sample(jax.random.key(1), 3)
+    np.testing.assert_allclose(jit(jax.vmap(prior.log_prob))(x), multivariate_normal(gaussian.mean, gaussian.covariance()).logpdf(x), rtol=1e-4)
+    with pytest.raises(ValueError, match="whiten needs a Gaussian of all 4 modes, got 2"):
+        init_discrete_prior(jax.random.key(0), make_prior(d=4, k=2), whiten=True)
+
+
 def test_the_loss_is_the_mean_over_dequantized_signals(make_prior, randomise, x64):
     prior = _prior(make_prior, randomise, d=2)
     x, width = jnp.array([[0.4, 0.5]]), 0.5
@@ -85,12 +99,11 @@ def test_the_loss_is_the_mean_over_dequantized_signals(make_prior, randomise, x6
 
 
 def test_it_comes_back_from_its_file(make_prior, randomise, tmp_path):
-    prior = _prior(make_prior, randomise)
-    weights.save(tmp_path / "p.safetensors", discrete.discrete_prior_tree(prior), {"settings": discrete.discrete_prior_settings(prior)})
-    tree, card = weights.load(tmp_path / "p.safetensors")
-    again = discrete.build_discrete_prior(tree, json.loads(json.dumps(card["settings"])))
+    prior = _prior(make_prior, randomise, whiten=True)
+    weights.save(tmp_path / "p.safetensors", prior_tree(prior), {"settings": discrete.discrete_prior_settings(prior)})
+    again, _ = load_prior(tmp_path / "p.safetensors")
     log_prob = jit(lambda prior: prior.log_prob(jnp.linspace(0.2, 0.8, 5)))
-    assert (again.steps, again.width, again.depth, again.shape) == (2, 6, 2, (5,))
+    assert (again.steps, again.width, again.depth, again.shape, again.whiten) == (2, 6, 2, (5,), True)
     assert float(log_prob(again)) == float(log_prob(prior))
 
 
