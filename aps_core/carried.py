@@ -47,7 +47,8 @@ def carry(prior, own, other):
 class CarriedPosterior:
     """q(x' | y') on another mesh by the flow of the first; without ``params`` the closed-form Gaussian posterior.
 
-    flow: a SubspaceFlow; mean, basis: those of ``carry``; rest: variance s^2 of what the functions leave out.
+    flow: a SubspaceFlow; mean, basis: those of ``carry``; rest: variance s^2 of what the functions leave out. It is counted along the functions as
+    well, which are not orthonormal here: an error of the order s^2/sigma_y^2.
     """
 
     flow: object
