@@ -119,11 +119,14 @@ def _store(run, key, described, names=QUALITY, suffix=""):
         run.numbers(key, {f"{name}{suffix}": float(np.mean([d[name] for d in described])) for name in names})
 
 
-def pictures(case, samples, n_shown=2):
-    """Rows of a figure for the first measurement: {label: {title: picture}}, truth and measurement first, then of ``samples`` {label: (n, h, w, 1)} some and the mean."""
+def pictures(case, samples, n_shown=4):
+    """Rows of a figure for the first measurement, {label: {title: picture}}.
+
+    Truth and measurement first, then of ``samples`` {label: (n, h, w, 1)} the first ``n_shown`` and the mean.
+    """
     data = {"truth": case.truth[0], "measurement": np.asarray(case.measurements[0].y).reshape(case.task.shape)}
     rows = {label: {**{f"sample {i + 1}": s[i] for i in range(n_shown)}, "mean": s.mean(axis=0)} for label, s in samples.items()}
-    return {"": data, **rows}
+    return {"data": data, **rows}
 
 
 def known(run, rows, prefix):

@@ -107,7 +107,7 @@ def store_likelihoods(run, priors, key, held_out, n_ode=0, n_times=64):
     """Store bits per pixel of ``held_out`` (n, h, w, 1), dequantized, and the gain over the Gaussian in nats per pixel, for each prior.
 
     As ``held_out.<kind>.bits`` and ``.gain``; with ``n_ode`` those of the ODE's density of the first faces, ``held_out.ode``, beside the bound of
-    the same, ``held_out.same``.
+    the same, ``held_out.same``. ``parameters.<kind>``: numbers that were trained.
     """
     k_level, k_density, k_ode = jax.random.split(key, 3)
     x = dequantized(k_level, jnp.asarray(held_out), LEVEL)
@@ -115,6 +115,8 @@ def store_likelihoods(run, priors, key, held_out, n_ode=0, n_times=64):
     found = {"gaussian": gaussian, **{kind: log_densities(prior, k_density, x, n_times) for kind, prior in priors.items()}}
     if n_ode:
         found["ode"], found["same"] = ode_log_densities(priors["score"], k_ode, x[:n_ode]), found["score"][:n_ode]
+    for kind, prior in priors.items():
+        run.number(f"parameters.{kind}", sum(leaf.size for leaf in jax.tree.leaves(prior.params)))
     dim = priors["score"].dim
     for kind, values in found.items():
         run.mean(f"held_out.{kind}.bits", bits(values, dim))

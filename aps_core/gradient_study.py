@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core import data, draws_training
+from aps_core import data, draws_training, record
 from aps_core.priors import draws
 from aps_core.priors.mixture import gaussian_mixture
 from aps_core.priors.ode import log_prob_ode
@@ -131,6 +131,12 @@ def store_scatter(run, prefix, found, score, truth=None):
         run.number(f"{prefix}traces{n}.one_error", np.mean([difference(v, truth) for v in f["values"]]))
     few, many = found.values()
     run.number(f"{prefix}ratio", *spread_ratio(few["values"], many["values"]))
+
+
+def has_faces(run):
+    """Whether this run or the full run has the gradients of the network for grey faces."""
+    full = record.full_run(run.notebook) or {"numbers": {}}
+    return any(key.startswith("faces.") for key in [*run.as_dict()["numbers"], *full["numbers"]])
 
 
 def cosine_distance(values, reference):

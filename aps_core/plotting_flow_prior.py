@@ -5,21 +5,27 @@ import numpy as np
 from aps_core.plotting import DASHES, MARKERS, PALETTE, WIDTH, _figure, _legend_above, _style
 
 
-def kinds_dots(values, xlabel="bits per pixel"):
-    """One row for each kind of image, one mark for each prior: dict prior -> dict kind -> value; the axis is linear to 10 and logarithmic beyond."""
+def kinds_dots(values, xlabel="bits per pixel", top=1e4):
+    """One row for each kind of image, one mark for each prior, on a logarithmic axis: dict prior -> dict kind -> value > 0.
+
+    A value beyond ``top`` is an open mark at the edge, with its value beside it.
+    """
     kinds = list(next(iter(values.values())))
     with _style():
-        fig = _figure(0.36 * len(kinds) + 1.5)
+        fig = _figure(0.36 * len(kinds) + 1.6)
         ax = fig.subplots()
         rows = np.arange(len(kinds))[::-1]
         for i, (prior, found) in enumerate(values.items()):
-            ax.plot([found[kind] for kind in kinds], rows, ls="none", marker=MARKERS[i], ms=7, color=PALETTE[i], label=prior, alpha=0.85)
+            x = np.array([found[kind] for kind in kinds], float)
+            beyond = x > top
+            style = dict(ls="none", marker=MARKERS[i], ms=7, color=PALETTE[i], clip_on=False)
+            ax.plot(x[~beyond], rows[~beyond], label=prior, alpha=0.85, **style)
+            ax.plot(np.full(beyond.sum(), top), rows[beyond], mfc="white", mew=1.8, **style)
+            for value, row in zip(x[beyond], rows[beyond]):
+                ax.annotate(f"$10^{{{np.log10(value):.0f}}}$", (top, row), (-8, 0), textcoords="offset points", ha="right", va="center", fontsize="small")
         ax.set_yticks(rows, kinds)
-        ax.set_xscale("symlog", linthresh=10, linscale=2)
-        low, high = ax.get_xlim()
-        ticks = [t for t in (-10, -5, 0, 5, 10, 100, 1000, 10**4, 10**6, 10**8, 10**10) if low <= t <= high]
-        ax.set_xticks(ticks, [f"{t:,}" if abs(t) < 10**4 else f"$10^{{{len(str(t)) - 1}}}$" for t in ticks])
-        ax.minorticks_off()
+        ax.set_xscale("log")
+        ax.set_xlim(right=top)
         ax.set_xlabel(xlabel)
         ax.grid(alpha=0.3)
         _legend_above(fig, ax)
@@ -50,6 +56,8 @@ def optimization_curves(histories):
         for i, (label, history) in enumerate(histories.items()):
             style = dict(color=PALETTE[i % len(PALETTE)], ls=DASHES[i % len(DASHES)], lw=1.5)
             steps = np.arange(1, len(history["loss"]) + 1)
+            if len(steps) == 1:
+                style |= dict(marker=MARKERS[i % len(MARKERS)], ms=8)
             upper.plot(steps, history["loss"], label=label, **style)
             lower.plot(steps, history["gradient"], **style)
         for ax, ylabel in ((upper, "loss above its least\n(nats per pixel)"), (lower, "gradient norm")):
@@ -62,11 +70,11 @@ def optimization_curves(histories):
     return fig
 
 
-def grey_rows(rows, width=None):
+def grey_rows(rows):
     """Pictures in rows: dict label -> dict title -> (h, w) or (h, w, 1), all in grey on [0, 1], clipped for display; titles above each."""
     columns = max(len(row) for row in rows.values())
     with _style():
-        fig = _figure((width or WIDTH) / columns * 1.28 * len(rows) + 0.2)
+        fig = _figure(WIDTH / columns * 1.2 * len(rows) + 0.2)
         axes = fig.subplots(len(rows), columns, squeeze=False)
         for line, (label, row) in zip(axes, rows.items(), strict=True):
             for ax in line:
@@ -78,6 +86,6 @@ def grey_rows(rows, width=None):
                 ax.set_xticks([]), ax.set_yticks([])
                 ax.spines[:].set_visible(False)
                 ax.set_title(title, fontsize="small")
-            line[0].set_ylabel(label, fontsize="small")
+            line[0].set_ylabel(label.replace(" ", "\n"), fontsize="small")
         fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     return fig

@@ -99,3 +99,18 @@ def test_a_learned_prior_is_asked_at_an_image_of_its_gaussian():
     assert card["name"] == "gaussian16-score" and image.shape == (16, 16)
     exact = np.asarray(jax.grad(prior.gaussian.log_prob)(jnp.asarray(image))).ravel()
     assert gradient_study.difference(gradient_study.score_gradient(prior, image), exact) < 0.2
+
+
+def test_the_scatter_is_stored_with_the_factor(mixture, image, estimates):
+    class Numbers(dict):
+        def number(self, key, value, se=None):
+            self[key] = float(value)
+
+        def mean(self, key, values):
+            self[key] = float(np.mean(values))
+
+    run, score = Numbers(), gradient_study.score_gradient(mixture, image)
+    gradient_study.store_scatter(run, "faces.", estimates, score)
+    few, many = (np.median(gradient_study.relative_std(estimates[n]["values"])) for n in (10, 50))
+    assert run["faces.traces10.relative_std"] == few and run["faces.ratio"] == pytest.approx(few / many)
+    assert run["faces.traces50.mean_error"] < run["faces.traces50.one_error"] < run["faces.traces10.one_error"]
