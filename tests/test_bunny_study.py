@@ -1,13 +1,17 @@
 """Scores of the chapter on the bunny, on samplers whose answers are known."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aps_core import bunny_study
+from aps_core import bunny_flows, bunny_study
 from aps_core.data import bunny_mnist
 from aps_core.operators import Measurement
+from aps_core.recipes import read
+from aps_core.weights import load
 
 
 class Oracle:
@@ -53,3 +57,13 @@ def test_rest_is_added_with_the_variance_of_the_prior(make_prior, truth):
     assert np.std(noisy - truth) == pytest.approx(float(np.sqrt(prior.gaussian.rest)), rel=0.05)
     spread = bunny_study.prior_spread(prior.gaussian)
     np.testing.assert_allclose(spread**2, np.diag(np.asarray(prior.covariance())), rtol=1e-4)
+
+
+def test_flows_were_compared_by_the_recipes_as_they_are_and_the_prior_as_it_is():
+    found = bunny_flows.recorded()
+    for row, name in bunny_flows.RECIPES.items():
+        assert found[row]["recipe"] == read(Path(__file__).parent.parent / "recipes" / f"{name}.toml")
+        assert found[row]["prior"] == load("bunny-prior")[1]["sha256"]
+        assert found[row]["steps"] == found[row]["recipe"]["optimizer"]["steps"]
+    start = {row: seen["start"] for row, seen in found.items()}
+    assert start["local"] == pytest.approx(start["vectorized"], rel=1e-4)  # both start from the closed form
