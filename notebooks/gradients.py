@@ -100,7 +100,7 @@ run.say(
 # ## A network for grey faces
 #
 # The same for a score network trained on 32 × 32 grey faces, as in the paper: that of the page on the discrete-flow prior, the residual to a Gaussian score. The image is a draw of it. There is no known
-# gradient, and the score at $t = 10^{-3}$ stands in for it as in the paper. It takes too long for the build of this book; the numbers are those of the full run.
+# gradient, and the score at $t = 10^{-3}$ stands in for it as in the paper. It takes too long for the build of this book: numbers are those of the full run.
 
 # %% tags=["hide-input"]
 if network_trials:
@@ -113,6 +113,8 @@ if network_trials:
     run.numbers("faces", {f"traces{n}.seconds": f["seconds"] for n, f in of_faces.items()}, unit="s")
 if gradient_study.has_faces(run):
     run.table(labels, {"relative_std": ("median relative std", ".3f"), "cosine": ("cosine distance to the score", ".1e")}, "faces", "feng.figure2", "Gradients of the network for grey faces")
+else:
+    run.say("The full run has not been made with this network yet.")
 
 # %% [markdown]
 # ## Two adjoints
