@@ -199,28 +199,38 @@ def store_differences(run, pair, psnr):
     return best
 
 
-def best_rows(run, pair, column="psnr"):
-    """Rows of a pair ordered by ``column``, best first."""
-    numbers, sign = run.as_dict()["numbers"], 1 if column == "mse" else -1
+def best_rows(numbers, pair, column="psnr"):
+    """Rows of a pair ordered by ``column``, best first; numbers: those of a record."""
+    sign = 1 if column == "mse" else -1
     return sorted(LABELS, key=lambda row: sign * numbers[f"{pair}.{row}.{column}"]["value"])
 
 
-def verdict(run, column="psnr"):
-    """A Markdown list that names, for every pair, the best row by single samples and where score prior and APS stand."""
+def known(run, prefixes):
+    """Those of ``prefixes`` (dict prefix -> title) of which this run or the full one has numbers of APS."""
+    full = record.full_run(run.notebook) or {"numbers": {}}
+    stored = {*run.as_dict()["numbers"], *full["numbers"]}
+    return {prefix: title for prefix, title in prefixes.items() if any(key.startswith(f"{prefix}.aps.") for key in stored)}
+
+
+def verdict(numbers):
+    """A Markdown list: for every pair of a record the two best rows by single samples, and in how many of three columns the best row is which."""
     lines = []
     for pair, title in TITLES.items():
-        order = best_rows(run, pair, column)
-        place = {row: order.index(row) + 1 for row in ("score_prior", "aps")}
-        lines.append(f"- {title}: best is {LABELS[order[0]]}, then {LABELS[order[1]]}; APS is number {place['aps']}, the score prior number "
-                     f"{place['score_prior']} of {len(order)}.")  # fmt: skip
+        if f"{pair}.aps.psnr" not in numbers:
+            continue
+        order = best_rows(numbers, pair)
+        best = {column: LABELS[best_rows(numbers, pair, column)[0]] for column in METRICS}
+        others = ", ".join(f"{column.upper()} {label}" for column, label in best.items() if column != "psnr")
+        value = lambda row: f"{LABELS[row]} ({numbers[f'{pair}.{row}.psnr']['value']:.2f} dB)"  # noqa: B023, E731
+        lines.append(f"- {title}: by PSNR the best is {value(order[0])}, then {', '.join(map(value, order[1:]))}. Best by {others}.")
     return "\n".join(lines)
 
 
 def pictures(samples, by_kind):
-    """Columns for ``plotting_images.face_columns``: a row for each pair; truth, measurement, and one sample of each method."""
-    chosen = {pair: by_kind[kind] for pair, (kind, _) in PAIRS.items()}
+    """Columns for ``plotting_images.face_columns``: a row for each pair of ``samples``; truth, measurement, and one sample of each method."""
+    chosen = {pair: by_kind[kind] for pair, (kind, _) in PAIRS.items() if pair in samples}
     columns = {"truth": [case.x0[0] for case in chosen.values()], "measured": [np.asarray(case.measurements.y[0]) for case in chosen.values()]}
-    columns |= {label: [samples[pair][row][0, 0] for pair in PAIRS] for row, label in SHORT.items()}
+    columns |= {label: [samples[pair][row][0, 0] for pair in chosen] for row, label in SHORT.items()}
     return {title: np.stack(column) for title, column in columns.items()}
 
 

@@ -19,7 +19,8 @@ from aps_core.priors.patches import PatchTransformer, image_patches
 from aps_core.priors.posterior_modes import posterior_modes
 from aps_core.tasks import Task
 
-SHAPE, FACTOR = (8, 8, 3), 1.7
+SHAPE, FACTOR = (4, 4, 3), 1.7
+LARGER = (8, 8, 3)  # the window of SSIM is 7 x 7
 RNG = np.random.default_rng(0)
 
 
@@ -38,11 +39,15 @@ class ScaledGaussian(NetworkPrior):
 
 @pytest.fixture(scope="module")
 def prior():
-    """A NetworkPrior of 8 x 8 x 3 images whose network says nothing yet."""
-    coarse = RNG.normal(size=(400, 4, 4, 3)).repeat(2, axis=1).repeat(2, axis=2)
-    pixels = np.clip(128 + 40 * coarse + 12 * RNG.normal(size=(400, *SHAPE)), 0, 255).astype(np.uint8)
-    gaussian = fit_image_gaussian(pixels, 192, 1 / 255, mirror=True)
-    return init_network_prior(jax.random.key(0), gaussian, PatchTransformer(image_patches(SHAPE, 4), width=8, depth=1, heads=2))
+    """A NetworkPrior of small images whose network says nothing yet."""
+    return init_network_prior(jax.random.key(0), gaussian_of(SHAPE), PatchTransformer(image_patches(SHAPE, 2), width=8, depth=1, heads=2))
+
+
+def gaussian_of(shape):
+    """The Gaussian of 8-bit images: smooth random fields."""
+    coarse = RNG.normal(size=(400, shape[0] // 2, shape[1] // 2, 3)).repeat(2, axis=1).repeat(2, axis=2)
+    pixels = np.clip(128 + 40 * coarse + 12 * RNG.normal(size=(400, *shape)), 0, 255).astype(np.uint8)
+    return fit_image_gaussian(pixels, int(np.prod(shape)), 1 / 255, mirror=True)
 
 
 def flow_of(prior, operator, sigma_y):
@@ -56,6 +61,7 @@ def stirred(params, scale, seed=1):
     return jax.tree.map(lambda a: a + scale * jax.random.normal(next(keys), a.shape), params)
 
 
+@pytest.mark.slow
 def test_fitted_flow(prior):
     task = Task(GaussianBlur(SHAPE, 1.0), 0.05, prior, prior.gaussian.sample(jax.random.key(2), 4), unit_range=False)
     flow = flow_of(prior, task.operator, task.sigma_y)
@@ -77,16 +83,17 @@ def test_objective_is_the_divergence_to_the_closed_form_where_the_prior_is_gauss
     contexts = jnp.zeros((2, flow.dim)) + prior.gaussian.mean
     params = jax.vmap(flow.init)(jax.random.split(jax.random.key(0), 2))
     value = jax.jit(fitted.objective, static_argnames="n_samples")
-    assert abs(float(value(flow, params, prior, jax.random.key(1), contexts, n_samples=4)[0])) < 1e-2
+    assert abs(float(value(flow, params, prior, jax.random.key(1), contexts, n_samples=64)[0])) < 1e-2
     shift, spectrum = 0.05 * RNG.normal(size=(2, flow.dim)), 0.2 * RNG.normal(size=(2, flow.dim))
     moved = {**params, "shift": jnp.asarray(shift, jnp.float32), "spectrum": jnp.asarray(spectrum, jnp.float32)}
     m = flow.modes
     delta = np.einsum("ij,bj->bi", np.asarray(m.basis.T @ m.pull), fitted.GAIN * shift) / np.asarray(m.std)
     exact = np.mean(0.5 * np.sum(np.expm1(2 * spectrum) + delta**2, axis=1) - spectrum.sum(axis=1))
     found = [float(value(flow, moved, prior, jax.random.key(k), contexts, n_samples=64)[0]) for k in range(8)]
-    assert np.mean(found) == pytest.approx(exact, abs=4 * np.std(found) / np.sqrt(8) + 1e-3) and exact > 5
+    assert np.mean(found) == pytest.approx(exact, abs=4 * np.std(found) / np.sqrt(8) + 1e-3) and exact > 1
 
 
+@pytest.mark.slow
 def test_fit_finds_a_posterior_that_is_known(prior):
     """Denoising under 1.7 times the Gaussian's variance and another mean: posterior means and variances mode by mode."""
     scaled = ScaledGaussian(prior.gaussian, {}, prior.network)
@@ -106,19 +113,20 @@ def test_fit_finds_a_posterior_that_is_known(prior):
     assert np.mean(right**2) < 0.1 * np.mean(wrong**2)
     spectrum = np.asarray(params["spectrum"]).mean(axis=0) + np.asarray(params["log_scale"]).mean()
     ratio = np.exp(2 * spectrum) * np.asarray(flow.modes.std) ** 2 / (0.1**2 * gain)
-    assert abs(np.mean(ratio) - 1) < 0.05
+    assert abs(np.mean(ratio) - 1) < 0.1
     with pytest.raises(ValueError, match="residual"):
         fitted.fit(flow, prior.gaussian, measurements, optimizer)
 
 
 @pytest.fixture(scope="module")
-def small(prior):
+def small():
     """Samples of a pair by row: exact draws of a posterior around random signals, and one row with half the spread."""
-    task = Task(Identity(SHAPE), 0.1, prior, prior.gaussian.sample(jax.random.key(2), 4), unit_range=False)
-    mean = np.full((4, *SHAPE), 0.5)
+    gaussian = gaussian_of(LARGER)
+    task = Task(Identity(LARGER), 0.1, gaussian, gaussian.sample(jax.random.key(2), 4), unit_range=False)
+    mean = np.full((4, *LARGER), 0.5)
     x0 = mean + 0.1 * RNG.normal(size=mean.shape)
     case = Case(SimpleNamespace(values=x0), np.arange(4), x0, task.measure(jax.random.key(1), jnp.asarray(x0, jnp.float32)))
-    draw = lambda spread: mean[:, None] + spread * RNG.normal(size=(4, 16, *SHAPE))  # noqa: E731
+    draw = lambda spread: mean[:, None] + spread * RNG.normal(size=(4, 16, *LARGER))  # noqa: E731
     return task, case, {row: draw(0.05 if row == "aps" else 0.1) for row in pairs_study.LABELS}
 
 
@@ -135,7 +143,8 @@ def test_store(small, tmp_path):
     assert numbers[f"{key}.dps.mean"]["value"] == pytest.approx(20 - 10 * np.log10(1 + 1 / 128), abs=0.3)
     y = np.asarray(case.measurements.y)[:, None]
     assert numbers[f"{key}.aps.misfit"]["value"] == pytest.approx(np.mean((y - samples["aps"]) ** 2) / 0.01, rel=1e-3)
-    assert pairs_study.best_rows(run, key)[0] == "aps" == pairs_study.best_rows(run, key, "mse")[0]
+    assert pairs_study.best_rows(numbers, key)[0] == "aps" == pairs_study.best_rows(numbers, key, "mse")[0]
+    assert "the best is APS" in pairs_study.verdict(numbers) and pairs_study.verdict(numbers).count("the best is") == 1
     best = pairs_study.store_differences(run, key, psnr)
     assert best in pairs_study.GRIDS
     change = numbers[f"{key}_paired.aps.psnr"]["value"]
@@ -145,8 +154,9 @@ def test_store(small, tmp_path):
 def test_pictures_have_a_row_for_each_pair(small):
     _, case, samples = small
     columns = pairs_study.pictures({pair: samples for pair in pairs_study.PAIRS}, {"celeba": case, "cifar10": case})
+    assert len(pairs_study.pictures({"cifar10_with_celeba_prior": samples}, {"cifar10": case})["truth"]) == 1
     assert list(columns)[:2] == ["truth", "measured"] and len(columns) == 2 + len(pairs_study.LABELS)
-    assert all(column.shape == (4, *SHAPE) for column in columns.values())
+    assert all(column.shape == (4, *LARGER) for column in columns.values())
 
 
 def test_search_table_and_images(tmp_path, monkeypatch):
