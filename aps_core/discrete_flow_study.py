@@ -41,8 +41,8 @@ def about(dataset):
     """What a reader must know of the faces of ``dataset``."""
     if dataset.name == "prior-faces":
         return (
-            "They are draws of the colour face prior that comes with this book, in grey: no photographs, and made by a network like that of the score prior, "
-            "which favours it. The full run is on photographs of the CelebA test split."
+            "They are draws of the colour face prior that comes with this book, in grey: no photographs, and made by a network like that of the "
+            "score prior, which favours it. The full run is on photographs of the CelebA test split."
         )
     return "They are photographs that no prior was trained on."
 

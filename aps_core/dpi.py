@@ -96,8 +96,9 @@ def from_posterior(posterior, shape, steps=32, width=64):
 
 @dataclass(frozen=True)
 class Fit:
-    """What ``fit`` found. history: ``loss`` and its parts ``fidelity``, ``prior``, ``log_q`` in nats per entry, and ``gradient``, its norm before clipping, each (steps,).
+    """What ``fit`` found.
 
+    history: ``loss`` and its parts ``fidelity``, ``prior``, ``log_q`` in nats per entry, and ``gradient``, its norm before clipping, each (steps,).
     ``steps`` were done, fewer than asked for where ``finite`` is False; ``params`` are the last ones with a finite loss.
     """
 
@@ -123,11 +124,12 @@ def _sample(flow, params, key, n):
 
 
 def fit(flow, task, measurement, prior, term, steps, learning_rate, *, warmup=0, final=1.0, batch=64, n_times=1, clip=1.0, seed=0):
-    """Fit ``flow`` to p(x | y) of one ``measurement`` of ``task``, whose prior is replaced by ``prior`` with ``term`` of ``prior_terms``: a Fit.
+    """Fit ``flow`` to p(x | y) of one ``measurement`` of ``task``: a Fit.
 
-    Adam with ``batch`` samples of the flow per step; the loss is the KL divergence of ``aps.objective`` per entry, its gradient clipped to norm ``clip``;
-    the rate rises linearly over ``warmup`` steps, then falls as a cosine to ``final`` times ``learning_rate`` (1 keeps it). A loss or
-    a gradient that is not finite ends the fit, and is no error. Raises ValueError for numbers out of range, TypeError for an operator that is not linear.
+    The task's prior is replaced by ``prior``, with ``term`` of ``prior_terms`` for its log density. Adam with ``batch`` samples of the flow per
+    step; the loss is the KL divergence of ``aps.objective`` per entry, its gradient clipped to norm ``clip``; the rate rises linearly over ``warmup``
+    steps, then falls as a cosine to ``final`` times ``learning_rate`` (1 keeps it). A loss or gradient that is not finite ends the fit, and
+    is no error. Raises ValueError for numbers out of range, TypeError for an operator that is not linear.
     """
     for name, value in (("steps", steps), ("batch", batch), ("n_times", n_times)):
         count(name, value)

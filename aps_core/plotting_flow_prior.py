@@ -21,8 +21,9 @@ def kinds_dots(values, xlabel="bits per pixel", top=1e4):
             style = dict(ls="none", marker=MARKERS[i], ms=7, color=PALETTE[i], clip_on=False)
             ax.plot(x[~beyond], rows[~beyond], label=prior, alpha=0.85, **style)
             ax.plot(np.full(beyond.sum(), top), rows[beyond], mfc="white", mew=1.8, **style)
+            beside = dict(textcoords="offset points", ha="right", va="center", fontsize="small")
             for value, row in zip(x[beyond], rows[beyond]):
-                ax.annotate(f"$10^{{{np.log10(value):.0f}}}$", (top, row), (-8, 0), textcoords="offset points", ha="right", va="center", fontsize="small")
+                ax.annotate(f"$10^{{{np.log10(value):.0f}}}$", (top, row), (-8, 0), **beside)
         ax.set_yticks(rows, kinds)
         ax.set_xscale("log")
         ax.set_xlim(right=top)
