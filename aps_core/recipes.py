@@ -162,7 +162,7 @@ def train_posterior(task, recipe, *, measurement=None, start=None, evaluate=None
     settings = objective_settings(recipe)
     optimizer = training.Optimizer(**recipe["optimizer"])
     flow = build_flow(task, recipe["flow"])
-    params = _initial(flow, optimizer.seed, start)
+    params = initial(flow, optimizer.seed, start)
     arrays = {"flow": flow, "prior": task.prior}
     if measurement is not None:
         task.check(measurement)
@@ -184,7 +184,7 @@ def train_posterior(task, recipe, *, measurement=None, start=None, evaluate=None
     return aps.AmortizedPosterior(task, flow, trained.params, card), trained
 
 
-def _initial(flow, seed, start):
+def initial(flow, seed, start=None):
     """Initial parameters: those of ``start`` where given. Raises ValueError when its flow is another one."""
     if start is None:
         return jax.jit(flow.init)(jax.random.key(seed))

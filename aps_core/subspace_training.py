@@ -16,7 +16,7 @@ from jax.scipy.linalg import solve_triangular
 
 from aps_core import aps, training
 from aps_core.priors import draws
-from aps_core.recipes import build_flow, provenance, read
+from aps_core.recipes import build_flow, initial, provenance, read
 
 SETTINGS = {
     "kl": "mixture", "forward_share": 0.5, "draws": None, "draw_steps": 12, "masks": 192, "masks_per_step": 8, "batch": 64, "reverse_batch": None,
@@ -81,14 +81,15 @@ def forward_modal(flow, params, contexts, amplitudes):
     return jax.vmap(one)(contexts, amplitudes)
 
 
-def train_subspace_posterior(task, recipe, *, evaluate_every=200, folder=None, budget=None, progress=True):
+def train_subspace_posterior(task, recipe, *, start=None, evaluate_every=200, folder=None, budget=None, progress=True):
     """Train a SubspaceFlow for ``task``, missing entries under a SubspacePrior: (AmortizedPosterior, Trained).
 
     [objective] of the recipe: ``kl`` "forward", "reverse" or "mixture" with ``forward_share``; the signals of the forward loss, and those behind
     the measurements of the reverse one, are ``draws`` draws of the prior in ``draw_steps`` evaluations each (see ``draws.pool``), or the task's training signals where it is
     absent; ``masks`` are made ready, of which ``masks_per_step`` share each ``batch``; the reverse loss, several times as costly, is that of its
     first ``reverse_batch`` measurements. Logged: PSNR of the mean of 16 samples and the
-    objective on validation signals and masks that training does not see. Raises ValueError for an unknown setting.
+    objective on validation signals and masks that training does not see. start: an AmortizedPosterior with a flow of the same shapes whose weights are
+    where training starts. Raises ValueError for an unknown setting or another flow.
     """
     recipe = read(recipe) if isinstance(recipe, (str, Path)) else recipe
     given = recipe.get("objective", {})
@@ -106,7 +107,7 @@ def train_subspace_posterior(task, recipe, *, evaluate_every=200, folder=None, b
         signals = _coordinates(prior, task.signals("train"))
     measured = np.asarray(task.signals("val")[:VALIDATION], np.float32)
     arrays = {"flow": flow, "prior": prior, "masks": masks, "signals": signals, "val": _coordinates(prior, measured), "x_val": measured}
-    params = jax.jit(flow.init)(jax.random.key(optimizer.seed))
+    params = initial(flow, optimizer.seed, start)
     trained = training.fit(
         partial(_loss, settings), params, arrays, optimizer, evaluate=_evaluate, evaluate_every=evaluate_every, folder=folder,
         budget=budget, progress=progress, label=recipe.get("name", task.name),

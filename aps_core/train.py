@@ -48,10 +48,10 @@ def main(arguments=None):
     else:
         task = load_task(recipe["task"]["name"], **recipe["task"].get("parameters", {}))
         settings = {"folder": folder, "budget": options.budget, "evaluate_every": recipe.get("evaluate_every", 200)}
+        start = load_posterior(task, weights=recipe["start"]) if "start" in recipe else None
         if recipe["flow"].get("kind") == "subspace":
-            posterior, trained = train_subspace_posterior(task, recipe, **settings)
+            posterior, trained = train_subspace_posterior(task, recipe, start=start, **settings)
         else:
-            start = load_posterior(task, weights=recipe["start"]) if "start" in recipe else None
             evaluate = validation(task, objective=recipe.get("validate_objective", True))
             posterior, trained = train_posterior(task, recipe, start=start, evaluate=evaluate, **settings)
         if (trained.finished or options.write) and parallel.is_main():

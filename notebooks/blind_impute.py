@@ -22,7 +22,7 @@ levels = [0.3, 0.4, 0.5, 0.6]  # shares of cells that are missing
 noises = [0.05, 0.1, 0.2, 0.4]  # of the last table
 n_samples = 128  # posterior samples of each measurement
 n_test = 6  # test months at each level
-n_unknown = 6  # test months whose noise is not told
+n_unknown = 4  # test months whose noise is not told
 seed = 0
 
 # %% tags=["hide-input"]

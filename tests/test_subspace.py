@@ -1,5 +1,7 @@
 """Priors and flows in a subspace with local coordinates, and a user's own mesh from file to posterior."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -244,6 +246,21 @@ def test_own_mesh_from_file_to_posterior(tmp_path):
         assert samples.shape == (16, 16, 162)
         errors[name] = float(jnp.mean((samples.mean(axis=1) - x0) ** 2))
     assert errors["flow"] < 0.85 * errors["gaussian"]
+
+
+def test_training_goes_on_from_weights_of_the_same_flow(task, signals, randomise):
+    task = replace(task, signals=lambda split: signals[:64])
+    posterior = untrained_posterior(task, {"kind": "subspace", "steps": 2, "width": 8})
+    posterior = replace(posterior, params=randomise(posterior.params, 0.05))
+    recipe = {
+        "flow": {"kind": "subspace", "steps": 2, "width": 8}, "objective": {"kl": "forward", "masks": 4, "masks_per_step": 2, "batch": 4},
+        "optimizer": {"steps": 3, "warmup": 0, "learning_rate": 1e-4, "ema": 0},
+    }  # fmt: skip
+    found, _ = subspace_training.train_subspace_posterior(task, recipe, start=posterior, progress=False)
+    gaps = jax.tree.leaves(jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), found.params, posterior.params))
+    assert 0 < max(gaps) < 1e-3  # three steps of Adam
+    with pytest.raises(ValueError, match="start has a flow of other shapes"):
+        subspace_training.train_subspace_posterior(task, {**recipe, "flow": {"kind": "subspace", "steps": 4, "width": 8}}, start=posterior)
 
 
 def test_errors_name_what_is_wrong(task, signals):
