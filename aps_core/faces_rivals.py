@@ -27,19 +27,19 @@ def search(path=None, n_faces=8, n=4, progress=print, tasks=TASKS, grids=None):
 
     Returns and, with ``path``, writes {"TASK.METHOD": what ``tune`` found}.
     """
-    found = {}
+    results = {}
     for name in tasks:
         task = load_task(f"faces-{name}")
         for method, grid in (GRIDS if grids is None else grids).items():
-            found[f"{name}.{method}"] = tune(method, task, grid, n_measurements=n_faces, n=n, metric="energy", progress=progress)
+            results[f"{name}.{method}"] = tune(method, task, grid, n_measurements=n_faces, n=n, metric="energy", progress=progress)
             if path:
-                searches.write(path, found)
-    return found
+                searches.write(path, results)
+    return results
 
 
-def settings(name, method):
-    """The settings that the recorded search found best for the task ``name`` of TASKS."""
-    return searches.read(searches.path(SEARCH))[f"{name}.{method}"]["best"]
+def found(name, method):
+    """The recorded search of the settings of ``method`` for the task ``name`` of TASKS."""
+    return searches.read(searches.path(SEARCH))[f"{name}.{method}"]
 
 
 def sample(sampler, key, measurements, n, at_once=32, progress=False):
@@ -52,15 +52,6 @@ def sample(sampler, key, measurements, n, at_once=32, progress=False):
         few = jax.tree.map(lambda a, i=i: a[i : i + at_once], measurements)
         parts.append(np.asarray(sampler.sample(jax.random.fold_in(key, i), few, n)))
     return np.concatenate(parts), (time.monotonic() - begin) / (total * n)
-
-
-def score(samples, x0):
-    """PSNR and SSIM (batch,) of the first of samples (batch, n, *shape) and of their mean, as ``evaluation.evaluate`` names them."""
-    first, mean = samples[:, 0], samples.mean(axis=1)
-    return {
-        "psnr_n1": metrics.psnr(first, x0), "ssim_n1": metrics.ssim(first, x0),
-        "psnr_mean": metrics.psnr(mean, x0), "ssim_mean": metrics.ssim(mean, x0),
-    }  # fmt: skip
 
 
 def long_run_psnr(samples, x0, n=128):
@@ -78,7 +69,7 @@ def long_run_psnr(samples, x0, n=128):
 
 def rivals(name, task, methods=("dps", "ddrm", "pigdm")):
     """The tuned samplers by row for the task ``name`` of TASKS."""
-    return {method: make_sampler(method, task, **settings(name, method)) for method in methods}
+    return {method: make_sampler(method, task, **found(name, method)["best"]) for method in methods}
 
 
 if __name__ == "__main__":

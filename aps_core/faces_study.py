@@ -1,41 +1,37 @@
 """The chapter on faces: which faces are measured, which samplers are compared, and what the record keeps of them."""
 
-import os
-import time
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core import data, evaluation, metrics, validation
+from aps_core import data, evaluation, faces_rivals, metrics, validation
 from aps_core.aps import AmortizedPosterior
+from aps_core.cases import Case, error_ratio, measure
 from aps_core.flows.distilled import ClosedFormModes
 from aps_core.metrics import mean_and_standard_error
 from aps_core.posterior import load_posterior
 from aps_core.prior_training import tweedie
 from aps_core.priors.draws import draw
+from aps_core.priors.posterior_modes import posterior_modes
 from aps_core.samplers import make_sampler
-from aps_core.sphere_study import error_ratio, measure
 from aps_core.tasks import load_task
 
 TASKS = {"denoise": "denoising", "sr2": "2x super-resolution", "deblur": "deblurring"}
 PAPER = {"denoise": "aps.table2.celeba_denoise", "sr2": "aps.table3", "deblur": "aps.table3"}
-ITERATIVE = {
-    "denoise": {"dps": {"step_size": 1.0}, "ddrm": {}},
-    "sr2": {"dps": {"step_size": 1.0}, "ddrm": {}},
-    "deblur": {"dps": {"step_size": 1.0}, "ddrm": {}},
-}
+ITERATIVE = ("dps", "ddrm", "pigdm")
 LABELS = {
     "gaussian": "Gaussian closed form",
     "noise2score": "Noise2Score",
     "untrained": "flow, untrained",
     "aps": "APS",
-    "dps": "DPS",
-    "ddrm": "DDRM",
+    **faces_rivals.LABELS,
 }
+ROBUST_PAPER = {"val": "aps.table5.celeba_val_denoise", "lfw": "aps.table5.ffhq_denoise", "cifar10": None}
+OTHER_NOISE = (0.05, 0.075, 0.15, 0.2)  # for the flow of noise 0.1
 BANDS, BAND_MODES = 5, 1000  # coverage is asked of the leading modes of the prior, in five bands
-OTHER_FACES = {"val": ("celeba", "val"), "lfw": ("lfw", "test")}
+OTHERS = {"val": ("celeba", "val"), "lfw": ("lfw", "test"), "cifar10": ("cifar10", "test")}
 
 
 @dataclass(frozen=True)
@@ -65,8 +61,9 @@ def amortized(task):
     return {"gaussian": closed, **tweedies, "untrained": AmortizedPosterior(task, flow, jax.jit(flow.init)(jax.random.key(0))), "aps": trained}
 
 
-def experiment(name, dataset, n, n_samples, seed=0):
-    """Measure ``n`` faces of ``dataset`` for the task ``name`` of TASKS and score its amortized samplers on them with the same draws."""
+def experiment(name, dataset, n, n_samples, n_untrained=None, seed=0):
+    """Measure ``n`` faces of ``dataset`` for the task ``name`` of TASKS and score its amortized samplers on them with the same draws; the
+    untrained flow on the first ``n_untrained`` (all) only."""
     task = load_task(f"faces-{name}")
     case = measure(task, dataset, n, seed)
     samplers = amortized(task)
@@ -74,36 +71,59 @@ def experiment(name, dataset, n, n_samples, seed=0):
     scores = {}
     for row, sampler in samplers.items():
         count = 2 if row == "noise2score" else n_samples  # a point estimate
-        scores[row] = evaluation.evaluate(sampler, key, case.measurements, case.x0, count, modes, BANDS, progress=True)
+        few = first(case, n_untrained if row == "untrained" else None)
+        scores[row] = evaluation.evaluate(sampler, key, few.measurements, few.x0, count, modes, BANDS, progress=True)
     return Experiment(name, task, samplers, case, scores)
 
 
-def iterate(found, n_faces, n_samples, n_steps, seed=0):
-    """Score the iterative samplers of ITERATIVE on the first ``n_faces`` faces of an Experiment: (scores by row, seconds by row, nfe by row)."""
-    scores, seconds, nfe = {}, {}, {}
-    for row, settings in ITERATIVE[found.name].items():
-        sampler = make_sampler(row, found.task, n_steps=n_steps, **settings)
-        few = jax.tree.map(lambda a: a[:n_faces], found.case.measurements)
-        begin = time.monotonic()
-        samples = np.asarray(sampler.sample(jax.random.key(seed + 2), few, n_samples))
-        seconds[row] = (time.monotonic() - begin) / (n_faces * n_samples)
-        rows = [evaluation.score(s, x) for s, x in zip(samples, found.case.x0, strict=False)]
-        scores[row] = {name: np.stack([r[name] for r in rows]) for name in rows[0]}
-        nfe[row] = sampler.nfe
-    return scores, seconds, nfe
+def first(case, n=None):
+    """The first ``n`` (all) signals of a Case."""
+    return Case(case.dataset, case.chosen[:n], case.x0[:n], jax.tree.map(lambda a: a[:n], case.measurements))
+
+
+def iterate(found, n_faces, n_long, n_samples, rivals=None, seed=0):
+    """Score the samplers of ITERATIVE on the first faces of an Experiment: (scores by row, seconds of one sample by row).
+
+    One sample of each of ``n_faces`` faces; of the first ``n_long`` of them ``n_samples``, from which ``psnr_mean`` (n_long,) is what the mean
+    of 128 would have (``faces_rivals.long_run_psnr``). ΠGDM on those ``n_long`` only. rivals: samplers by row in the place of the tuned ones.
+    """
+    scores, seconds = {}, {}
+    for row, sampler in (faces_rivals.rivals(found.name, found.task) if rivals is None else rivals).items():
+        few = first(found.case, n_long if row == "pigdm" else n_faces)
+        key_long, key_single = jax.random.split(jax.random.key(seed + 2))
+        head, tail = (jax.tree.map(lambda a, part=part: a[part], few.measurements) for part in (slice(n_long), slice(n_long, None)))
+        samples, seconds[row] = faces_rivals.sample(sampler, key_long, head, n_samples)
+        single = samples[:, 0]
+        if len(few.x0) > n_long:
+            single = np.concatenate([single, faces_rivals.sample(sampler, key_single, tail, 1)[0][:, 0]])
+        scores[row] = {
+            "psnr_n1": metrics.psnr(single, few.x0), "ssim_n1": metrics.ssim(single, few.x0),
+            "psnr_mean": faces_rivals.long_run_psnr(samples, few.x0[:n_long]), "ssim_mean": metrics.ssim(samples.mean(axis=1), few.x0[:n_long]),
+        }  # fmt: skip
+    return scores, seconds
+
+
+def store_long_run(run, name, scores, iterated):
+    """Keep, on the faces with several samples of the iterative samplers, PSNR of the mean of 128 of each, of APS and of the closed form under
+    ``NAME_long.row``, and what APS has above each, paired by face."""
+    means = {row: found["psnr_mean"] for row, found in iterated.items()}
+    n = len(next(iter(means.values())))
+    means |= {row: scores[row]["psnr_mean"][:n] for row in ("gaussian", "aps")}
+    for row, values in means.items():
+        run.mean(f"{name}_long.{row}.psnr", values, "dB")
+        if row != "aps":
+            run.mean(f"{name}_long.{row}.aps_above", means["aps"] - values, "dB")
 
 
 def store(run, prefix, scores, n_samples):
-    """Keep PSNR and SSIM of one sample and of the mean under ``prefix.row_n1`` and ``prefix.row_n128`` (of iterative samplers ``prefix.row``
-    and ``prefix.row_mean``), energy score, their difference and the error ratio under ``prefix.row``.
-
-    Of Noise2Score, a point estimate, only PSNR and SSIM, under ``prefix.noise2score``.
+    """Keep PSNR and SSIM of one sample and of the mean under ``prefix.row_n1`` and ``prefix.row_n128``, energy score, their difference and the
+    error ratio under ``prefix.row``. Of iterative samplers and of Noise2Score, a point estimate, PSNR and SSIM of one sample as ``prefix.row``.
     """
     for row, found in scores.items():
         for kind, key in zip(("n1", "mean"), _keys(row)):
             run.mean(f"{prefix}.{key}.psnr", found[f"psnr_{kind}"], "dB")
             run.mean(f"{prefix}.{key}.ssim", found[f"ssim_{kind}"])
-        if row == "noise2score" or row in ITERATIVE["denoise"]:
+        if len(_keys(row)) == 1:
             continue
         run.mean(f"{prefix}.{row}.gap", found["psnr_mean"] - found["psnr_n1"], "dB")
         run.mean(f"{prefix}.{row}.energy", found["energy"])
@@ -112,9 +132,9 @@ def store(run, prefix, scores, n_samples):
 
 def store_differences(run, prefix, scores, reference="gaussian"):
     """Keep mean differences to ``reference``, paired by face, under ``prefix_paired.row``: PSNR of the mean and of one sample, energy score."""
-    base = scores[reference]
     for row in scores.keys() - {reference, "noise2score"}:
         found = scores[row]
+        base = {name: values[: len(found["energy"])] for name, values in scores[reference].items()}
         run.mean(f"{prefix}_paired.{row}.psnr_n128", found["psnr_mean"] - base["psnr_mean"], "dB")
         run.mean(f"{prefix}_paired.{row}.psnr_n1", found["psnr_n1"] - base["psnr_n1"], "dB")
         run.mean(f"{prefix}_paired.{row}.energy", found["energy"] - base["energy"])
@@ -159,9 +179,7 @@ def rows(names, n_samples):
 
 def _keys(row):
     """Keys of one sample and of the mean of many in the record; the paper's table has one row for DPS, and one for Noise2Score."""
-    if row == "noise2score":
-        return (row,)
-    return (row, f"{row}_mean") if row in ITERATIVE["denoise"] else (f"{row}_n1", f"{row}_n128")
+    return (row,) if row == "noise2score" or row in ITERATIVE else (f"{row}_n1", f"{row}_n128")
 
 
 def store_tweedie(run, prior, x0, levels=(0.05, 0.1, 0.2, 0.4), seed=5):
@@ -171,7 +189,7 @@ def store_tweedie(run, prior, x0, levels=(0.05, 0.1, 0.2, 0.4), seed=5):
     zero = prior.replace(params=jax.tree.map(jnp.zeros_like, prior.params))
     for level in levels:
         y = x0 + level * jax.random.normal(jax.random.key(seed), x0.shape)
-        key = f"tweedie.s{round(1000 * level):03d}"
+        key = f"tweedie.{_level(level)}"
         gain = {}
         for row, which in (("gaussian", zero), ("learned", prior)):
             gain[row] = metrics.psnr(np.asarray(learned(which, y, level)), np.asarray(x0))
@@ -202,19 +220,17 @@ def single_sample_seconds(found, n_steps, n_samples, seed=3):
     ``n_samples`` samples of APS in one call ("aps_all")."""
     key, one = jax.random.key(seed), found.one(0)
     seconds = {row: evaluation.seconds_per_measurement(s, key, one, 1) for row, s in found.samplers.items() if row != "untrained"}
-    dps = make_sampler("dps", found.task, n_steps=n_steps, **ITERATIVE[found.name]["dps"])
+    dps = make_sampler("dps", found.task, n_steps=n_steps)
     seconds["dps"] = evaluation.seconds_per_measurement(dps, key, one, 1, repeats=1)
     seconds["aps_all"] = evaluation.seconds_per_measurement(found.samplers["aps"], key, one, n_samples)
     return seconds
 
 
-def other_faces(name):
-    """A Dataset of faces from elsewhere (key of OTHER_FACES) where the user has brought it, else None."""
-    if not os.environ.get("APS_DATA_DIR"):
-        return None
+def other_images(name):
+    """A Dataset of other images (key of OTHERS) where the user has brought or fetched it, else None."""
     try:
-        return data.load(*OTHER_FACES[name])
-    except FileNotFoundError:
+        return data.load(*OTHERS[name])
+    except FileNotFoundError:  # neither brought nor fetched
         return None
 
 
@@ -228,6 +244,30 @@ def score_others(run, found, dataset, prefix, n, n_samples, seed=0):
     for row, found_scores in scores.items():
         run.mean(f"{prefix}.{row}.inside_90", 100 * found_scores["coverage"][:, 1], "%")
     return scores
+
+
+def score_other_noise(run, found, dataset, sigma, n, n_samples, seed=0):
+    """Keep what the flow of an Experiment gives for measurements with noise ``sigma`` in the place of its own, and the mean of the closed form for
+    that noise, under ``noise.sSIGMA``: PSNR in dB, pixels inside the 90 % intervals in per cent."""
+    task = load_task(f"faces-{found.name}", sigma_y=sigma)
+    case = measure(task, dataset, n, seed)
+    closed = AmortizedPosterior(task, ClosedFormModes(posterior_modes(task.prior.gaussian, task.operator, sigma), task.shape), {})
+    key = jax.random.key(seed + 1)
+    ours, told = (evaluation.evaluate(s, key, case.measurements, case.x0, n_samples) for s in (found.samplers["aps"], closed))
+    prefix = f"noise.{_level(sigma)}"
+    run.mean(f"{prefix}.aps_n1", ours["psnr_n1"], "dB")
+    run.mean(f"{prefix}.aps_n128", ours["psnr_mean"], "dB")
+    run.mean(f"{prefix}.gaussian_n128", told["psnr_mean"], "dB")
+    run.mean(f"{prefix}.inside_90", 100 * ours["coverage"][:, 1], "%")
+
+
+def noise_rows():
+    """Labels of the rows of OTHER_NOISE."""
+    return {_level(sigma): f"noise {sigma}" for sigma in OTHER_NOISE}
+
+
+def _level(sigma):
+    return f"s{round(1000 * sigma):03d}"
 
 
 def draws_of_prior(prior, n, n_steps=16, seed=9):
