@@ -134,7 +134,7 @@ def run_prior(prior, by_kind, found, n_samples, n_iterative, fit_steps, seed=0):
     """All methods of one prior on the Cases ``by_kind``: ({pair: {row: samples (n, s, *shape)}}, {row: seconds of 128 samples},
     seconds of a score prior's fit, the AmortizedPosterior of APS).
 
-    n_samples: samples of each measurement by the methods of DIRECT, n_iterative: by the others, with the settings ``found`` (see ``search``).
+    n_samples: samples of each measurement by the methods of DIRECT, n_iterative: by the others (none of them where it is 0), with the settings ``found`` (see ``search``).
     The time of an iterative method is that of its last call, compiled before, in proportion to the number of samples.
     """
     trained = load_posterior(load_task(TASKS[prior]))
@@ -147,7 +147,7 @@ def run_prior(prior, by_kind, found, n_samples, n_iterative, fit_steps, seed=0):
     for kind, case in by_kind.items():
         pair = next(name for name, parts in PAIRS.items() if parts == (kind, prior))
         rows = {"gaussian": np.asarray(closed.sample(key, case.measurements, n_samples))}
-        for row in GRIDS:
+        for row in GRIDS if n_iterative else ():
             sampler = make_sampler(row.replace("_", "-"), task, **found[f"{pair}.{row}"]["best"])
             begin = time.monotonic()
             rows[row] = np.asarray(sampler.sample(key, case.measurements, n_iterative))
@@ -155,7 +155,7 @@ def run_prior(prior, by_kind, found, n_samples, n_iterative, fit_steps, seed=0):
         keys = jax.random.split(key, len(case.x0))
         rows["score_prior"] = np.stack([fits.one(first + i).sample(keys[i], case.one(i), n_samples) for i in range(len(case.x0))])
         rows["aps"] = np.asarray(trained.sample(key, case.measurements, n_samples))
-        samples[pair] = {row: rows[row] for row in LABELS}
+        samples[pair] = {row: rows[row] for row in LABELS if row in rows}
         first += len(case.x0)
     case = next(iter(by_kind.values()))
     for row, sampler in {"gaussian": closed, "score_prior": fits.one(0), "aps": trained}.items():
@@ -192,7 +192,10 @@ def misfit(task, samples, measurements):
 
 
 def store_differences(run, pair, psnr):
-    """Keep the PSNR of single samples of each row minus that of the best of the paper's three rivals, paired by image, as ``PAIR_paired.ROW.psnr``."""
+    """Keep the PSNR of single samples of each row minus that of the best of the paper's three rivals, paired by image, as ``PAIR_paired.ROW.psnr``; returns that rival,
+    or None where none of them was run."""
+    if not all(row in psnr for row in GRIDS):
+        return None
     best = max(GRIDS, key=lambda row: psnr[row].mean())
     for row in DIRECT:
         run.mean(f"{pair}_paired.{row}.psnr", psnr[row] - psnr[best], "dB")
@@ -202,7 +205,8 @@ def store_differences(run, pair, psnr):
 def best_rows(numbers, pair, column="psnr"):
     """Rows of a pair ordered by ``column``, best first; numbers: those of a record."""
     sign = 1 if column == "mse" else -1
-    return sorted(LABELS, key=lambda row: sign * numbers[f"{pair}.{row}.{column}"]["value"])
+    rows = [row for row in LABELS if f"{pair}.{row}.{column}" in numbers]
+    return sorted(rows, key=lambda row: sign * numbers[f"{pair}.{row}.{column}"]["value"])
 
 
 def known(run, prefixes):
@@ -210,6 +214,13 @@ def known(run, prefixes):
     full = record.full_run(run.notebook) or {"numbers": {}}
     stored = {*run.as_dict()["numbers"], *full["numbers"]}
     return {prefix: title for prefix, title in prefixes.items() if any(key.startswith(f"{prefix}.aps.") for key in stored)}
+
+
+def rows(run, prefix):
+    """Labels of the rows under ``prefix`` of which this run or the full one has numbers."""
+    full = record.full_run(run.notebook) or {"numbers": {}}
+    stored = {key.rpartition(".")[0] for key in (*run.as_dict()["numbers"], *full["numbers"])}
+    return {row: label for row, label in LABELS.items() if f"{prefix}.{row}" in stored}
 
 
 def verdict(numbers):
@@ -230,7 +241,8 @@ def pictures(samples, by_kind):
     """Columns for ``plotting_images.face_columns``: a row for each pair of ``samples``; truth, measurement, and one sample of each method."""
     chosen = {pair: by_kind[kind] for pair, (kind, _) in PAIRS.items() if pair in samples}
     columns = {"truth": [case.x0[0] for case in chosen.values()], "measured": [np.asarray(case.measurements.y[0]) for case in chosen.values()]}
-    columns |= {label: [samples[pair][row][0, 0] for pair in chosen] for row, label in SHORT.items()}
+    rows = {row: label for row, label in SHORT.items() if all(row in samples[pair] for pair in chosen)}
+    columns |= {label: [samples[pair][row][0, 0] for pair in chosen] for row, label in rows.items()}
     return {title: np.stack(column) for title, column in columns.items()}
 
 
