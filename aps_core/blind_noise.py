@@ -1,4 +1,4 @@
-"""Noise whose level is not told: its posterior given y, under the Gaussian prior, and the posterior that is told the level, asked with it."""
+"""Noise whose level is not told: its posterior under the Gaussian prior, and a posterior asked with the inferred level."""
 
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,8 @@ RANGE = (0.02, 0.1)  # between which the noise standard deviation lies, uniform 
 def log_evidence(prior, y, mask, sigmas):
     """log p(y | sigma) in nats of the observed entries for each of ``sigmas`` (n,), x having the GaussianPrior ``prior``.
 
-    y_m ~ N(m, B diag(excess) B^T + (rest + sigma^2) I) with B the observed rows of the modes: one eigendecomposition of B's Gram matrix serves every sigma.
+    y_m ~ N(m, B diag(excess) B^T + (rest + sigma^2) I) with B the observed rows of the modes: one eigendecomposition of B's Gram matrix
+    serves every sigma.
     y and mask are flattened; entries where the mask is zero do not count.
     """
     seen = mask.reshape(-1)
@@ -34,7 +35,8 @@ def log_evidence(prior, y, mask, sigmas):
 
 
 def infer_noise(prior, measurement, limits=RANGE, n=161):
-    """(posterior mean, posterior standard deviation) of sigma given one Measurement whose mask is known, the prior being uniform in log sigma within ``limits``.
+    """(posterior mean, posterior standard deviation) of sigma given one Measurement whose mask is known, the prior being uniform in log
+    sigma within ``limits``.
 
     prior: a GaussianPrior. Raises ValueError unless 0 < limits[0] < limits[1].
     """
@@ -71,7 +73,9 @@ class NoisePosterior:
 
 
 def at_noise(posterior, sigma_y):
-    """The same posterior, flow or closed form, for another noise level; its networks keep their weights and see the level in the Gaussian posterior."""
+    """The same posterior, flow or closed form, for another noise level; its networks keep their weights and see the level in the Gaussian
+    posterior.
+    """
     if not posterior.params:
         return gaussian_posterior(replace(posterior.task, sigma_y=float(sigma_y)))
     return replace(posterior, task=replace(posterior.task, sigma_y=float(sigma_y)), flow=posterior.flow.replace(sigma_y=float(sigma_y)))

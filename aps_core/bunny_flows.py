@@ -1,6 +1,7 @@
 """Two flows of one base, trained for about as long: networks that all sites share, and networks that take everything as one vector.
 
-``python -m aps_core.bunny_flows`` trains both as the recipes say and writes what came of it to weights/results/bunny_inpaint.flows.json; weights are not kept.
+``python -m aps_core.bunny_flows`` trains both as the recipes say and writes what came of it to weights/results/bunny_inpaint.flows.json;
+weights are not kept.
 Needs the full MNIST, or the pool of draws of the prior.
 """
 
@@ -21,9 +22,11 @@ KEPT = ("val_forward", "val_objective", "val_psnr_mean16", "val_psnr_n1")
 
 
 def compare(folder="recipes", checkpoints=None, path=None, progress=True):
-    """Train the flow of each of RECIPES, found in ``folder``: {"local" or "vectorized": recipe, parameters, steps, seconds, cpu_seconds, start, end}.
+    """Train the flow of each of RECIPES, found in ``folder``: {"local" or "vectorized": recipe, parameters, steps, seconds, cpu_seconds,
+    start, end}.
 
-    start and end are what was measured on validation digits before and after. checkpoints: a folder to resume from; with ``path`` the result is
+    start and end are what was measured on validation digits before and after. checkpoints: a folder to resume from; with ``path`` the
+    result is
     written there as JSON. Raises as ``train_subspace_posterior``.
     """
     found = {}

@@ -1,6 +1,7 @@
 """A prior and a flow of signals on one mesh, asked about the same kind of signals on another: nothing is trained again.
 
-Signals are images that a projection puts on the vertices. A prior in K coordinates v of local functions W on its own mesh is one of images as well:
+Signals are images that a projection puts on the vertices. A prior in K coordinates v of local functions W on its own mesh is one of
+images as well:
 of those of least norm that the projection takes to W. Projected on the other mesh they are its functions W', and
 
     y' = m (x' + noise),   x' = m' + W' (v - 1/2) + rest.
@@ -21,7 +22,8 @@ from aps_core.operators import Measurement
 
 
 def other_lookup(mesh, own, shape=(28, 28), axes="xy"):
-    """Dense look-up (n', pixels) of an image of ``shape`` at the vertices of ``mesh``, which lies in the same space as ``own`` and is projected as that is.
+    """Dense look-up (n', pixels) of an image of ``shape`` at the vertices of ``mesh``, which lies in the same space as ``own`` and is
+    projected as that is.
 
     Vertices beyond the square of ``own`` take the nearest place on its border.
     """
@@ -47,7 +49,8 @@ def carry(prior, own, other):
 class CarriedPosterior:
     """q(x' | y') on another mesh by the flow of the first; without ``params`` the closed-form Gaussian posterior.
 
-    flow: a SubspaceFlow; mean, basis: those of ``carry``; rest: variance s^2 of what the functions leave out. It is counted along the functions as
+    flow: a SubspaceFlow; mean, basis: those of ``carry``; rest: variance s^2 of what the functions leave out. It is counted along the
+    functions as
     well, which are not orthonormal here: an error of the order s^2/sigma_y^2.
     """
 
@@ -72,7 +75,9 @@ class CarriedPosterior:
         return turn.T @ (self.flow.prior.mode_std[:, None] ** 2 * turn)
 
     def measure(self, key, x, missing):
-        """A Measurement of the signal ``x`` (n',) on the other mesh: a share ``missing`` of its vertices hidden, the flow's noise on the others."""
+        """A Measurement of the signal ``x`` (n',) on the other mesh: a share ``missing`` of its vertices hidden, the flow's noise on the
+        others.
+        """
         k_mask, k_noise = jax.random.split(key)
         hidden = jax.random.permutation(k_mask, x.shape[0])[: round(missing * x.shape[0])]
         mask = jnp.ones(x.shape[0]).at[hidden].set(0.0)

@@ -28,9 +28,11 @@ def meshes():
 
 
 def run(task, posterior, n, n_samples, missing, seed=0):
-    """Scores of closed form and flow on the first of every mesh's digits: {row: {"vertices": how many, "gaussian" and "aps": ``bunny_study.score``}}.
+    """Scores of closed form and flow on the first of every mesh's digits: {row: {"vertices": how many, "gaussian" and "aps":
+    ``bunny_study.score``}}.
 
-    posterior: the trained one of ``task`` ("bunny-inpaint"); n digits spread over the 512 embedded ones, the same on every mesh, a share ``missing`` of whose
+    posterior: the trained one of ``task`` ("bunny-inpaint"); n digits spread over the 512 embedded ones, the same on every mesh, a share
+    ``missing`` of whose
     vertices is hidden. The truth has the noise of the prior's rest, as coverage asks (see the chapter); PSNR is that of digits with it.
     """
     digits = mnist.load("test").values
@@ -41,7 +43,8 @@ def run(task, posterior, n, n_samples, missing, seed=0):
     for row, mesh in every.items():
         there = carried.other_lookup(mesh, own)[:, lit]
         mean, basis = (jnp.asarray(a, jnp.float32) for a in carried.carry(task.prior, at_home, there))
-        samplers = {name: carried.CarriedPosterior(posterior.flow, params, mean, basis) for name, params in (("gaussian", None), ("aps", posterior.params))}
+        used = {"gaussian": None, "aps": posterior.params}
+        samplers = {name: carried.CarriedPosterior(posterior.flow, params, mean, basis) for name, params in used.items()}
         k_rest, k_measure, k_sample = jax.random.split(jax.random.key(seed + 301), 3)
         x0 = jnp.asarray(digits[:, lit] @ there.T, jnp.float32)
         x0 = x0 + jnp.sqrt(samplers["aps"].rest) * jax.random.normal(k_rest, x0.shape)
@@ -49,12 +52,15 @@ def run(task, posterior, n, n_samples, missing, seed=0):
         measurements = jax.vmap(lambda k, x, p=samplers["aps"]: p.measure(k, x, missing))(keys, x0)
         chosen = np.asarray(samplers["aps"].spread) > bunny_study.SPREAD
         scores[row] = {"vertices": len(mesh)}
-        scores[row] |= {name: bunny_study.score(s, k_sample, measurements, np.asarray(x0), n_samples, chosen) for name, s in samplers.items()}
+        for name, sampler in samplers.items():
+            scores[row][name] = bunny_study.score(sampler, k_sample, measurements, np.asarray(x0), n_samples, chosen)
     return scores
 
 
 def store(run, scores):
-    """Keep ``transfer.coarse_aps.psnr`` (mean of the samples), psnr_n1 and coverage_90 for each mesh and posterior, and the flow's lead over the closed form."""
+    """Keep ``transfer.coarse_aps.psnr`` (mean of the samples), psnr_n1 and coverage_90 for each mesh and posterior, and the flow's lead
+    over the closed form.
+    """
     for row, found in scores.items():
         run.number(f"transfer.{row}.vertices", found["vertices"])
         for name in ("gaussian", "aps"):
@@ -71,5 +77,8 @@ def rows(run):
     known = run.as_dict()["numbers"].keys() | full["numbers"].keys()
     names = {"gaussian": "closed form", "aps": "APS"}
     return {
-        f"{row}_{name}": f"{label}, {word}" for row, label in LABELS.items() for name, word in names.items() if f"transfer.{row}_{name}.psnr" in known
+        f"{row}_{name}": f"{label}, {word}"
+        for row, label in LABELS.items()
+        for name, word in names.items()
+        if f"transfer.{row}_{name}.psnr" in known
     }
