@@ -106,7 +106,7 @@ run.say(
     "A face with noise of 0.1 costs {path.l3.score.bits:.1f} bits per pixel under the score prior and {path.l3.flow.bits:.1f} under the flow; with noise of 1 "
     "{path.l5.score.bits:,.0f} and {path.l5.flow.bits:.1e}. The gradient norms are then {path.l5.score.gradient:.1e} and {path.l5.flow.gradient:.1e} (at most the largest number that "
     "32 bits hold). The score prior grows as a Gaussian does, with the square of the distance. The flow takes 64 scalings in a row, each by a network that never saw such input, "
-    "and they multiply: its density falls faster than any power. That is not so of every discrete flow: with the modes of the Gaussian in front, the same kind of couplings "
+    "and they multiply: its density falls far faster than the square of the distance. That is not so of every discrete flow: with the modes of the Gaussian in front, the same kind of couplings "
     "stays at {path.l5.whitened.bits:.0f} bits, and its gradient at {path.l5.whitened.gradient:.1e}."
 )
 
@@ -181,13 +181,13 @@ run.say(
     "- *Instability.* From standard normal pixels, where DPI begins, the score prior's fit ran all {full/deblur.noise0.score.steps:.0f} steps of the full run; the flow's ended after "
     "{full/deblur.noise0.flow.steps:.0f}, because loss or gradient was no longer a finite number, and after {full/deblur.noise1.flow.steps:.0f} and {full/deblur.noise2.flow.steps:.0f} from noise of 0.3 and 0.1. "
     "Clipping a gradient to norm 1 does not help where it is not finite. From noise of 0.1 a rate of {paper/feng.dpi.learning_rate:.0e}, that of the supplement's other fits, ended the flow's fit after {full/deblur.r1.flow.steps:.0f} steps, and one "
-    "of {paper/feng.appendix_c.learning_rate:.0e}, that of the supplement's fits under the flow, did not within {full/deblur.r0.flow.steps:.0f} steps, in which it hardly moved: the smaller rate seems to be needed and not chosen.\n"
+    "of {paper/feng.appendix_c.learning_rate:.0e}, that of the supplement's fits under the flow, did not within {full/deblur.r0.flow.steps:.0f} steps, in which it hardly moved: which suggests why the smaller rate was taken.\n"
     "- *It is where the fit begins.* From the closed form all priors are stable, and the flow is no bad prior there. Samples of the full run for deblurring have {full/deblur.posterior.score.psnr_one:.2f} dB under the score prior, "
     "{full/deblur.posterior.flow.psnr_one:.2f} under the flow and {full/deblur.closed_form.psnr_one:.2f} in the closed form; for denoising {full/denoise.posterior.score.psnr_one:.2f}, {full/denoise.posterior.flow.psnr_one:.2f} and "
     "{full/denoise.closed_form.psnr_one:.2f}. The flow's intervals are narrower: its 90 % hold {full/deblur.posterior.flow.coverage:.0f} % and {full/denoise.posterior.flow.coverage:.0f} % of the pixels, the score prior's "
     "{full/deblur.posterior.score.coverage:.0f} % and {full/denoise.posterior.score.coverage:.0f} %.\n"
     "- *It is not every discrete flow, and not every start.* Behind the modes of the Gaussian the couplings call noise improbable without exploding, and fits from noise of 1 and 0.3 ran all {full/deblur.noise0.whitened.steps:.0f} steps. "
-    "From noise of 0.1 that one ended as well, after {full/deblur.noise2.whitened.steps:.0f}, though its first gradient was small: the first steps of Adam can carry the samples away from a start that was harmless.\n"
+    "From noise of 0.1 that one ended as well, after {full/deblur.noise2.whitened.steps:.0f}, though its first gradient was small: it is not where a fit begins alone, but also where its first steps lead.\n"
     "- *The rule.* It removes what a failed fit leaves and hides the failure: it drops {full/deblur.noise0.flow.dropped_unit:.0f} % of the samples of the flow's fit from standard normal noise. Of that from noise of 0.3 it drops "
     "{full/deblur.noise1.flow.dropped_unit:.0f} % on [0, 1] and {full/deblur.noise1.flow.dropped_signed:.0f} % on [-1, 1], though none is a face. Where a fit is sound it drops nothing and changes no number."
 )
