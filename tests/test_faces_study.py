@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aps_core import data, faces_study, plotting_images, record
+from aps_core import data, faces_rivals, faces_study, plotting_images, record
 from aps_core.data import make_prior_faces
 from aps_core.flows.distilled import hats, matched_noise
 from aps_core.prior_training import tweedie
@@ -51,7 +51,44 @@ def test_what_is_stored(tmp_path):
     assert numbers["denoise_paired.aps.energy"]["value"] == pytest.approx(-0.5)
     assert "denoise.noise2score.psnr" in numbers and not any(key.startswith("denoise.noise2score.e") for key in numbers)
     labels = faces_study.rows(("gaussian", "noise2score", "dps"), 16)
-    assert list(labels) == ["gaussian_n1", "gaussian_n128", "noise2score", "dps", "dps_mean"]
+    assert list(labels) == ["gaussian_n1", "gaussian_n128", "noise2score", "dps"]
+
+
+def test_the_mean_of_many_from_the_mean_of_few(tmp_path):
+    """The extrapolated error of the mean of 128 is that of a mean of 128, on average, whatever the number of samples."""
+    truth, centre = np.zeros((4000, 6)), 0.5 * np.ones((4000, 6))
+    few = centre[:, None] + RNG.normal(size=(4000, 4, 6))
+    error = 10 ** (-faces_rivals.long_run_psnr(few, truth) / 10)
+    expected = 0.25 + 1 / 128
+    assert abs(error.mean() / expected - 1) < 0.12  # errors below that of the exact mean are raised to it, which adds a little
+    assert 0.25 + 1 / 4 > 1.5 * expected  # what the mean of four has
+    with pytest.raises(ValueError, match="at least 2"):
+        faces_rivals.long_run_psnr(few[:, :1], truth)
+    run = record.Run("faces_absent", {}, tmp_path)
+    means = {"psnr_mean": np.array([20.0, 22.0, 24.0])}
+    faces_study.store_long_run(run, "sr2", {"gaussian": means, "aps": {"psnr_mean": means["psnr_mean"] + 1}}, {"ddrm": {"psnr_mean": means["psnr_mean"][:2] + 2}})
+    numbers = run.as_dict()["numbers"]
+    assert numbers["sr2_long.ddrm.aps_above"]["value"] == pytest.approx(-1) and numbers["sr2_long.aps.psnr"]["value"] == pytest.approx(22)
+
+
+def test_settings_of_the_rivals_are_those_of_the_search(gaussian, tmp_path):
+    for name in faces_study.TASKS:
+        for method in faces_study.ITERATIVE:
+            search = faces_rivals.found(name, method)
+            finite = [row for row in search["search"] if row["finite"]]
+            assert search["best"] == min(finite, key=lambda row: row["energy"])["settings"] and search["signals"] == "val"
+
+
+def test_samples_do_not_depend_on_how_many_faces_follow(gaussian):
+    from aps_core import Identity, Task, make_sampler
+
+    task = Task(Identity((8, 8, 3)), 0.2, gaussian, gaussian.sample(jax.random.key(0), 5), unit_range=False)
+    measurements = task.measure(jax.random.key(1), task.signals("test"))
+    sampler, key = make_sampler("ddrm", task, n_steps=5), jax.random.key(2)
+    all_five, _ = faces_rivals.sample(sampler, key, measurements, 2, at_once=2)
+    four, seconds = faces_rivals.sample(sampler, key, jax.tree.map(lambda a: a[:4], measurements), 2, at_once=2)
+    assert all_five.shape == (5, 2, 8, 8, 3) and seconds > 0
+    np.testing.assert_allclose(all_five[:4], four, atol=1e-6)
 
 
 def test_tweedie_of_a_gaussian_is_the_wiener_filter(gaussian):
@@ -98,25 +135,28 @@ def test_prior_faces_are_there_without_celeba(monkeypatch):
     assert 0 <= test.values.min() < 0.05 and 0.95 < test.values.max() <= 1 and len(np.unique(test.index["image"])) == 192
     with pytest.raises(FileNotFoundError, match="not in the package.*APS_DATA_DIR"):
         data.load("faces", "train")
-    assert faces_study.other_faces("lfw") is None
+    assert faces_study.other_images("lfw") is None
 
 
 def test_iterative_samplers_are_scored_on_the_first_faces(gaussian):
-    from aps_core import Identity, Task
-    from aps_core.sphere_study import Case
+    from aps_core import Identity, Task, make_sampler
+    from aps_core.cases import Case
 
     task = Task(Identity((8, 8, 3)), 0.2, gaussian, gaussian.sample(jax.random.key(0), 6), unit_range=False)
     x0 = task.signals("test")
     case = Case(SimpleNamespace(values=x0), np.arange(6), np.asarray(x0), task.measure(jax.random.key(1), x0))
     found = faces_study.Experiment("denoise", task, {}, case, {})
-    scored, seconds, nfe = faces_study.iterate(found, 3, 4, 20)
-    assert scored["ddrm"]["psnr_n1"].shape == (3,) and nfe == {"dps": 20, "ddrm": 20} and seconds["dps"] > 0
+    rivals = {"dps": make_sampler("dps", task, n_steps=20), "pigdm": make_sampler("pigdm", task, n_steps=20)}
+    scored, seconds = faces_study.iterate(found, 3, 2, 4, rivals)
+    assert scored["dps"]["psnr_n1"].shape == (3,) and scored["dps"]["psnr_mean"].shape == (2,) and seconds["dps"] > 0
+    assert scored["pigdm"]["psnr_n1"].shape == (2,)
+    assert np.all(scored["pigdm"]["psnr_mean"] > scored["pigdm"]["psnr_n1"])
 
 
 def test_sweep_of_dps(gaussian, tmp_path):
     """A step size far too large diverges: it is counted, and left out of the curve."""
     from aps_core import Identity, Task, dps_ablation
-    from aps_core.sphere_study import Case
+    from aps_core.cases import Case
 
     task = Task(Identity((8, 8, 3)), 0.2, gaussian, gaussian.sample(jax.random.key(0), 3), unit_range=False)
     x0 = task.signals("test")
