@@ -1,8 +1,7 @@
 """A prior and a flow of signals on one mesh, asked about the same kind of signals on another: nothing is trained again.
 
 Signals are images that a projection puts on the vertices. A prior in K coordinates v of local functions W on its own mesh is one of
-images as well:
-of those of least norm that the projection takes to W. Projected on the other mesh they are its functions W', and
+images as well: of those of least norm that the projection takes to W. Projected on the other mesh they are its functions W', and
 
     y' = m (x' + noise),   x' = m' + W' (v - 1/2) + rest.
 
@@ -50,8 +49,7 @@ class CarriedPosterior:
     """q(x' | y') on another mesh by the flow of the first; without ``params`` the closed-form Gaussian posterior.
 
     flow: a SubspaceFlow; mean, basis: those of ``carry``; rest: variance s^2 of what the functions leave out. It is counted along the
-    functions as
-    well, which are not orthonormal here: an error of the order s^2/sigma_y^2.
+    functions as well, which are not orthonormal here: an error of the order s^2/sigma_y^2.
     """
 
     flow: object

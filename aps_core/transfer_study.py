@@ -32,8 +32,8 @@ def run(task, posterior, n, n_samples, missing, seed=0):
     ``bunny_study.score``}}.
 
     posterior: the trained one of ``task`` ("bunny-inpaint"); n digits spread over the 512 embedded ones, the same on every mesh, a share
-    ``missing`` of whose
-    vertices is hidden. The truth has the noise of the prior's rest, as coverage asks (see the chapter); PSNR is that of digits with it.
+    ``missing`` of whose vertices is hidden. The truth has the noise of the prior's rest, as coverage asks (see the chapter); PSNR is that
+    of digits with it.
     """
     digits = mnist.load("test").values
     digits = digits[np.round(np.linspace(0, len(digits) - 1, n)).astype(int)].reshape(n, -1)
