@@ -26,8 +26,7 @@ def compare(folder="recipes", checkpoints=None, path=None, progress=True):
     start, end}.
 
     start and end are what was measured on validation digits before and after. checkpoints: a folder to resume from; with ``path`` the
-    result is
-    written there as JSON. Raises as ``train_subspace_posterior``.
+    result is written there as JSON. Raises as ``train_subspace_posterior``.
     """
     found = {}
     for row, name in RECIPES.items():

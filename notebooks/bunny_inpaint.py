@@ -135,7 +135,7 @@ run.say(
 
 # %% [markdown]
 # What neighbours are worth in the flow was measured in the same way: two flows from the same closed-form posterior, neither with a copy of the
-# score network, trained for about as long on one core with the same loss, the same masks and the same draws. One has the networks of the flow
+# score network, trained for some minutes on one core with the same loss, the same masks and the same draws; the times stand below and are not equal. One has the networks of the flow
 # above. The other has an affine map and couplings whose networks take all coordinates and all features as one vector
 # ({py:class}`~aps_core.flows.subspace.VectorizedSubspaceFlow`), as the paper's do.
 
@@ -288,10 +288,10 @@ run.table(
 # - The first guess of the score network already has most of the mean; what training adds is the spread: single samples gain much.
 #   The spread is still too large, as the coverage shows: a forward divergence that has not come to rest covers more than the posterior. How much the means of other samplers with the same prior have beyond the flow's is in the table above: what they have more is
 #   the flow's to gain, the rest is the prior's.
-# - DPS has its step size tuned on what it is scored by, on validation digits and with an earlier, less trained prior of the same kind; it has no spread to be held to account for.
+# - DPS and MCG have step sizes tuned on what they are scored by, on validation digits and with an earlier, less trained prior of the same kind; nothing holds their spread to account.
 # - PSNR here is a mean over all vertices, blank ones included. The same closed form on the same mesh scores higher for a digit that covers less of it, so levels of
 #   PSNR can be compared between rows, not between projections.
-# - In the flow, networks shared by all sites do with a tenth of the parameters what the vectorized ones do not reach in the time given to them; but from the closed form, without the copy of
+# - In the flow, networks shared by all sites do with a tenth of the parameters what the vectorized ones did not reach in more steps, though in less time; from the closed form, without the copy of
 #   the score network, neither of the two got ahead of the closed form's mean in that time. What carries the chapter's flow is the copy.
 # - The digit on the back is that on the front, and the basis knows it: a planar projection makes the task easier than 1889 separate vertices would be.
 # - The neighbourhoods are those of the projection plane. For signals that were made on the surface itself, neighbours along the surface
