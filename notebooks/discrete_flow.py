@@ -126,7 +126,7 @@ for name, case in cases.items():
     exact = fits.closed_form_quality(run, name, case, keys[5], n_samples)
     begun[name] = exact, fits.compare(run, f"{name}.posterior", case, chosen, "posterior", posterior_steps, learning_rate, **settings)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "A first row with a face and its blurred measurement; then a row for the closed form, the score prior and each flow prior with two samples and the mean. Samples under the score prior are the cleanest; those under the closed form and the flow carry more grain."}, "figure": {"caption": "Deblurring: two samples and the mean of the fitted posteriors, and of the closed form where they started.", "name": "fig-flow-prior-deblur"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A first row with a face and its blurred measurement; then a row for the closed form, the score prior and each flow prior with two samples and the mean. Samples under the score prior are the cleanest; those under the closed form and the flow carry more grain."}, "figure": {"caption": "Deblurring: samples and the mean of the fitted posteriors, and of the closed form where they started.", "name": "fig-flow-prior-deblur"}}
 exact, found = begun["deblur"]
 run.figure(plotting_flow_prior.grey_rows(fits.pictures(cases["deblur"], {"closed form": exact, **{study.LABELS[k]: s for k, (_, s) in found.items()}})), "deblur")
 
