@@ -20,7 +20,7 @@
 # %% tags=["parameters"]
 n_test = 16  # test faces
 n_iterative = 4  # of them, the first ones, for the samplers that iterate and the untrained flow
-n_long = 2  # of these for the mean of the iterative samplers
+n_long = 4  # of these for the mean of the iterative samplers
 n_long_samples = 4  # posterior samples of each for that mean
 n_samples = 128  # posterior samples of each measurement
 time_steps = 100  # network evaluations of DPS where times are compared; the paper takes 1000
