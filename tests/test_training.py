@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 from aps_core import RandomMask, Task, WeightsError, load_posterior, load_task, recipes, train_posterior, training
+from aps_core.priors.discrete import init_discrete_prior
+from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.learned import NETWORKS, build_network
 from aps_core.priors.networks import RegimeResidual
 from aps_core.priors.patches import make_tokens
@@ -255,7 +257,10 @@ def test_every_recipe_builds(path):
 def _check_prior(prior):
     """The network of a recipe's [prior] can be built: by its kind where it has one, else as that of the sphere."""
     network = prior.get("network", {})
-    if prior and "kind" not in network:
+    if "flow" in prior:
+        gaussian = GaussianPrior(jnp.full(16, 0.5), jnp.eye(16), jnp.full(16, 0.1), jnp.asarray(0.01), shape=(4, 4))
+        assert jax.eval_shape(lambda key: init_discrete_prior(key, gaussian, **prior["flow"]), jax.random.key(0)).dim == 16
+    elif prior and "kind" not in network:
         RegimeResidual(**network)
     elif "tokens" in prior:
         assert build_network(network, (32, 32, 3), make_tokens(shape=(32, 32, 3), **prior["tokens"]))
