@@ -119,13 +119,13 @@ def task_html():
 
 
 def check_tolerances():
-    from aps_core import record
+    from aps_core import record, tolerances
 
-    tolerances = tomllib.loads(Path("tolerances.toml").read_text("utf-8"))
-    stray = sorted(set(tolerances) - set(notebooks()))
+    rules = tomllib.loads(Path("tolerances.toml").read_text("utf-8"))
+    stray = sorted(set(rules) - set(notebooks()))
     failures = [f"tolerances.toml names {name!r}, which is no notebook" for name in stray]
     for name in notebooks():
-        failures += record.check(record.load(RESULTS / f"{name}.json"), tolerances.get(name, {}))
+        failures += tolerances.check(record.load(RESULTS / f"{name}.json"), rules.get(name, {}))
     if failures:
         return TaskFailed("numbers outside tolerances.toml:\n  " + "\n  ".join(failures))
 

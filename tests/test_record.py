@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from aps_core import record
+from aps_core import record, tolerances
 
 RULES = {"mask_fraction": record.between(0, 1, open=True), "n_test": record.integer(1)}
 
@@ -313,7 +313,7 @@ def _record(value):
     ],
 )
 def test_check_accepts_a_number_in_its_range(rule, value):
-    assert record.check(_record(value), {"psnr": rule}) == []
+    assert tolerances.check(_record(value), {"psnr": rule}) == []
 
 
 @pytest.mark.parametrize(
@@ -325,15 +325,15 @@ def test_check_accepts_a_number_in_its_range(rule, value):
     ],
 )
 def test_check_names_number_value_range_and_distance(rule, value, failure):
-    (said,) = record.check(_record(value), {"psnr": rule})
+    (said,) = tolerances.check(_record(value), {"psnr": rule})
     assert re.search(failure, said)
 
 
 def test_check_misses_no_number():
-    assert record.check(_record(1.0), {"ssim": {"min": 0}}) == ["chapter: ssim is missing from the record"]
+    assert tolerances.check(_record(1.0), {"ssim": {"min": 0}}) == ["chapter: ssim is missing from the record"]
 
 
 @pytest.mark.parametrize("rule", [{}, {"value": 1.0}, {"value": 1.0, "min": 0.0}, {"mn": 0.0}, {"se": 1.0}])
 def test_check_refuses_a_tolerance_without_a_range(rule):
     with pytest.raises(ValueError, match="tolerance of psnr"):
-        record.check(_record(1.0), {"psnr": rule})
+        tolerances.check(_record(1.0), {"psnr": rule})
