@@ -1,4 +1,4 @@
-"""Results of a notebook: what it writes, what the book reads, and what each number may be.
+"""Results of a notebook: what it writes, and what the book reads.
 
 A notebook calls `start` right after its parameters cell, stores every number with `Run.number`, shows its
 figures and tables through the run, and ends with `Run.finish`, which writes ``<notebook>.json``:
