@@ -17,6 +17,7 @@ from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.learned import build_network, denoising_loss, init_network_prior
 from aps_core.priors.local import disc_neighbourhoods
 from aps_core.priors.patches import vertex_patches
+from aps_core.priors.store import load_prior
 from aps_core.priors.subspace import SubspacePrior, inner_gaussian, local_basis, subspace_settings
 from aps_core.recipes import provenance, read
 from aps_core.sde import VPSDE
@@ -69,8 +70,9 @@ def train_subspace_prior(recipe, signals=None, points=None, *, evaluate_every=50
     """Train a SubspacePrior as a recipe says: (prior, Trained, card).
 
     signals: dict of "train" and "val" arrays (n, d) in the place of the recipe's ``data``, with the ``points`` (d, 2 or 3) of its entries.
-    Each time a signal is used, N(0, s^2 I) is added to it, s^2 being the Gaussian's rest. Logged: the gain of the bound over the Gaussian
-    in nats per signal on validation signals.
+    Each time a signal is used, N(0, s^2 I) is added to it, s^2 being the Gaussian's rest. A recipe's ``start`` names weights of the same
+    network on the same Gaussian, from which training goes on. Logged: the gain of the bound over the Gaussian in nats per signal on
+    validation signals. Raises ValueError for a ``start`` of another network, and what ``weights.load`` raises.
     """
     recipe = read(recipe) if isinstance(recipe, (str, Path)) else recipe
     settings, optimizer = recipe["prior"], training.Optimizer(**recipe["optimizer"])
@@ -82,6 +84,8 @@ def train_subspace_prior(recipe, signals=None, points=None, *, evaluate_every=50
     gaussian = fit_subspace_gaussian(signals["train"].reshape(len(signals["train"]), -1), settings["subspace"])
     given = {name: settings[name] for name in ("t_residual", "tokens", "radius") if name in settings}
     start = start_subspace_prior(gaussian, points, settings["network"], seed=optimizer.seed, **given)
+    if "start" in recipe:
+        start = start.replace(inner=start.inner.replace(params=_params_of(recipe["start"], start.inner.params)))
     inside = {split: _coordinates(start, values) for split, values in signals.items()}
     arrays = {"prior": start.inner.replace(params={}), "train": inside["train"], "val": inside["val"][:VALIDATION]}
     trained = training.fit(
@@ -91,6 +95,14 @@ def train_subspace_prior(recipe, signals=None, points=None, *, evaluate_every=50
     prior = start.replace(inner=start.inner.replace(params=trained.params))
     card = {**provenance(recipe, trained), "data_sha256": sha, "settings": subspace_settings(prior)}
     return prior, trained, card
+
+
+def _params_of(name, expected):
+    params = load_prior(name)[0].inner.params
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (params, expected)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"start = {name!r} has a network of other shapes than the recipe's [prior.network]")
+    return params
 
 
 def _coordinates(prior, values):
