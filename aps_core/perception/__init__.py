@@ -1,0 +1,11 @@
+"""How real pictures look to networks that were trained on photographs: FID, KID and LPIPS.
+
+The two distances between sets of features need NumPy and SciPy alone, LPIPS its weights (`python -m aps_core.data fetch lpips`),
+the features of Inception their network (`fetch inception`) and torch (`pip install 'aps-core[perception]'`).
+"""
+
+from aps_core.perception.alexnet import lpips
+from aps_core.perception.distances import KernelDistance, Moments, frechet_distance, frechet_without, kernel_distance
+from aps_core.perception.inception import inception_features
+
+__all__ = ["KernelDistance", "Moments", "frechet_distance", "frechet_without", "inception_features", "kernel_distance", "lpips"]
