@@ -1,0 +1,136 @@
+"""The chapter on how real single samples of faces look: which pictures are compared, and what the record keeps of them."""
+
+import jax
+import numpy as np
+
+from aps_core import data, faces_rivals, faces_study, metrics, perception
+from aps_core.cases import measure
+from aps_core.perception import alexnet, inception
+from aps_core.tasks import load_task
+
+TASKS = faces_study.TASKS
+ITERATIVE = ("dps", "ddrm")
+REFERENCE = "aps_n1"  # what the other rows are held against
+GROUPS = 8  # parts of the pictures, left out in turn for the standard error of FID
+
+
+def rows(n_samples, iterative=ITERATIVE):
+    """Labels by row: those that are one sample of each face, then those that are none."""
+    return {
+        "gaussian_n1": "Gaussian closed form, N = 1",
+        "aps_n1": "APS, N = 1",
+        **{row: faces_rivals.LABELS[row] for row in iterative},
+        "aps_n128": f"APS, N = {n_samples}",
+        "measured": "the measurement itself",
+        "truth": "the true faces",
+    }
+
+
+def split(dataset, n, n_reference):
+    """Positions in ``dataset`` of the faces that are measured (n,), as ``cases.measure`` takes them, and of reference faces (n_reference,), spread
+    evenly over the others. Raises ValueError where there are not enough."""
+    total = len(dataset)
+    if n + n_reference > total:
+        raise ValueError(f"n_faces + n_reference = {n + n_reference}: expected at most {total}, the faces of {dataset.name}/{dataset.split}")
+    chosen = np.round(np.linspace(0, total - 1, n)).astype(int)
+    others = np.setdiff1d(np.arange(total), chosen)
+    return chosen, others[np.round(np.linspace(0, len(others) - 1, n_reference)).astype(int)]
+
+
+def pictures(name, dataset, n, n_samples, iterative=(), seed=0, at_once=32, progress=False):
+    """Pictures (n, 32, 32, 3) by row for the task ``name`` of TASKS and ``n`` faces of ``dataset``, unclipped: one sample of each face, the mean
+    of ``n_samples`` of APS ("aps_n128"), the measurement, enlarged by repetition, and the truth. iterative: rows of ``faces_rivals.rivals``."""
+    task = load_task(f"faces-{name}")
+    case = measure(task, dataset, n, seed)
+    samplers = faces_study.amortized(task)
+    key = jax.random.key(seed + 1)
+    ours = _first_and_mean(samplers["aps"], key, case.measurements, n_samples, at_once)
+    found = {
+        "gaussian_n1": faces_rivals.sample(samplers["gaussian"], key, case.measurements, 1, at_once)[0][:, 0],
+        "aps_n1": ours[0],
+        "aps_n128": ours[1],
+    }
+    for row, sampler in faces_rivals.rivals(name, task, iterative).items():
+        found[row] = faces_rivals.sample(sampler, jax.random.key(seed + 2), case.measurements, 1, at_once, progress)[0][:, 0]
+    return {**found, "measured": _enlarged(np.asarray(case.measurements.y), case.x0.shape[1]), "truth": case.x0}, samplers["aps"].card
+
+
+def _first_and_mean(sampler, key, measurements, n_samples, at_once):
+    """The first of ``n_samples`` samples of each measurement and their mean, a few measurements at a time."""
+    first, mean = [], []
+    for i in range(0, len(measurements.y), at_once):
+        few = jax.tree.map(lambda a, i=i: a[i : i + at_once], measurements)
+        samples = np.asarray(sampler.sample(jax.random.fold_in(key, i), few, n_samples))
+        first.append(samples[:, 0]), mean.append(samples.mean(axis=1))
+    return np.concatenate(first), np.concatenate(mean)
+
+
+def _enlarged(y, size):
+    """Measurements (n, h, w, 3) as pictures of ``size`` pixels: each pixel repeated."""
+    return y.repeat(size // y.shape[1], axis=1).repeat(size // y.shape[2], axis=2)
+
+
+def as_files(images):
+    """Pictures clipped to [0, 1] and rounded to 8 bits, float32 in [0, 1]: what FID, KID and LPIPS are shown."""
+    return inception.eight_bit(images).astype(np.float32) / 255
+
+
+def store_pixels(run, name, found):
+    """Keep PSNR in dB, unclipped, and the share of values outside [0, 1] in per cent, of every row but the truth: ``name.row.psnr``, ``.outside``."""
+    for row in found.keys() - {"truth"}:
+        run.mean(f"{name}.{row}.psnr", metrics.psnr(found[row], found["truth"]), "dB")
+        outside = (found[row] < 0) | (found[row] > 1)
+        run.mean(f"{name}.{row}.outside", 100 * outside.reshape(len(outside), -1).mean(axis=1), "%")
+
+
+def store_lpips(run, name, found, params=None):
+    """Keep LPIPS to the truth of every other row, ``name.row.lpips``, and its difference to APS by face, ``name_paired.row.lpips``.
+
+    Raises FileNotFoundError without the weights, unless ``params`` stand in their place.
+    """
+    params = alexnet.load() if params is None else params
+    truth = as_files(found["truth"])
+    values = {row: perception.lpips(as_files(found[row]), truth, params=params) for row in found.keys() - {"truth"}}
+    for row, of_row in values.items():
+        run.mean(f"{name}.{row}.lpips", of_row)
+        if row != REFERENCE:
+            run.mean(f"{name}_paired.{row}.lpips", of_row - values[REFERENCE])
+
+
+def store_distances(run, name, features, reference):
+    """Keep FID and KID (times 1000) of rows of ``features`` (row -> (n, d)) to those of ``reference`` (m, d) as ``name.row.fid`` and ``.kid``, and
+    their differences to APS, paired by face, under ``name_paired``."""
+    moments = perception.Moments.of(reference)
+    fid = {row: np.append(perception.frechet_distance(x, moments), perception.frechet_without(x, moments, GROUPS)) for row, x in features.items()}
+    kid = {row: perception.kernel_distance(x, reference) for row, x in features.items()}
+    for row in features:
+        _store_pair(run, f"{name}.{row}", fid[row], kid[row])
+        if row != REFERENCE:
+            _store_pair(run, f"{name}_paired.{row}", fid[row] - fid[REFERENCE], kid[row] - kid[REFERENCE])
+
+
+def _store_pair(run, key, fid, kid):
+    """FID, its value followed by those with a part left out, and KID."""
+    run.number(f"{key}.fid", fid[0], (GROUPS - 1) / np.sqrt(GROUPS) * fid[1:].std(ddof=1))
+    run.number(f"{key}.kid", 1000 * kid.value, 1000 * kid.se)
+
+
+def features_of(found, known=None, progress=False):
+    """Inception's features by row, (n, 2048); rows of ``known`` are taken from there. Raises as ``perception.inception_features``."""
+    known = known or {}
+    return {row: known[row] if row in known else perception.inception_features(x, progress=progress) for row, x in found.items()}
+
+
+def reference_faces(dataset, n, n_reference):
+    """The reference faces of ``split``, (n_reference, 32, 32, 3)."""
+    return dataset.values[split(dataset, n, n_reference)[1]]
+
+
+def load_faces():
+    """The test faces: CelebA where it is found, else prior-faces."""
+    return data.load("faces", "test")
+
+
+def columns(found, n, labels):
+    """The first ``n`` pictures of some rows (row -> title) for ``plotting_images.face_columns``."""
+    return {title: found[row][:n] for row, title in labels.items() if row in found}

@@ -1,0 +1,116 @@
+"""The chapter on FID, KID and LPIPS: which faces are compared, and what the record keeps."""
+
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from aps_core import faces_rivals, faces_study, perception, perception_study, record
+from aps_core.cases import measure
+from aps_core.data import faces
+from aps_core.tasks import load_task
+
+RNG = np.random.default_rng(0)
+
+
+def test_no_reference_face_is_measured():
+    dataset = faces.prior_faces("test")
+    chosen, reference = perception_study.split(dataset, 7, 100)
+    assert chosen.tolist() == measure(load_task("faces-denoise"), dataset, 7).chosen.tolist()
+    assert len(set(reference)) == 100 and not set(chosen) & set(reference)
+    assert np.diff(reference).min() >= 1 and reference[0] < 3 and reference[-1] > len(dataset) - 4
+    with pytest.raises(ValueError, match="n_faces \\+ n_reference = 193: expected at most 192, the faces of prior-faces/test"):
+        perception_study.split(dataset, 93, 100)
+
+
+class Scattered:
+    """A stand-in for a sampler: the measurement, enlarged, with as much noise as it is told; equal keys give equal samples."""
+
+    card = {"name": "stand-in"}
+
+    def __init__(self, spread):
+        self.spread = spread
+
+    def sample(self, key, measurements, n):
+        y = perception_study._enlarged(np.asarray(measurements.y), 32)
+        return y[:, None] + self.spread * np.asarray(jax.random.normal(key, (len(y), n, *y.shape[1:])))
+
+
+def test_pictures_of_every_row(monkeypatch):
+    """One sample has more error than the mean, all rows are pictures of the same faces, and the measurement is enlarged."""
+    samplers = {"gaussian": Scattered(0.2), "aps": Scattered(0.1)}
+    monkeypatch.setattr(faces_study, "amortized", lambda task: samplers)
+    monkeypatch.setattr(faces_rivals, "rivals", lambda name, task, methods: {method: Scattered(0.3) for method in methods})
+    found, card = perception_study.pictures("sr2", faces.prior_faces("test"), 5, 16, ("dps",), at_once=2)
+    assert card == Scattered.card
+    assert set(found) == set(perception_study.rows(16, ("dps",))) and all(x.shape == (5, 32, 32, 3) for x in found.values())
+    np.testing.assert_array_equal(found["measured"][:, ::2, ::2], found["measured"][:, 1::2, 1::2])
+    spread = {row: np.std(x - found["measured"]) for row, x in found.items()}
+    expected = {"gaussian_n1": 0.2, "aps_n1": 0.1, "dps": 0.3, "aps_n128": 0.1 / 4}
+    assert all(spread[row] == pytest.approx(value, rel=0.03) for row, value in expected.items())
+    np.testing.assert_array_equal(found["truth"], faces.prior_faces("test").values[[0, 48, 96, 143, 191]])
+
+
+def stored(tmp_path):
+    truth = RNG.random((24, 32, 32, 3))
+    found = {
+        "aps_n1": truth + 0.1,
+        "gaussian_n1": truth + 0.2 * RNG.normal(size=truth.shape),
+        "truth": truth,
+    }
+    return record.Run("perception_absent", {}, tmp_path), found
+
+
+def test_what_is_stored_of_pixels(tmp_path):
+    run, found = stored(tmp_path)
+    perception_study.store_pixels(run, "denoise", found)
+    numbers = run.as_dict()["numbers"]
+    assert numbers["denoise.aps_n1.psnr"]["value"] == pytest.approx(20)
+    assert numbers["denoise.aps_n1.outside"]["value"] == pytest.approx(100 * np.mean(found["truth"] > 0.9))
+    assert not any(key.startswith("denoise.truth") for key in numbers)
+
+
+def test_what_is_stored_of_distances(tmp_path):
+    """FID and KID times 1000, and differences to APS whose paired error is smaller than that of the values."""
+    run, _ = stored(tmp_path)
+    base, reference = RNG.normal(size=(64, 4)), RNG.normal(size=(200, 4))
+    features = {"aps_n1": base + 0.5, "dps": base + 0.6, "truth": base}
+    perception_study.store_distances(run, "sr2", features, reference)
+    numbers = run.as_dict()["numbers"]
+    for row, x in features.items():
+        assert numbers[f"sr2.{row}.fid"]["value"] == pytest.approx(perception.frechet_distance(x, reference))
+        assert numbers[f"sr2.{row}.kid"]["value"] == pytest.approx(1000 * perception.kernel_distance(x, reference).value)
+    for kind in ("fid", "kid"):
+        difference = numbers[f"sr2_paired.dps.{kind}"]
+        assert difference["value"] == pytest.approx(numbers[f"sr2.dps.{kind}"]["value"] - numbers[f"sr2.aps_n1.{kind}"]["value"])
+        assert 0 < difference["se"] < 0.5 * numbers[f"sr2.dps.{kind}"]["se"]
+        assert numbers[f"sr2_paired.truth.{kind}"]["value"] < 0
+    assert not any("paired.aps_n1" in key for key in numbers)
+
+
+def test_what_is_stored_of_lpips(tmp_path, monkeypatch):
+    """Files are compared, that is clipped pictures, each with its truth."""
+    shown = []
+
+    def distance(a, b, params):
+        shown.append((a, b))
+        return np.abs(a - b).mean(axis=(1, 2, 3))
+
+    monkeypatch.setattr(perception, "lpips", distance)
+    run, found = stored(tmp_path)
+    perception_study.store_lpips(run, "deblur", found, params={})
+    numbers = run.as_dict()["numbers"]
+    assert all(a.min() >= 0 and a.max() <= 1 and np.allclose(255 * a, np.rint(255 * a), atol=1e-4) for pair in shown for a in pair)
+    difference = np.abs(perception_study.as_files(found["gaussian_n1"]) - perception_study.as_files(found["truth"])).mean()
+    assert numbers["deblur.gaussian_n1.lpips"]["value"] == pytest.approx(difference)
+    paired = numbers["deblur_paired.gaussian_n1.lpips"]["value"]
+    assert paired == pytest.approx(difference - numbers["deblur.aps_n1.lpips"]["value"])
+
+
+def test_features_that_are_known_are_not_computed_again(monkeypatch):
+    asked = []
+    monkeypatch.setattr(perception, "inception_features", lambda x, progress: asked.append(len(x)) or np.zeros((len(x), 2048)))
+    known = {"truth": SimpleNamespace()}
+    found = perception_study.features_of({"aps_n1": np.zeros((3, 32, 32, 3)), "truth": np.zeros((5, 32, 32, 3))}, known)
+    assert asked == [3] and found["truth"] is known["truth"] and found["aps_n1"].shape == (3, 2048)
