@@ -1,7 +1,7 @@
 """Recipes (TOML) for every network: what to train, on what, how long. ``python -m aps_core.train FILE`` runs one.
 
 A recipe has [task] or [prior], [flow], [objective] and [optimizer] tables; the files in ``recipes/`` are the examples. ``start`` names
-weights of the same flow to go on from, ``validate_objective = false`` leaves the costly part of the validation out.
+weights of the same flow to go on from (of another task where ``start_task`` names it), ``validate_objective = false`` leaves the costly part of the validation out.
 """
 
 import platform
@@ -23,7 +23,9 @@ from aps_core.flows.gaussian_base import GaussianBaseFlow
 from aps_core.flows.image import ImageFlow
 from aps_core.flows.realnvp import ConditionalRealNVP
 from aps_core.flows.subspace import subspace_flow
+from aps_core.flows.through_sensor import ThroughSensor
 from aps_core.flows.tokens import TokenFlow
+from aps_core.operators.saturation import SaturatingSensor
 from aps_core.priors import draws, elbo
 from aps_core.priors.gaussian import extrapolated_gaussian, gaussian_posterior
 from aps_core.priors.networks import RegimeResidual
@@ -59,7 +61,8 @@ def build_flow(task, settings):
     """The untrained flow that ``settings`` (a recipe's [flow] table with its ``kind``) describes, for ``task``.
 
     "gaussian-base" and "realnvp" act on vectors; "tokens" (whose ``tokens`` table says how signals are cut, see ``make_tokens``) and
-    "image" start from the Gaussian posterior of any linear operator, "distilled" from the estimate of the prior's score network.
+    "image" start from the Gaussian posterior of any linear operator, "distilled" from the estimate of the prior's score network;
+    "through-sensor" is the ``flow`` of the linear problem inside a saturating sensor, with noise ``sigma_y`` there.
     Raises ValueError for an unknown kind or setting.
     """
     settings = dict(settings)
@@ -105,6 +108,12 @@ def _distilled(task, **settings):
     return DistilledFlow(modes, task.prior.params, float(task.sigma_y), time, scale, task.shape, task.operator, network.tokens, widths, **settings)
 
 
+def _through_sensor(task, flow, sigma_y):
+    if not isinstance(task.operator, SaturatingSensor):
+        raise ValueError(f'flow "through-sensor" is for a saturating sensor, got {task.operator!r}')
+    return ThroughSensor(build_flow(replace(task, operator=task.operator.inner, sigma_y=sigma_y), flow), task.operator)
+
+
 def _subspace(task, **settings):
     if not isinstance(task.prior, SubspacePrior) or not task.operator.diagonal:
         raise ValueError('flow "subspace" needs a SubspacePrior, and is for denoising and random masks')
@@ -115,7 +124,10 @@ def _base(task):
     return posterior_base(task.prior.gaussian, task.operator, float(task.sigma_y))
 
 
-FLOWS = {"gaussian-base": _gaussian_base, "realnvp": _realnvp, "tokens": _token_flow, "image": _image_flow, "distilled": _distilled, "subspace": _subspace}
+FLOWS = {
+    "gaussian-base": _gaussian_base, "realnvp": _realnvp, "tokens": _token_flow, "image": _image_flow, "distilled": _distilled, "subspace": _subspace,
+    "through-sensor": _through_sensor,
+}  # fmt: skip
 
 
 def _location_scale(gaussian):

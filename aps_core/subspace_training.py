@@ -19,7 +19,7 @@ from aps_core.priors import draws
 from aps_core.recipes import build_flow, initial, provenance, read
 
 SETTINGS = {
-    "kl": "mixture", "forward_share": 0.5, "draws": None, "draw_steps": 12, "masks": 192, "masks_per_step": 8, "batch": 64, "reverse_batch": None,
+    "kl": "mixture", "forward_share": 0.5, "draws": None, "draw_steps": 12, "churn": 0.0, "masks": 192, "masks_per_step": 8, "batch": 64, "reverse_batch": None,
     "n_samples": 1, "n_times": 2,
 }  # fmt: skip
 HELD_OUT_MASKS = 16
@@ -85,7 +85,7 @@ def train_subspace_posterior(task, recipe, *, start=None, evaluate_every=200, fo
     """Train a SubspaceFlow for ``task``, missing entries under a SubspacePrior: (AmortizedPosterior, Trained).
 
     [objective] of the recipe: ``kl`` "forward", "reverse" or "mixture" with ``forward_share``; the signals of the forward loss, and those behind
-    the measurements of the reverse one, are ``draws`` draws of the prior in ``draw_steps`` evaluations each (see ``draws.pool``), or the task's training signals where it is
+    the measurements of the reverse one, are ``draws`` draws of the prior in ``draw_steps`` evaluations each with ``churn`` (see ``draws.pool``), or the task's training signals where it is
     absent; ``masks`` are made ready, of which ``masks_per_step`` share each ``batch``; the reverse loss, several times as costly, is that of its
     first ``reverse_batch`` measurements. Logged: PSNR of the mean of 16 samples and the
     objective on validation signals and masks that training does not see. start: an AmortizedPosterior with a flow of the same shapes whose weights are
@@ -102,7 +102,7 @@ def train_subspace_posterior(task, recipe, *, start=None, evaluate_every=200, fo
     n = settings["masks"] + HELD_OUT_MASKS
     masks = prepare_masks(prior, task.operator, float(task.sigma_y), n, jax.random.key(optimizer.seed + 1))
     if settings["draws"]:
-        signals = draws.pool(prior.inner, settings["draws"], settings["draw_steps"])
+        signals = draws.pool(prior.inner, settings["draws"], settings["draw_steps"], churn=settings["churn"])
     else:
         signals = _coordinates(prior, task.signals("train"))
     measured = np.asarray(task.signals("val")[:VALIDATION], np.float32)

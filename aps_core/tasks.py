@@ -148,6 +148,11 @@ def faces_deblur(sigma_y=0.01, blur_std=1.5):
     return _faces("faces-deblur", operators.GaussianBlur(FACE, blur_std), sigma_y)
 
 
+def faces_saturated(sigma_y=0.01, blur_std=1.5, gain=2.0):
+    """32x32 colour faces from the blur of ``faces_deblur`` through a sensor that saturates, tanh(gain z): not a linear operator."""
+    return _faces("faces-saturated", operators.SaturatingSensor(operators.GaussianBlur(FACE, blur_std), gain), sigma_y)
+
+
 def cifar10_deblur(sigma_y=0.01, blur_std=1.5):
     """Photographs of things, blurred and noisy as the faces of ``faces_deblur``, under the CIFAR-10 prior."""
     prior, _ = load_prior("cifar10-prior")
@@ -176,7 +181,7 @@ def _faces(name, operator, sigma_y):
 
 TASKS = {
     "bunny-inpaint": bunny_inpaint, "cifar10-deblur": cifar10_deblur, "faces-deblur": faces_deblur, "faces-denoise": faces_denoise,
-    "faces-sr2": faces_sr2, "gaussian16": gaussian16, "mixture2": mixture2, "sphere-impute": sphere_impute,
+    "faces-saturated": faces_saturated, "faces-sr2": faces_sr2, "gaussian16": gaussian16, "mixture2": mixture2, "sphere-impute": sphere_impute,
 }  # fmt: skip
 
 

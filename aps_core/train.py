@@ -48,7 +48,8 @@ def main(arguments=None):
     else:
         task = load_task(recipe["task"]["name"], **recipe["task"].get("parameters", {}))
         settings = {"folder": folder, "budget": options.budget, "evaluate_every": recipe.get("evaluate_every", 200)}
-        start = load_posterior(task, weights=recipe["start"]) if "start" in recipe else None
+        of = load_task(recipe["start_task"]) if "start_task" in recipe else task
+        start = load_posterior(of, weights=recipe["start"]) if "start" in recipe else None
         if recipe["flow"].get("kind") == "subspace":
             posterior, trained = train_subspace_posterior(task, recipe, start=start, **settings)
         else:

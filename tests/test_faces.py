@@ -156,6 +156,24 @@ def test_draws_follow_the_ode_to_second_order(prior):
     assert abs(ratio[20:].mean() / 1.7 - 1) < 0.02
 
 
+def test_churned_draws_have_the_law_of_the_ode(prior):
+    """The same prior of 1.7 times the variance; with noise on the way the start at t = 1 is forgotten, all modes have the ratio 1.7."""
+    scaled = ScaledGaussian(prior.gaussian, {}, prior.network)
+    x = np.asarray(draws.draw(scaled, jax.random.key(1), 600, 64, churn=1.0)).reshape(600, -1) - prior.gaussian.mean
+    ratio = np.var(x @ prior.gaussian.basis, axis=0) / np.asarray(prior.gaussian.excess + prior.gaussian.rest)
+    assert abs(ratio.mean() / 1.7 - 1) < 0.02 and np.all(np.abs(ratio / 1.7 - 1) < 0.3)
+    for churn, n_steps, message in ((-1.0, 8, "churn must"), (1.0, 7, "even")):
+        with pytest.raises(ValueError, match=message):
+            draws.draw(scaled, jax.random.key(1), 2, n_steps, churn=churn)
+
+
+def test_churned_draws_without_a_network_are_those_of_the_gaussian(prior):
+    zero = prior.replace(params=jax.tree.map(jnp.zeros_like, prior.params))
+    x = np.asarray(draws.draw(zero, jax.random.key(0), 2000, 2, churn=3.0)).reshape(2000, -1) - prior.gaussian.mean
+    ratio = np.var(x @ prior.gaussian.basis, axis=0) / np.asarray(prior.gaussian.excess + prior.gaussian.rest)
+    assert abs(ratio.mean() - 1) < 0.01 and np.all(np.abs(ratio - 1) < 0.2)
+
+
 def test_draws_without_a_network_are_those_of_the_gaussian(prior):
     zero = prior.replace(params=jax.tree.map(jnp.zeros_like, prior.params))
     x = np.asarray(draws.draw(zero, jax.random.key(0), 2000, 1)).reshape(2000, -1) - prior.gaussian.mean

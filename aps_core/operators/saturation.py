@@ -54,6 +54,17 @@ class SaturatingSensor(Operator):
         """The sensor's answer to the linear data ``z``."""
         return self.threshold * jnp.tanh(self.gain / self.threshold * z)
 
+    def undo(self, y):
+        """The linear data that the sensor answers with ``y``, (threshold / gain) artanh(y / threshold); kept to the range of ``inner`` and a quarter of it
+        more on each side, since noise may lie beyond every answer. Raises ValueError where ``inner`` has no range.
+        """
+        if self.inner.data_range is None:
+            raise ValueError(f"inner {self.inner.kind!r} has no data_range to which undone data could be kept")
+        low, high = self.inner.data_range
+        margin = (high - low) / 4
+        ends = self.response(low - margin), self.response(high + margin)
+        return self.threshold / self.gain * jnp.arctanh(jnp.clip(y, *ends) / self.threshold)
+
     def draw(self, key):
         """The mask of ``inner``."""
         return self.inner.draw(key)
