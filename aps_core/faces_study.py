@@ -54,11 +54,16 @@ def amortized(task):
 
     Raises as ``load_posterior``.
     """
-    trained = load_posterior(task)
+    closed, trained = closed_and_trained(task).values()
     flow = trained.flow
-    closed = AmortizedPosterior(task, ClosedFormModes(flow.modes, task.shape), {})
     tweedies = {"noise2score": make_sampler("noise2score", task)} if task.operator.kind == "identity" else {}
     return {"gaussian": closed, **tweedies, "untrained": AmortizedPosterior(task, flow, jax.jit(flow.init)(jax.random.key(0))), "aps": trained}
+
+
+def closed_and_trained(task):
+    """The closed form ("gaussian") and the trained flow ("aps") of a task, by row. Raises as ``load_posterior``."""
+    trained = load_posterior(task)
+    return {"gaussian": AmortizedPosterior(task, ClosedFormModes(trained.flow.modes, task.shape), {}), "aps": trained}
 
 
 def experiment(name, dataset, n, n_samples, n_untrained=None, seed=0):

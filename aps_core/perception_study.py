@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from aps_core import data, faces_rivals, faces_study, metrics, perception
+from aps_core import data, faces_rivals, faces_study, metrics, perception, record
 from aps_core.cases import measure
 from aps_core.perception import alexnet, inception
 from aps_core.tasks import load_task
@@ -42,7 +42,7 @@ def pictures(name, dataset, n, n_samples, iterative=(), seed=0, at_once=32, prog
     of ``n_samples`` of APS ("aps_n128"), the measurement, enlarged by repetition, and the truth. iterative: rows of ``faces_rivals.rivals``."""
     task = load_task(f"faces-{name}")
     case = measure(task, dataset, n, seed)
-    samplers = faces_study.amortized(task)
+    samplers = faces_study.closed_and_trained(task)
     key = jax.random.key(seed + 1)
     ours = _first_and_mean(samplers["aps"], key, case.measurements, n_samples, at_once)
     found = {
@@ -131,6 +131,55 @@ def load_faces():
     return data.load("faces", "test")
 
 
-def columns(found, n, labels):
-    """The first ``n`` pictures of some rows (row -> title) for ``plotting_images.face_columns``."""
-    return {title: found[row][:n] for row, title in labels.items() if row in found}
+def known(run, name, labels):
+    """Those of ``labels`` (row -> label) of which this run or the full one has a number for the task ``name``."""
+    full = record.full_run(run.notebook) or {"numbers": {}}
+    stored = {key.rpartition(".")[0] for key in (*run.as_dict()["numbers"], *full["numbers"])}
+    return {row: label for row, label in labels.items() if f"{name}.{row}" in stored}
+
+
+def columns(found, labels, n=3):
+    """``n`` faces for ``plotting_images.face_columns``, {title: (n, 32, 32, 3)} for ``labels`` (row -> title): the i-th face, of the tasks in turn."""
+    of_task = list(found.values())
+    n = min(n, len(of_task[0]["truth"]))
+    return {title: np.stack([of_task[i % len(of_task)][row][i] for i in range(n)]) for row, title in labels.items()}
+
+
+MEASURES = {"fid": ("FID", ".1f"), "kid": ("1000 KID", ".2f"), "lpips": ("LPIPS", ".4f")}
+WORDS = ("below", "above", "not told apart from")
+
+
+def verdict(numbers, rows=("gaussian_n1", "dps", "ddrm")):
+    """A Markdown list: where APS stands by each of MEASURES against every row, task by task, from a record's ``numbers``. A difference of less than
+    two paired standard errors tells nothing apart."""
+    lines = []
+    for name, title in TASKS.items():
+        for measure, (label, form) in MEASURES.items():
+            told = [_against(numbers.get(f"{name}_paired.{row}.{measure}"), row, form) for row in rows]
+            if any(told):
+                lines.append(f"- {title}, {label}: APS lies " + ", ".join(filter(None, told)) + ".")
+    return "\n".join(lines)
+
+
+def _against(difference, row, form):
+    """Where APS lies, from the difference of ``row`` to it: ``below DPS (by 3.1 ± 0.4)``."""
+    if difference is None:
+        return None
+    value, se = difference["value"], difference["se"]
+    word = WORDS[2] if abs(value) < 2 * se else WORDS[value < 0]
+    return f"{word} {SHORT[row]} (by {format(value if word == WORDS[2] else abs(value), form)} ± {format(se, form)})"
+
+
+SHORT = {"gaussian_n1": "the closed form", "aps_n1": "APS, N = 1", **faces_rivals.LABELS}
+
+
+def trade_off(numbers, labels, measure="fid"):
+    """Panels and floors for ``plotting_images.trade_off`` from a record's ``numbers``: PSNR against ``measure`` of the rows ``labels``, and
+    ``measure`` of the true faces; empty where there is none."""
+    panels, floors = {}, {}
+    for name, title in TASKS.items():
+        rows = {label: (numbers.get(f"{name}.{row}.psnr"), numbers.get(f"{name}.{row}.{measure}")) for row, label in labels.items()}
+        panel = {label: (x["value"], x["se"], y["value"], y["se"]) for label, (x, y) in rows.items() if x and y}
+        if panel:
+            panels[title], floors[title] = panel, numbers[f"{name}.truth.{measure}"]["value"]
+    return panels, floors

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from aps_core.plotting import WIDTH, _bar, _colour, _figure, _sequential, _style
+from aps_core.plotting import MARKERS, WIDTH, _bar, _colour, _figure, _sequential, _style
 
 
 def face_columns(columns, maps=None, map_label="standard deviation"):
@@ -68,4 +68,28 @@ def cost_curves(curves, levels=None, xlabel="network evaluations for one sample"
             ax.set_xscale("log")
         ax.set_xlabel(xlabel), ax.set_ylabel(ylabel)
         ax.legend(fontsize="small", frameon=False)
+    return fig
+
+
+def trade_off(panels, floors, xlabel="PSNR (dB)", ylabel="FID"):
+    """Perception against distortion, a panel for each task: ``panels`` dict title -> {label: (x, se of x, y, se of y)}, bars of two standard errors;
+    ``floors`` dict title -> the y of true pictures, a dashed line. Equal labels have equal colours. Raises ValueError without a panel."""
+    if not panels:
+        raise ValueError("panels is empty, expected at least one")
+    order = list(dict.fromkeys(label for panel in panels.values() for label in panel))
+    with _style():
+        fig = _figure(3.4)
+        axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for ax, (title, panel) in zip(axes, panels.items(), strict=True):
+            for label, (x, x_se, y, y_se) in panel.items():
+                i = order.index(label)
+                ax.errorbar(x, y, 2 * y_se, 2 * x_se, color=_colour(i), marker=MARKERS[i], ms=7, ls="", elinewidth=1, label=label)
+            ax.axhline(floors[title], color="#555555", ls="--", lw=1.2, label="true faces")
+            ax.set_title(title, fontsize=11), ax.set_xlabel(xlabel)
+            ax.margins(0.15)
+            ax.set_ylim(bottom=0)
+            ax.grid(alpha=0.3)
+        axes[0].set_ylabel(ylabel)
+        entries = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels())}
+        fig.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=3, fontsize=10)
     return fig

@@ -211,7 +211,7 @@ def test_what_is_said_without_networks_or_torch(nowhere, monkeypatch):
     with pytest.raises(FileNotFoundError, match="alexnet.ckpt not found; looked for .*aps_core.data fetch lpips"):
         perception.lpips(pictures, pictures)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match=r"pip install 'aps-core\[perception\]'"):
+    with pytest.raises(ImportError, match=r"optional extra \[perception\] of aps-core: pip install torch"):
         perception.inception_features(pictures)
     monkeypatch.setitem(sys.modules, "torch", object())
     with pytest.raises(FileNotFoundError, match="default_1.pt not found; looked for .*aps_core.data fetch inception"):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from aps_core import faces_rivals, faces_study, perception, perception_study, record
+from aps_core import faces_rivals, faces_study, perception, perception_study, plotting_images, record
 from aps_core.cases import measure
 from aps_core.data import faces
 from aps_core.tasks import load_task
@@ -40,7 +40,7 @@ class Scattered:
 def test_pictures_of_every_row(monkeypatch):
     """One sample has more error than the mean, all rows are pictures of the same faces, and the measurement is enlarged."""
     samplers = {"gaussian": Scattered(0.2), "aps": Scattered(0.1)}
-    monkeypatch.setattr(faces_study, "amortized", lambda task: samplers)
+    monkeypatch.setattr(faces_study, "closed_and_trained", lambda task: samplers)
     monkeypatch.setattr(faces_rivals, "rivals", lambda name, task, methods: {method: Scattered(0.3) for method in methods})
     found, card = perception_study.pictures("sr2", faces.prior_faces("test"), 5, 16, ("dps",), at_once=2)
     assert card == Scattered.card
@@ -114,3 +114,46 @@ def test_features_that_are_known_are_not_computed_again(monkeypatch):
     known = {"truth": SimpleNamespace()}
     found = perception_study.features_of({"aps_n1": np.zeros((3, 32, 32, 3)), "truth": np.zeros((5, 32, 32, 3))}, known)
     assert asked == [3] and found["truth"] is known["truth"] and found["aps_n1"].shape == (3, 2048)
+
+
+def numbers_of(**rows):
+    """Numbers of a record for denoising: what rows differ from APS by, as (value, se)."""
+    return {f"denoise_paired.{row}.fid": {"value": value, "se": se, "unit": None} for row, (value, se) in rows.items()}
+
+
+def test_where_aps_stands():
+    """Differences are those of the row to APS: a positive one says that APS lies below. Two standard errors tell apart."""
+    said = perception_study.verdict(numbers_of(gaussian_n1=(12.0, 1.0), dps=(-3.0, 1.0), ddrm=(1.9, 1.0)))
+    assert said == (
+        "- denoising, FID: APS lies below the closed form (by 12.0 ± 1.0), above DPS (by 3.0 ± 1.0), not told apart from DDRM (by 1.9 ± 1.0)."
+    )
+    assert perception_study.verdict({}) == ""
+
+
+def test_trade_off_is_drawn():
+    """A point for every row that has both numbers, in every panel at its place, and the floor."""
+    number = lambda value: {"value": value, "se": 0.5, "unit": None}  # noqa: E731
+    numbers = {"sr2.aps_n1.psnr": number(27.0), "sr2.aps_n1.fid": number(80.0), "sr2.dps.psnr": number(26.0), "sr2.truth.fid": number(60.0)}
+    panels, floors = perception_study.trade_off(numbers, {"aps_n1": "APS, N = 1", "dps": "DPS"})
+    assert panels == {"2x super-resolution": {"APS, N = 1": (27.0, 0.5, 80.0, 0.5)}} and floors == {"2x super-resolution": 60.0}
+    panels["deblurring"], floors["deblurring"] = {"DPS": (26.0, 0.1, 90.0, 1.0), "APS, N = 1": (27.0, 0.1, 70.0, 1.0)}, 55.0
+    fig = plotting_images.trade_off(panels, floors)
+    first, second = fig.axes
+    assert [container.lines[0].get_xydata().tolist() for container in second.containers] == [[[26.0, 90.0]], [[27.0, 70.0]]]
+    assert second.containers[1].lines[0].get_color() == first.containers[0].lines[0].get_color()  # one colour for one method
+    assert {line.get_ydata()[0] for ax in fig.axes for line in ax.lines if line.get_linestyle() == "--"} == {60.0, 55.0}
+    assert first.get_title() == "2x super-resolution" and first.get_ylim()[0] == 0
+    with pytest.raises(ValueError, match="panels is empty"):
+        plotting_images.trade_off({}, {})
+
+
+def test_faces_of_the_figure():
+    found = {name: {"truth": np.full((4, 8, 8, 3), i)} for i, name in enumerate(("denoise", "sr2"))}
+    assert perception_study.columns(found, {"truth": "truth"})["truth"][:, 0, 0, 0].tolist() == [0, 1, 0]
+
+
+def test_rows_that_are_known(tmp_path):
+    run = record.Run("perception_absent", {}, tmp_path)
+    run.number("sr2.aps_n1.psnr", 27.0)
+    assert list(perception_study.known(run, "sr2", perception_study.rows(128))) == ["aps_n1"]
+    assert not perception_study.known(run, "denoise", perception_study.rows(128))

@@ -1,7 +1,7 @@
 """How real pictures look to networks that were trained on photographs: FID, KID and LPIPS.
 
 The two distances between sets of features need NumPy and SciPy alone, LPIPS its weights (`python -m aps_core.data fetch lpips`),
-the features of Inception their network (`fetch inception`) and torch (`pip install 'aps-core[perception]'`).
+the features of Inception their network (`fetch inception`) and torch (the optional extra `perception`, or `pip install torch`).
 """
 
 from aps_core.perception.alexnet import lpips

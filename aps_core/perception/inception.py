@@ -61,7 +61,7 @@ def load():
     try:
         import torch
     except ImportError as error:
-        raise ImportError("Inception's features need torch: pip install 'aps-core[perception]'") from error
+        raise ImportError("Inception's features need torch, the optional extra [perception] of aps-core: pip install torch") from error
     content = io.BytesIO(networks.content("inception"))
     return torch.jit.freeze(torch.jit.load(content, map_location="cpu").eval()), torch
 
