@@ -145,35 +145,45 @@ def columns(found, labels, n=3):
     return {title: np.stack([of_task[i % len(of_task)][row][i] for i in range(n)]) for row, title in labels.items()}
 
 
-MEASURES = {"fid": ("FID", ".1f"), "kid": ("1000 KID", ".2f"), "lpips": ("LPIPS", ".4f")}
-WORDS = ("below", "above", "not told apart from")
+SETS = {"fid": ("FID", ".1f"), "kid": ("1000 KID", ".1f")}  # of the set of pictures
+EACH = {"lpips": ("LPIPS", ".4f"), "psnr": ("PSNR [dB]", ".2f")}  # of each picture to its truth
+SHORT = {"gaussian_n1": "closed form", **faces_rivals.LABELS, "aps_n128": "mean of APS", "truth": "true faces"}
 
 
-def verdict(numbers, rows=("gaussian_n1", "dps", "ddrm")):
-    """A Markdown list: where APS stands by each of MEASURES against every row, task by task, from a record's ``numbers``. A difference of less than
-    two paired standard errors tells nothing apart."""
-    lines = []
+def differences(numbers, rows=("gaussian_n1", "dps", "ddrm", "aps_n128", "truth")):
+    """A Markdown table of what ``rows`` have above one sample of APS, from a record's ``numbers``: FID, KID and LPIPS, paired by face, with
+    standard errors; those beyond two of them are bold."""
+    columns = {**SETS, "lpips": EACH["lpips"]}
+    lines = ["| task | row | " + " | ".join(label for label, _ in columns.values()) + " |", "| --- | --- |" + " --- |" * len(columns)]
     for name, title in TASKS.items():
-        for measure, (label, form) in MEASURES.items():
-            told = [_against(numbers.get(f"{name}_paired.{row}.{measure}"), row, form) for row in rows]
-            if any(told):
-                lines.append(f"- {title}, {label}: APS lies " + ", ".join(filter(None, told)) + ".")
+        for row in rows:
+            cells = [_difference(numbers.get(f"{name}_paired.{row}.{measure}"), form) for measure, (_, form) in columns.items()]
+            if any(cells):
+                lines.append(f"| {title} | {SHORT[row]} | " + " | ".join(cell or "–" for cell in cells) + " |")
     return "\n".join(lines)
 
 
-def _against(difference, row, form):
-    """Where APS lies, from the difference of ``row`` to it: ``below DPS (by 3.1 ± 0.4)``."""
-    if difference is None:
+def _difference(number, form):
+    if number is None:
         return None
-    value, se = difference["value"], difference["se"]
-    word = WORDS[2] if abs(value) < 2 * se else WORDS[value < 0]
-    return f"{word} {SHORT[row]} (by {format(value if word == WORDS[2] else abs(value), form)} ± {format(se, form)})"
+    text = f"{number['value']:+{form}} ± {number['se']:{form}}"
+    return f"**{text}**" if abs(number["value"]) > 2 * number["se"] else text
 
 
-SHORT = {"gaussian_n1": "the closed form", "aps_n1": "APS, N = 1", **faces_rivals.LABELS}
+def verdict(numbers, row, measures=("fid", "kid")):
+    """A sentence: for how many tasks one sample of APS lies below ``row`` by each of ``measures``, by more than two paired standard errors, and
+    for which it does not."""
+    parts = []
+    for measure in measures:
+        found = {title: numbers.get(f"{name}_paired.{row}.{measure}") for name, title in TASKS.items()}
+        found = {title: number for title, number in found.items() if number is not None}
+        odd = [title for title, number in found.items() if number["value"] <= 2 * number["se"]]
+        where = "" if not odd else " (not for " + " and ".join(odd) + ")"
+        parts.append(f"by {SETS[measure][0].removeprefix('1000 ')} for {len(found) - len(odd)} of {len(found)} tasks{where}")
+    return f"Single samples of APS lie below those of {SHORT[row].replace('closed', 'the closed')} " + ", ".join(parts) + "."
 
 
-def trade_off(numbers, labels, measure="fid"):
+def trade_off(numbers, labels, measure="kid"):
     """Panels and floors for ``plotting_images.trade_off`` from a record's ``numbers``: PSNR against ``measure`` of the rows ``labels``, and
     ``measure`` of the true faces; empty where there is none."""
     panels, floors = {}, {}

@@ -71,7 +71,7 @@ def cost_curves(curves, levels=None, xlabel="network evaluations for one sample"
     return fig
 
 
-def trade_off(panels, floors, xlabel="PSNR (dB)", ylabel="FID"):
+def trade_off(panels, floors, xlabel="PSNR (dB)", ylabel="1000 KID"):
     """Perception against distortion, a panel for each task: ``panels`` dict title -> {label: (x, se of x, y, se of y)}, bars of two standard errors;
     ``floors`` dict title -> the y of true pictures, a dashed line. Equal labels have equal colours. Raises ValueError without a panel."""
     if not panels:
@@ -87,7 +87,6 @@ def trade_off(panels, floors, xlabel="PSNR (dB)", ylabel="FID"):
             ax.axhline(floors[title], color="#555555", ls="--", lw=1.2, label="true faces")
             ax.set_title(title, fontsize=11), ax.set_xlabel(xlabel)
             ax.margins(0.15)
-            ax.set_ylim(bottom=0)
             ax.grid(alpha=0.3)
         axes[0].set_ylabel(ylabel)
         entries = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels())}

@@ -22,7 +22,7 @@ tasks = ["denoise"]  # and "sr2", "deblur"
 n_faces = 8  # measured test faces
 n_samples = 128  # posterior samples of APS behind its mean
 with_rivals = False  # DPS and DDRM, which iterate
-with_inception = False  # FID and KID, which need torch and the network
+with_inception = False  # FID and KID: need torch
 n_reference = 16  # other test faces that they compare with
 seed = 0
 
@@ -58,7 +58,7 @@ if with_inception:
 # **Preparation.** Inception is shown what a file would hold: values clipped to [0, 1] and rounded to 8 bits, enlarged from 32 to 299 pixels by Pillow's bicubic filter and scaled to
 # $(x - 128)/128$, as in clean-fid {cite:p}`parmar2022aliased`. LPIPS is shown the same files, enlarged to 64 pixels by linear interpolation, the size of the patches on which it was
 # calibrated, in [-1, 1]. PSNR is of unclipped values, as everywhere in this book. Clipping is no favour to all alike: it takes away noise where a face is black or white, and so helps
-# a sampler with too much of it. The column "outside" says how many values it changes.
+# a sampler with too much of it. How many values it changes stands below.
 
 # %% tags=["hide-input"]
 test = perception_study.load_faces()
@@ -96,25 +96,27 @@ run.figure(plotting_images.face_columns(perception_study.columns(found, titles))
 # faces by the energy score.
 
 # %% tags=["hide-input"]
-shown = {**perception_study.MEASURES, "psnr": ("PSNR [dB]", ".2f"), "outside": ("outside [%]", ".1f")}
 labels = perception_study.rows(n_samples)
-for name, label in perception_study.TASKS.items():
-    if rows := perception_study.known(run, name, labels):
-        run.table(rows, shown, name, caption=f"{label[0].upper()}{label[1:]}: FID and KID to other faces, LPIPS and PSNR to the true face.")
 full = record.full_run("perception")
 numbers = (run.as_dict() if with_inception or full is None else full)["numbers"]
-if full is not None:
-    used = full["parameters"]
-    run.say(f"The full run measured {used['n_faces']} CelebA test faces, with {used['n_reference']} others as the reference.")
+for name, label in perception_study.TASKS.items():
+    if rows := perception_study.known(run, name, labels):
+        if any(f"{name}.{row}.kid" in numbers for row in rows):
+            run.table(rows, perception_study.SETS, name, caption=f"{label[0].upper()}{label[1:]}: distance of the set to other faces.")
+        near = {row: title for row, title in rows.items() if row != "truth"}
+        run.table(near, perception_study.EACH, name, caption=f"{label[0].upper()}{label[1:]}: nearness of each picture to its truth.")
 
 # %% [markdown]
 # ## Do single samples of APS look better?
 
 # %% tags=["hide-input"]
 if full is not None or with_inception:
-    run.say(("In the full run" if numbers is not run.as_dict()["numbers"] else "Here") + ", by paired differences:\n\n" + perception_study.verdict(numbers))
+    used = (run.as_dict() if with_inception else full)["parameters"]
+    run.say(f"From {used['n_faces']} measured faces and {used['n_reference']} others as the reference, what a row has above a single sample of APS, paired by face (positive: the row is "
+            "worse; bold: more than two standard errors):\n\n" + perception_study.differences(numbers))
+    run.say(" ".join(perception_study.verdict(numbers, row) for row in ("gaussian_n1", "dps", "ddrm") if f"denoise_paired.{row}.kid" in numbers))
 else:
-    run.say("The full run was not run.")
+    run.say("FID and KID were not run.")
 
 # %% tags=["hide-input"]
 run.finish()
