@@ -115,15 +115,15 @@ def _store_pair(run, key, fid, kid):
     run.number(f"{key}.kid", 1000 * kid.value, 1000 * kid.se)
 
 
-def features_of(found, known=None, progress=False):
-    """Inception's features by row, (n, 2048); rows of ``known`` are taken from there. Raises as ``perception.inception_features``."""
-    known = known or {}
-    return {row: known[row] if row in known else perception.inception_features(x, progress=progress) for row, x in found.items()}
-
-
-def reference_faces(dataset, n, n_reference):
-    """The reference faces of ``split``, (n_reference, 32, 32, 3)."""
-    return dataset.values[split(dataset, n, n_reference)[1]]
+def store_sets(run, found, dataset, n_reference, progress=False):
+    """Inception's features of the pictures of every task (``found``, task -> row -> pictures) and of ``n_reference`` other faces of ``dataset``, and what
+    ``store_distances`` keeps of them. Raises as ``perception.inception_features`` and ``split``."""
+    truth = next(iter(found.values()))["truth"]
+    others = dataset.values[split(dataset, len(truth), n_reference)[1]]
+    reference, of_truth = (perception.inception_features(x, progress=progress) for x in (others, truth))
+    for name, of_task in found.items():
+        features = {row: perception.inception_features(x, progress=progress) for row, x in of_task.items() if row != "truth"}
+        store_distances(run, name, {**features, "truth": of_truth}, reference)
 
 
 def load_faces():

@@ -269,7 +269,7 @@ run.table(faces_study.noise_rows(), {"aps_n1": ("APS, N = 1 [dB]", ".2f"), "aps_
 #   detail, and its intervals are too wide or too narrow. A network for each noise level, or one that is told the level, is needed.
 # - On prior-faces the prior is exact, so that the numbers of a build without CelebA flatter every method that uses it.
 #
-# Not shown: perceptual scores (FID, LPIPS), which need networks that are not part of this package; the paper's own RealNVP at its
+# Perceptual scores (FID, KID, LPIPS) stand on the page that follows. Not shown: the paper's own RealNVP at its
 # width (149 million parameters for faces); a flow trained by the reverse divergence for faces.
 
 # %% tags=["hide-input"]

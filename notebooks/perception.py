@@ -77,13 +77,7 @@ run.say(f"This build measures {{parameters/n_faces}} faces of **{test.name}**, f
 
 # %% tags=["hide-input"]
 if with_inception:
-    faces = perception_study.reference_faces(test, n_faces, n_reference)
-    of_reference = inception.inception_features(faces, progress=True)
-    known = {}
-    for name, pictures in found.items():
-        features = perception_study.features_of(pictures, known, progress=True)
-        perception_study.store_distances(run, name, features, of_reference)
-        known = {"truth": features["truth"]}
+    perception_study.store_sets(run, found, test, n_reference, progress=True)
 
 # %% mystnb={"image": {"alt": "Three rows of faces. Columns: truth, measurement, a sample of the Gaussian posterior, a sample of APS, and the mean of the samples of APS. The samples have grain and fine detail; the mean is smooth."}, "figure": {"caption": "Three faces of this build. The mean of the samples is nearer to the truth than either sample, and smoother than a face.", "name": "fig-perception-faces"}} tags=["hide-input"]
 titles = {"truth": "truth", "measured": "measured", "gaussian_n1": "Gaussian", "aps_n1": "APS", "aps_n128": "mean of APS"}

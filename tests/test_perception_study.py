@@ -1,7 +1,5 @@
 """The chapter on FID, KID and LPIPS: which faces are compared, and what the record keeps."""
 
-from types import SimpleNamespace
-
 import jax
 import numpy as np
 import pytest
@@ -108,12 +106,24 @@ def test_what_is_stored_of_lpips(tmp_path, monkeypatch):
     assert paired == pytest.approx(difference - numbers["deblur.aps_n1.lpips"]["value"])
 
 
-def test_features_that_are_known_are_not_computed_again(monkeypatch):
-    asked = []
-    monkeypatch.setattr(perception, "inception_features", lambda x, progress: asked.append(len(x)) or np.zeros((len(x), 2048)))
-    known = {"truth": SimpleNamespace()}
-    found = perception_study.features_of({"aps_n1": np.zeros((3, 32, 32, 3)), "truth": np.zeros((5, 32, 32, 3))}, known)
-    assert asked == [3] and found["truth"] is known["truth"] and found["aps_n1"].shape == (3, 2048)
+def test_sets_of_pictures(tmp_path, monkeypatch):
+    """The reference and the truth are shown to Inception once, every other row once for each task; no measured face is in the reference."""
+    dataset, shown = faces.prior_faces("test"), []
+
+    def features(x, progress):
+        shown.append(x)
+        return x.reshape(len(x), -1)[:, :5]
+
+    monkeypatch.setattr(perception, "inception_features", features)
+    run, _ = stored(tmp_path)
+    truth = dataset.values[perception_study.split(dataset, 16, 40)[0]]
+    found = {name: {"aps_n1": truth + shift, "truth": truth} for name, shift in (("denoise", 0.1), ("deblur", 0.2))}
+    perception_study.store_sets(run, found, dataset, 40)
+    assert [len(x) for x in shown] == [40, 16, 16, 16]
+    assert np.abs(shown[0][:, None] - truth[None]).max(axis=(2, 3, 4)).min() > 0
+    numbers = run.as_dict()["numbers"]
+    assert numbers["denoise.truth.kid"] == numbers["deblur.truth.kid"]
+    assert numbers["denoise.aps_n1.fid"]["value"] == pytest.approx(perception.frechet_distance(features(truth + 0.1, False), features(shown[0], False)))
 
 
 def test_where_aps_stands():
