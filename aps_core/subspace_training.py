@@ -52,14 +52,17 @@ def prepare_masks(prior, operator, sigma_y, n, key):
     return Masks(jnp.asarray(drawn), jnp.asarray(np.stack(gains)), jnp.asarray(np.stack(chols)))
 
 
-def simulate(flow, prior, masks, key, coordinates, picked):
+def simulate(flow, prior, masks, key, coordinates, picked, drawn=False):
     """(ModalContexts, amplitudes about the mean), both (n_masks, n_each, ...), of measurements of signals at ``coordinates`` (n_masks, n_each, K).
 
-    The signals are m + W (v - 1/2) + N(0, s^2 I), those of the prior. picked: (n_masks,) which mask each group has.
+    The signals are m + W (v - 1/2) + N(0, s^2 I), those of the prior; coordinates that are ``drawn`` from it have their part of the rest already,
+    and get it outside of the subspace alone. picked: (n_masks,) which mask each group has.
     """
     g, shape = prior.gaussian, (*coordinates.shape[:2], prior.dim)
     k_rest, k_noise = jax.random.split(key)
     rest = jnp.sqrt(g.rest) * jax.random.normal(k_rest, shape)
+    if drawn:
+        rest = rest - (rest @ prior.basis) @ prior.basis.T
     noise = flow.sigma_y * jax.random.normal(k_noise, shape)
     amplitudes = coordinates - 0.5 + rest @ prior.basis
     deviation = (coordinates - 0.5) @ prior.basis.T + rest
@@ -133,7 +136,7 @@ def _loss(settings, params, arrays, key, progress):
     each = settings["batch"] // groups
     picked = jax.random.randint(k_signal, (groups, each), 0, arrays["signals"].shape[0])
     masked = jax.random.randint(k_mask, (groups,), 0, settings["masks"])
-    contexts, amplitudes = _flat(simulate(flow, prior, arrays["masks"], k_measure, arrays["signals"][picked], masked))
+    contexts, amplitudes = _flat(simulate(flow, prior, arrays["masks"], k_measure, arrays["signals"][picked], masked, bool(settings["draws"])))
     value, parts, share = 0.0, {}, {"forward": 1.0, "reverse": 0.0}.get(settings["kl"], settings["forward_share"])
     if share > 0:
         forward = jnp.mean(forward_modal(flow, params, contexts, amplitudes)) / flow.k
