@@ -89,11 +89,16 @@ def store(run, prefix, scores):
 
 
 def store_formula(run, prefix, found, n):
-    """Keep an Expected under ``prefix`` as ``formula_n1``, ``formula_n128`` (of ``n``), ``formula_ratio`` and ``formula_inside`` in per cent."""
-    run.number(f"{prefix}.formula_n1", found.psnr(1), unit="dB")
-    run.number(f"{prefix}.formula_n128", found.psnr(n), unit="dB")
-    run.number(f"{prefix}.formula_ratio", found.ratio)
-    run.number(f"{prefix}.formula_inside", 100 * found.inside, unit="%")
+    """Keep an Expected as ``store`` keeps Scores, but for ``ssim``, under ``prefix_formula``; ``n128`` is of ``n`` samples."""
+    run.number(f"{prefix}_formula.n1", found.psnr(1), unit="dB")
+    run.number(f"{prefix}_formula.n128", found.psnr(n), unit="dB")
+    run.number(f"{prefix}_formula.inside", 100 * found.inside, unit="%")
+    run.numbers(f"{prefix}_formula", {"ratio": found.ratio, "spread": np.sqrt(found.spread), "error": np.sqrt(found.error)})
+
+
+def table_rows(rows):
+    """``rows`` (key -> label), each followed by the row of its formula."""
+    return {key: text for row, label in rows.items() for key, text in ((row, label), (f"{row}_formula", "– formula"))}
 
 
 def exact_error(scores):

@@ -62,8 +62,8 @@ paper = {kind: record.paper_value(f"aps.table2.celeba_denoise.aps_{kind}.psnr") 
 paper_spread = study.store_parts(run, paper["n1"], paper["n128"], 128, {"learned": study.exact_error(exact), "gaussian": study.exact_error(gaussian)})
 run.number("paper.gap", paper["n128"] - paper["n1"], unit="dB")
 run.number("paper.exact_gap", 10 * np.log10(2 / (1 + 1 / 128)), unit="dB")
-run.table(study.PARTS, {"learned": ("learned prior [1e-4]", ".1f"), "learned_share": ("share [%]", ".0f"), "gaussian": ("Gaussian prior [1e-4]", ".1f"), "gaussian_share": ("share [%]", ".0f")},
-          "parts", caption="The squared error of the paper's single sample, in parts; they add up to 100 %.")
+run.table(study.PARTS, {"learned_share": ("learned prior [%]", ".0f"), "gaussian_share": ("Gaussian prior [%]", ".0f")},
+          "parts", caption="The squared error of the paper's single sample, in parts that add up to 100 %, by the prior whose exact posterior it is held against.")
 run.say("The paper's sample lies {paper.gap:.2f} dB below its mean ({paper/aps.table2.celeba_denoise.aps_n1.psnr:.2f} and {paper/aps.table2.celeba_denoise.aps_n128.psnr:.2f} dB), "
         "*less* than the {paper.exact_gap:.2f} dB of an exact posterior: measured against the error of their own mean, the samples are not too noisy. "
         "Measured against an exact posterior they are, and the mean is worse than an exact one too. With the learned prior, {parts.mean.learned_share:.0f} + {parts.sample.learned_share:.0f} % of the "
@@ -100,10 +100,11 @@ for name, t in [("exact", None), *zip(labels, t_mins)]:
     if t is not None:
         study.store(run, f"gaussian.{name}", closed[t])
         run.number(f"gaussian.{name}.noise", np.sqrt(v))
-psnr = {"formula_n1": ("N = 1, formula [dB]", ".2f"), "n1": ("N = 1 [dB]", ".2f"), "formula_n128": (f"N = {n_samples}, formula [dB]", ".2f"), "n128": (f"N = {n_samples} [dB]", ".2f")}
-calibrated = {"formula_ratio": ("spread / error, formula", ".2f"), "ratio": ("spread / error", ".2f"), "formula_inside": ("in 90 % intervals, formula [%]", ".1f"), "inside": ("in 90 % intervals [%]", ".1f")}
-run.table({"exact": "exact", **labels}, psnr, "gaussian", caption="Gaussian prior: PSNR of one sample and of the mean.")
-run.table({"exact": "exact", **labels}, calibrated, "gaussian", caption="Gaussian prior: variance of the samples over the squared error of their mean, and coverage of the central 90 % intervals of the pixels.")
+psnr = {"n1": ("N = 1 [dB]", ".2f"), "n128": (f"N = {n_samples} [dB]", ".2f")}
+calibrated = {"ratio": ("spread / error", ".2f"), "inside": ("in 90 % intervals [%]", ".1f")}
+rows = study.table_rows({"exact": "exact", **labels})
+run.table(rows, psnr, "gaussian", caption="Gaussian prior: PSNR of one sample and of the mean.")
+run.table(rows, calibrated, "gaussian", caption="Gaussian prior: variance of the samples over the squared error of their mean, and coverage of the central 90 % intervals of the pixels.")
 
 # %% mystnb={"image": {"alt": "PSNR against the start time on a logarithmic axis. One sample falls from about 25 decibels, first slowly, steeply beyond 0.01; the mean stays near 28 until 0.01 and then falls too. With the start-time term both fall later. Points lie near the lines for the bound that is cut off."}, "figure": {"caption": "Gaussian prior: PSNR of one sample and of the mean of many against $t_{\\min}$. Lines: formula {eq}`eq-noisy-optimum`, for the bound cut off and with its start-time term; points: exact draws of the optimum of the cut-off bound for the test faces (bars: two standard errors).", "name": "fig-noisy-formula"}} tags=["hide-input"]
 grid = np.geomspace(1e-5, 0.2, 60)
@@ -140,7 +141,7 @@ for name, t in zip(labels, t_mins):
     study.store_formula(run, name, start_time.expected(implied, float(start_time.noise_variance(sde, t)), sigma_y, basis), n_samples)
     run.mean(f"{name}.change_n1", scores[t].values["psnr_n1"] - exact.values["psnr_n1"], "dB")
     run.mean(f"{name}.change_n128", scores[t].values["psnr_mean"] - exact.values["psnr_mean"], "dB")
-rows = {"exact": "shipped flow", **labels}
+rows = study.table_rows({"exact": "shipped flow", **labels})
 run.table(rows, psnr, caption="Learned prior: PSNR of one sample and of the mean, of the flow trained at each t_min.")
 run.table(rows, calibrated, caption="Learned prior: variance of the samples over the squared error of their mean, and coverage.")
 
