@@ -80,7 +80,8 @@ def task_notebook():
         entry = settings(name)
         patterns = [*entry["weights"], f"weights/results/{name}*.json"]
         weights = {path for pattern in patterns for path in Path().glob(pattern) if path.is_file()}
-        weights -= {path for path in Path("weights/results").glob("*") if path.name.partition(".")[0] != name}
+        named = {path for pattern in entry["weights"] if pattern.startswith("weights/results/") for path in Path().glob(pattern)}
+        weights -= {path for path in Path("weights/results").glob("*") if path.name.partition(".")[0] != name} - named
         yield {
             "name": name,
             "file_dep": [f"notebooks/{name}.py", "requirements.lock", *files("aps_core"), *map(str, sorted(weights))],
