@@ -50,12 +50,13 @@ def collect(run, names=tuple(EXPERIMENTS)):
 
 
 def carry(run, page, keys):
-    """Keep numbers of the full run of ``page`` under ``page.KEY``; returns whether it has them all."""
+    """Keep numbers of the full run of ``page`` under ``page.KEY`` where it has all of ``keys``; returns whether it has."""
     full = (full_run(page) or {"numbers": {}})["numbers"]
+    if not set(keys) <= set(full):
+        return False
     for key in keys:
-        if key in full:
-            run.number(f"{page}.{key}", full[key]["value"], full[key]["se"], full[key]["unit"])
-    return all(key in full for key in keys)
+        run.number(f"{page}.{key}", full[key]["value"], full[key]["se"], full[key]["unit"])
+    return True
 
 
 def psnr_table(run, experiments):
