@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from aps_core import calibration, evaluation, metrics, projection, searches
+from aps_core import calibration, evaluation, metrics, projection, searches, weights
 from aps_core.data import bunny_mnist, mnist
+from aps_core.priors.draws import draw
 from aps_core.posterior import gaussian_posterior, load_posterior, untrained_posterior
 from aps_core.samplers import make_sampler
 from aps_core.samplers.tune import tune
@@ -45,6 +46,21 @@ def networks():
 def n_parameters(params):
     """Number of trained numbers."""
     return sum(np.size(leaf) for leaf in jax.tree.leaves(params))
+
+
+def training(card):
+    """Steps and seconds of weights and of those that they went on from: {"steps": ..., "seconds": ...}."""
+    cards = [card]
+    while "start" in cards[-1]["recipe"]:
+        cards.append(weights.load(cards[-1]["recipe"]["start"])[1])
+    return {name: sum(c[name] for c in cards) for name in ("steps", "seconds")}
+
+
+def before_and_after(card):
+    """Validation at the beginning and the end of a training: {"begun.psnr": ..., "ended.psnr_n1": ...} with the objective per mode."""
+    names = {"objective": "val_objective", "psnr": "val_psnr_mean16", "psnr_n1": "val_psnr_n1"}
+    ends = {"begun": card["history"][0], "ended": card["history"][-1]}
+    return {f"{end}.{name}": row[key] for end, row in ends.items() for name, key in names.items()}
 
 
 def prior_spread(gaussian):
@@ -129,6 +145,16 @@ def score(sampler, key, measurements, truth, n, chosen, modes=None):
 def with_rest(key, prior, x0):
     """Signals ``x0`` (n, d) plus the isotropic rest of the prior, N(0, s^2 I): draws from a law that has a density."""
     return np.asarray(x0 + jnp.sqrt(prior.gaussian.rest) * jax.random.normal(key, x0.shape))
+
+
+def own_draws(task, posterior, key, n_signals, n, chosen, modes, n_steps=80, churn=2.0):
+    """``score`` of a posterior on measurements of ``n_signals`` draws of the task's own prior, where nothing but the flow can be wrong."""
+    k_draw, k_rest, k_measure, k_sample = jax.random.split(key, 4)
+    inside = draw(task.prior.inner, k_draw, n_signals, n_steps, churn=churn)
+    noise = task.prior.gaussian.rest**0.5 * jax.random.normal(k_rest, (n_signals, task.prior.dim))
+    outside = noise - (noise @ task.prior.basis) @ task.prior.basis.T  # in the subspace a draw has its rest
+    signals = np.asarray(task.prior.signal(inside.reshape(n_signals, -1)) + outside)
+    return score(posterior, k_sample, task.measure(k_measure, signals), signals, n, chosen, modes)
 
 
 def store_scores(run, scores, n):
