@@ -5,8 +5,8 @@ import numpy as np
 from aps_core.plotting import DASHES, MARKERS, _colour, _figure, _legend_above, _style
 
 
-def lines_and_points(lines, points=None, xlabel="", ylabel="", marks=None, log_y=False):
-    """``lines`` dict label -> (x, y) and ``points`` dict label -> (x, y) or (x, y, standard error) against a logarithmic x axis.
+def lines_and_points(lines, points=None, xlabel="", ylabel="", marks=None, log_y=False, log_x=True):
+    """``lines`` dict label -> (x, y) and ``points`` dict label -> (x, y) or (x, y, standard error) against x, which is logarithmic by default.
 
     Points whose label is that of a line share its colour and its entry in the legend; bars are two standard errors. marks: dict label -> y, drawn as
     thin horizontal lines. Raises ValueError without a line.
@@ -29,7 +29,8 @@ def lines_and_points(lines, points=None, xlabel="", ylabel="", marks=None, log_y
         for label, y in (marks or {}).items():
             ax.axhline(y, color="#555555", lw=1.2, ls=(0, (4, 2)), zorder=1)
             ax.annotate(label, (1, y), xycoords=("axes fraction", "data"), xytext=(-2, 3), textcoords="offset points", ha="right", color="#333333")
-        ax.set_xscale("log")
+        if log_x:
+            ax.set_xscale("log")
         if log_y:
             ax.set_yscale("log")
         ax.set_xlabel(xlabel), ax.set_ylabel(ylabel)

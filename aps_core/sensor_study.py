@@ -62,13 +62,15 @@ def store_dps(run, found, scores):
 
 def by_brightness(run, task, case, scores):
     """Keep the rms error of the mean and the rms spread of samples by the brightness that the sensor meets, under ``brightness.bN.row_error`` and
-    ``..._spread``; returns {label: (brightness, value, standard error)} for a figure. A bin without pixels is left out."""
+    ``..._spread``. A bin without pixels is left out.
+
+    Returns lines {label: (brightness, spread)} and points {label: (brightness, error, its standard error)} for a figure."""
     seen = np.asarray(jax.vmap(task.operator.inner)(case.x0))
     place = np.clip(np.digitize(seen, EDGES) - 1, 0, len(EDGES) - 2)
-    curves = {}
+    lines, points = {}, {}
     for row, found in scores.items():
         for kind, values in (("error", found["error"]), ("spread", found["variance"])):
-            points = []
+            at = []
             for b in range(len(EDGES) - 1):
                 faces = [v[p == b].mean() for v, p in zip(values, place, strict=True) if np.sum(p == b) >= 30]
                 if len(faces) < 2:
@@ -76,9 +78,13 @@ def by_brightness(run, task, case, scores):
                 square, se = metrics.mean_and_standard_error(np.asarray(faces))
                 root = float(np.sqrt(square))
                 run.number(f"brightness.b{b}.{row}_{kind}", root, float(se) / (2 * root))
-                points.append(((EDGES[b] + EDGES[b + 1]) / 2, root, float(se) / (2 * root)))
-            curves[f"{LABELS[row]}, {'error of the mean' if kind == 'error' else 'spread of samples'}"] = tuple(map(np.array, zip(*points, strict=True)))
-    return curves
+                at.append(((EDGES[b] + EDGES[b + 1]) / 2, root, float(se) / (2 * root)))
+            columns = tuple(map(np.array, zip(*at, strict=True)))
+            if kind == "error":
+                points[LABELS[row]] = columns
+            else:
+                lines[LABELS[row]] = columns[:2]
+    return lines, points
 
 
 def columns(samplers, key, case, n_faces, n):

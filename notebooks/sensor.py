@@ -33,7 +33,7 @@ seed = 0
 import jax
 
 import aps_core
-from aps_core import data, evaluation, faces_study, plotting_images, record, searches, sensor_study
+from aps_core import data, evaluation, faces_study, plotting_images, plotting_theory, record, searches, sensor_study
 
 run = record.start("sensor", globals(), {
     "n_test": record.integer(2, 5189), "n_dps": record.integer(2), "n_samples": record.integer(3, 4096), "seed": record.integer(0),
@@ -88,12 +88,12 @@ run.figure(plotting_images.face_columns(columns, spread, "standard deviation"), 
 # %% [markdown]
 # ## Does the spread know where the sensor is blind?
 #
-# The brighter the blurred face, the less the sensor says. A posterior should be wider there, and its error larger, both alike: for an exact posterior the
-# mean squared error of the mean is the variance of the samples.
+# The brighter the blurred face, the less the sensor says. But bright skin is smooth as well, and the dark holds hair. Laplace's approximation knows the first alone, since its
+# prior is the same at every brightness; a flow can know both. For an exact posterior the mean squared error of the mean is the variance of the samples.
 
-# %% mystnb={"image": {"alt": "Root-mean-square error of the mean and spread of the samples against the brightness that the sensor meets, for the linearized Gaussian and for APS: all rise with brightness."}, "figure": {"caption": "Error of the mean and spread of the samples by the brightness of the blurred face, which the sensor meets (bars: two standard errors over faces).", "name": "fig-sensor-brightness"}} tags=["hide-input"]
-curves = sensor_study.by_brightness(run, task, case, scores)
-run.figure(plotting_images.cost_curves(curves, xlabel="brightness of the blurred face", ylabel="rms (signal in [0, 1])", log_x=False), "brightness")
+# %% mystnb={"image": {"alt": "Spread of the samples as lines and root-mean-square error of the mean as points against the brightness that the sensor meets. The spread of the linearized Gaussian rises with brightness; that of APS follows the error, which is largest at middle brightness."}, "figure": {"caption": "Spread of the samples (lines) and error of their mean (points) in the scale of signals, by the brightness of the blurred face, which the sensor meets (bars: two standard errors over faces).", "name": "fig-sensor-brightness"}} tags=["hide-input"]
+lines, points = sensor_study.by_brightness(run, task, case, scores)
+run.figure(plotting_theory.lines_and_points(lines, points, "brightness of the blurred face", "rms error or spread", log_x=False), "brightness")
 
 # %% [markdown]
 # ## Time
