@@ -234,7 +234,7 @@ def test_recipes_exist():
     assert {"sphere-prior", "sphere-impute-held-out", "gaussian16-realnvp-denoise"} <= {path.stem for path in RECIPES}
 
 
-COSTLY = ("faces-sr2-held-out", "faces-deblur-held-out", "cifar10-deblur-held-out")  # an eigenproblem of 3072 entries each
+COSTLY = ("faces-sr2-held-out", "faces-deblur-held-out", "faces-saturated-held-out", "cifar10-deblur-held-out")  # an eigenproblem of 3072 entries each
 
 
 @pytest.mark.parametrize("path", [pytest.param(p, marks=pytest.mark.slow) if p.stem in COSTLY else p for p in RECIPES], ids=lambda path: path.stem)
