@@ -171,16 +171,17 @@ def _difference(number, form):
 
 
 def verdict(numbers, row, measures=("fid", "kid")):
-    """A sentence: for how many tasks one sample of APS lies below ``row`` by each of ``measures``, by more than two paired standard errors, and
-    for which it does not."""
+    """A sentence: for which tasks one sample of APS lies below ``row`` by each of ``measures``, by more than two paired standard errors, and for
+    which it does not."""
     parts = []
     for measure in measures:
         found = {title: numbers.get(f"{name}_paired.{row}.{measure}") for name, title in TASKS.items()}
         found = {title: number for title, number in found.items() if number is not None}
         odd = [title for title, number in found.items() if number["value"] <= 2 * number["se"]]
-        where = "" if not odd else " (not for " + " and ".join(odd) + ")"
-        parts.append(f"by {SETS[measure][0].removeprefix('1000 ')} for {len(found) - len(odd)} of {len(found)} tasks{where}")
-    return f"Single samples of APS lie below those of {SHORT[row].replace('closed', 'the closed')} " + ", ".join(parts) + "."
+        below = [title for title in found if title not in odd]
+        where = f"for all {len(found)} tasks" if not odd else f"for {' and '.join(below) or 'no task'}, not for {' or '.join(odd)}"
+        parts.append(f"by {SETS[measure][0].removeprefix('1000 ')} {where}")
+    return f"Single samples of APS lie below those of {SHORT[row].replace('closed', 'the closed')} " + "; ".join(parts) + "."
 
 
 def trade_off(numbers, labels, measure="kid"):

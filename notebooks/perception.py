@@ -112,7 +112,7 @@ if full is not None or with_inception:
 else:
     run.say("FID and KID were not run.")
 
-# %% mystnb={"image": {"alt": "Three panels, one for each task, of KID against PSNR. The closed form stands at the upper left, single samples of APS below it to the right. The mean of 128 samples of APS stands at the lower right, DDRM near it. DPS lies between APS and DDRM, for denoising above APS. A dashed line for true faces is at zero."}, "figure": {"caption": "Perception against distortion in the full run: KID (less is better) against PSNR (more is better), two standard errors; the dashed line is what true faces have. All but the mean are single samples.", "name": "fig-perception-trade-off"}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Three panels, one for each task, of KID against PSNR. The closed form stands at the upper left, single samples of APS below it to the right. The mean of 128 samples of APS stands at the lower right, DDRM to its left. DPS stands above APS for denoising and below it for the other tasks. A dashed line for true faces is at zero."}, "figure": {"caption": "Perception against distortion in the full run: KID (less is better) against PSNR (more is better), two standard errors; the dashed line is what true faces have. All but the mean are single samples.", "name": "fig-perception-trade-off"}} tags=["hide-input"]
 panels, floors = perception_study.trade_off(numbers, {row: label for row, label in labels.items() if row not in ("truth", "measured")})
 run.figure(plotting_images.trade_off(panels, floors), "trade-off")
 

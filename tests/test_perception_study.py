@@ -134,8 +134,10 @@ def test_where_aps_stands():
         "sr2_paired.dps.fid": number(1.9, 1.0), "sr2_paired.dps.kid": number(30.0, 1.0), "sr2_paired.dps.lpips": number(0.1, 0.01),
     }  # fmt: skip
     assert perception_study.verdict(numbers, "dps") == (
-        "Single samples of APS lie below those of DPS by FID for 1 of 2 tasks (not for 2x super-resolution), by KID for 1 of 2 tasks (not for denoising)."
+        "Single samples of APS lie below those of DPS by FID for denoising, not for 2x super-resolution; by KID for 2x super-resolution, not for denoising."
     )
+    numbers["sr2_paired.dps.fid"] = number(2.1, 1.0)
+    assert perception_study.verdict(numbers, "dps", ("fid",)) == "Single samples of APS lie below those of DPS by FID for all 2 tasks."
     assert perception_study.differences(numbers).splitlines()[2:] == [
         "| denoising | DPS | **+3.0 ± 1.0** | **-3.0 ± 1.0** | – |",
         "| 2x super-resolution | DPS | +1.9 ± 1.0 | **+30.0 ± 1.0** | **+0.1000 ± 0.0100** |",
