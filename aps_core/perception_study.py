@@ -179,7 +179,9 @@ def verdict(numbers, row, measures=("fid", "kid")):
         found = {title: number for title, number in found.items() if number is not None}
         odd = [title for title, number in found.items() if number["value"] <= 2 * number["se"]]
         below = [title for title in found if title not in odd]
-        where = f"for all {len(found)} tasks" if not odd else f"for {' and '.join(below) or 'no task'}, not for {' or '.join(odd)}"
+        where = f"for all {len(found)} tasks" if not odd else "for no task"
+        if odd and below:
+            where = f"for {' and '.join(below)}, not for {' or '.join(odd)}"
         parts.append(f"by {SETS[measure][0].removeprefix('1000 ')} {where}")
     return f"Single samples of APS lie below those of {SHORT[row].replace('closed', 'the closed')} " + "; ".join(parts) + "."
 
