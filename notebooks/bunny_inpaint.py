@@ -280,7 +280,9 @@ run.table(
     caption="The same digits on several meshes (with the prior's rest), closed form and flow.")
 run.say(
     "With {transfer.coarse.vertices:.0f} vertices in the place of {transfer.own.vertices:.0f} the flow keeps {transfer.coarse.lead:.2f} ± {transfer.coarse.lead.se:.2f} dB over the closed form of the same measurement, with "
-    "{transfer.fine.vertices:.0f} it keeps {transfer.fine.lead:.2f} ± {transfer.fine.lead.se:.2f} dB; on its own mesh it has {transfer.own.lead:.2f} ± {transfer.own.lead.se:.2f} dB.")
+    "{transfer.fine.vertices:.0f} it keeps {transfer.fine.lead:.2f} ± {transfer.fine.lead.se:.2f} dB; on its own mesh it has {transfer.own.lead:.2f} ± {transfer.own.lead.se:.2f} dB. Its 90 % intervals, which hold "
+    "{transfer.own_aps.coverage_90:.0f} % of the vertices on its own mesh, hold {transfer.coarse_aps.coverage_90:.0f} % and {transfer.fine_aps.coverage_90:.0f} % there: "
+    "the mean is carried over, the spread less well, since a coordinate has another amount of noise than the flow has learned for.")
 
 # %% [markdown]
 # ## Time
@@ -303,7 +305,7 @@ run.table(
 #   once, with far fewer parameters. A longer training of the larger one was not tried.
 # - The first guess of the score network already has most of the mean; what training adds is the spread: single samples gain much.
 #   How much the means of other samplers with the same prior have beyond the flow's is in the table above: what they have more is
-#   the flow's to gain, the rest is the prior's.
+#   the flow's to gain, the rest is the prior's. In the full run it is next to nothing: a better mean would take a better prior.
 # - DPS and MCG have step sizes tuned on what they are scored by, on validation digits; nothing holds their spread to account.
 # - PSNR here is a mean over all vertices, blank ones included. The same closed form on the same mesh scores higher for a digit that covers less of it, so levels of
 #   PSNR can be compared between rows, not between projections.
