@@ -1,10 +1,13 @@
 """The chapter on how real single samples of faces look: which pictures are compared, and what the record keeps of them."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 
 from aps_core import data, faces_rivals, faces_study, metrics, perception, record
 from aps_core.cases import measure
+from aps_core.data import celeba, faces
 from aps_core.perception import alexnet, inception
 from aps_core.tasks import load_task
 
@@ -101,12 +104,17 @@ def store_distances(run, name, features, reference):
     """Keep FID and KID (times 1000) of rows of ``features`` (row -> (n, d)) to those of ``reference`` (m, d) as ``name.row.fid`` and ``.kid``, and
     their differences to APS, paired by face, under ``name_paired``."""
     moments = perception.Moments.of(reference)
-    fid = {row: np.append(perception.frechet_distance(x, moments), perception.frechet_without(x, moments, GROUPS)) for row, x in features.items()}
+    fid = {row: _frechet(x, moments) for row, x in features.items()}
     kid = {row: perception.kernel_distance(x, reference) for row, x in features.items()}
     for row in features:
         _store_pair(run, f"{name}.{row}", fid[row], kid[row])
         if row != REFERENCE:
             _store_pair(run, f"{name}_paired.{row}", fid[row] - fid[REFERENCE], kid[row] - kid[REFERENCE])
+
+
+def _frechet(features, moments):
+    """FID, followed by its values with a part left out."""
+    return np.append(perception.frechet_distance(features, moments), perception.frechet_without(features, moments, GROUPS))
 
 
 def _store_pair(run, key, fid, kid):
@@ -143,6 +151,30 @@ def columns(found, labels, n=3):
     of_task = list(found.values())
     n = min(n, len(of_task[0]["truth"]))
     return {title: np.stack([of_task[i % len(of_task)][row][i] for i in range(n)]) for row, title in labels.items()}
+
+
+def measure_draws(n_faces=256, n_reference=2048, directory="weights/results"):
+    """Keep FID and KID of the embedded draws of the prior (prior-faces, all of them) to the reference faces of a run with ``n_faces``, in a record of its
+    own, ``perception.draws.json``, which ``store_draws`` reads. Needs CelebA; raises as ``perception.inception_features`` and ``split``."""
+    dataset = celeba.load("test")
+    run = record.Run("perception.draws", {"n_faces": n_faces, "n_reference": n_reference}, Path(directory))
+    draws = np.concatenate([faces.prior_faces(part).values for part in faces.SPLITS])
+    others = dataset.values[split(dataset, n_faces, n_reference)[1]]
+    features, reference = perception.inception_features(draws), perception.inception_features(others)
+    _store_pair(run, "prior", _frechet(features, perception.Moments.of(reference)), perception.kernel_distance(features, reference))
+    run.number("prior.draws", len(draws))
+    run.uses_data(dataset, faces.prior_faces("test"))
+    run.finish()
+
+
+def store_draws(run):
+    """Keep what ``measure_draws`` found, as ``prior.fid``, ``prior.kid`` and ``prior.draws``; returns whether there is such a record."""
+    found = record.full_run("perception.draws")
+    if found is None:
+        return False
+    for key, number in found["numbers"].items():
+        run.number(key, number["value"], number["se"])
+    return True
 
 
 SETS = {"fid": ("FID", ".1f"), "kid": ("1000 KID", ".1f")}  # of the set of pictures
@@ -196,3 +228,7 @@ def trade_off(numbers, labels, measure="kid"):
         if panel:
             panels[title], floors[title] = panel, numbers[f"{name}.truth.{measure}"]["value"]
     return panels, floors
+
+
+if __name__ == "__main__":
+    measure_draws()

@@ -71,9 +71,10 @@ def cost_curves(curves, levels=None, xlabel="network evaluations for one sample"
     return fig
 
 
-def trade_off(panels, floors, xlabel="PSNR (dB)", ylabel="1000 KID"):
+def trade_off(panels, floors, levels=None, xlabel="PSNR (dB)", ylabel="1000 KID"):
     """Perception against distortion, a panel for each task: ``panels`` dict title -> {label: (x, se of x, y, se of y)}, bars of two standard errors;
-    ``floors`` dict title -> the y of true pictures, a dashed line. Equal labels have equal colours. Raises ValueError without a panel."""
+    ``floors`` dict title -> the y of true pictures, a dashed line; ``levels`` dict label -> y, dotted lines in every panel. Equal labels have
+    equal colours. Raises ValueError without a panel."""
     if not panels:
         raise ValueError("panels is empty, expected at least one")
     order = list(dict.fromkeys(label for panel in panels.values() for label in panel))
@@ -85,6 +86,8 @@ def trade_off(panels, floors, xlabel="PSNR (dB)", ylabel="1000 KID"):
                 i = order.index(label)
                 ax.errorbar(x, y, 2 * y_se, 2 * x_se, color=_colour(i), marker=MARKERS[i], ms=7, ls="", elinewidth=1, label=label)
             ax.axhline(floors[title], color="#555555", ls="--", lw=1.2, label="true faces")
+            for label, y in (levels or {}).items():
+                ax.axhline(y, color="#555555", ls=":", lw=1.5, label=label)
             ax.set_title(title, fontsize=11), ax.set_xlabel(xlabel)
             ax.margins(0.15)
             ax.grid(alpha=0.3)

@@ -126,6 +126,30 @@ def test_sets_of_pictures(tmp_path, monkeypatch):
     assert numbers["denoise.aps_n1.fid"]["value"] == pytest.approx(perception.frechet_distance(features(truth + 0.1, False), features(shown[0], False)))
 
 
+def test_draws_of_the_prior(tmp_path, monkeypatch):
+    """All embedded draws are held against the reference of a run; what is found goes into a record of its own, from where the page takes it."""
+    brought, shown = faces.prior_faces("test"), []
+
+    def features(x):
+        shown.append(x)
+        return x.reshape(len(x), -1)[:, :3]
+
+    monkeypatch.setattr(perception, "inception_features", features)
+    monkeypatch.setattr(perception_study.celeba, "load", lambda part: brought)
+    perception_study.measure_draws(8, 50, tmp_path)
+    assert len(shown[0]) == 256
+    np.testing.assert_array_equal(shown[1], brought.values[perception_study.split(brought, 8, 50)[1]])
+    kept = record.load(tmp_path / "perception.draws.json")
+    monkeypatch.setattr(record, "full_run", lambda name: kept if name == "perception.draws" else None)
+    run = record.Run("perception_absent", {}, tmp_path)
+    assert perception_study.store_draws(run)
+    numbers = run.as_dict()["numbers"]
+    assert numbers["prior.kid"]["value"] == pytest.approx(1000 * perception.kernel_distance(features(shown[0]), features(shown[1])).value)
+    assert numbers["prior.fid"]["se"] > 0 and numbers["prior.draws"]["value"] == 256
+    monkeypatch.setattr(record, "full_run", lambda name: None)
+    assert not perception_study.store_draws(run)
+
+
 def test_where_aps_stands():
     """A difference is that of the row to APS: a positive one, beyond two standard errors, says that APS lies below."""
     number = lambda value, se: {"value": value, "se": se, "unit": None}  # noqa: E731
@@ -152,7 +176,8 @@ def test_trade_off_is_drawn():
     panels, floors = perception_study.trade_off(numbers, {"aps_n1": "APS, N = 1", "dps": "DPS"})
     assert panels == {"2x super-resolution": {"APS, N = 1": (27.0, 0.5, 80.0, 0.5)}} and floors == {"2x super-resolution": 60.0}
     panels["deblurring"], floors["deblurring"] = {"DPS": (26.0, 0.1, 90.0, 1.0), "APS, N = 1": (27.0, 0.1, 70.0, 1.0)}, 55.0
-    fig = plotting_images.trade_off(panels, floors)
+    fig = plotting_images.trade_off(panels, floors, {"draws": 40.0})
+    assert all([40.0, 40.0] in [list(line.get_ydata()) for line in ax.lines if line.get_linestyle() == ":"] for ax in fig.axes)
     first, second = fig.axes
     assert [container.lines[0].get_xydata().tolist() for container in second.containers] == [[[26.0, 90.0]], [[27.0, 70.0]]]
     assert second.containers[1].lines[0].get_color() == first.containers[0].lines[0].get_color()  # one colour for one method
