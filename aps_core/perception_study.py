@@ -168,13 +168,14 @@ def measure_draws(n_faces=256, n_reference=2048, directory="weights/results"):
 
 
 def store_draws(run):
-    """Keep what ``measure_draws`` found, as ``prior.fid``, ``prior.kid`` and ``prior.draws``; returns whether there is such a record."""
+    """Keep what ``measure_draws`` found, as ``prior.fid``, ``prior.kid`` and ``prior.draws``; returns the levels for
+    ``plotting_images.trade_off``, none without such a record."""
     found = record.full_run("perception.draws")
     if found is None:
-        return False
+        return {}
     for key, number in found["numbers"].items():
         run.number(key, number["value"], number["se"])
-    return True
+    return {"draws of the prior": found["numbers"]["prior.kid"]["value"]}
 
 
 SETS = {"fid": ("FID", ".1f"), "kid": ("1000 KID", ".1f")}  # of the set of pictures

@@ -112,11 +112,13 @@ if full is not None or with_inception:
 else:
     run.say("FID and KID were not run.")
 
-# %% mystnb={"image": {"alt": "Three panels, one for each task, of KID against PSNR. The closed form stands at the upper left, single samples of APS below it to the right. The mean of 128 samples of APS stands at the lower right, DDRM to its left. DPS stands above APS for denoising and below it for the other tasks. A dashed line for true faces is at zero."}, "figure": {"caption": "Perception against distortion in the full run: KID (less is better) against PSNR (more is better), two standard errors; the dashed line is what true faces have. All but the mean are single samples.", "name": "fig-perception-trade-off"}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Three panels, one for each task, of KID against PSNR. The closed form stands at the upper left, single samples of APS below it to the right. The mean of 128 samples of APS stands at the lower right, DDRM to its left. DPS stands above APS for denoising and below it for the other tasks. A dashed line for true faces is at zero, a dotted one for draws of the prior between DDRM and single samples of APS."}, "figure": {"caption": "Perception against distortion in the full run: KID (less is better) against PSNR (more is better), two standard errors; the dashed line is what true faces have, the dotted one what draws of the prior have. All but the mean are single samples.", "name": "fig-perception-trade-off"}} tags=["hide-input"]
 panels, floors = perception_study.trade_off(numbers, {row: label for row, label in labels.items() if row not in ("truth", "measured")})
-run.figure(plotting_images.trade_off(panels, floors), "trade-off")
+levels = perception_study.store_draws(run)
+run.figure(plotting_images.trade_off(panels, floors, levels), "trade-off")
 
 # %% tags=["hide-input"]
+run.say("The prior itself: its {prior.draws:.0f} embedded draws have an FID of {prior.fid:.1f} ± {prior.fid.se:.1f} and a 1000 KID of {prior.kid:.1f} ± {prior.kid.se:.1f} to the same reference.")
 run.say("Outside [0, 1] lie {full/denoise.gaussian_n1.outside:.1f} % of the values of the closed form's samples for denoising, {full/denoise.aps_n1.outside:.1f} % of APS's, "
         "{full/denoise.dps.outside:.1f} % of DPS's, {full/denoise.ddrm.outside:.1f} % of DDRM's, and {full/denoise.measured.outside:.1f} % of the measurements'. Clipping takes noise from the "
         "closed form and APS more than from DPS and DDRM: it can help them, and is no reason for their distance to the other rows.")
@@ -129,7 +131,9 @@ run.say("Outside [0, 1] lie {full/denoise.gaussian_n1.outside:.1f} % of the valu
 # - **The paper's claim against DPS is only in part reproduced.** For denoising single samples of APS have the lower FID and KID. For super-resolution and deblurring, the tasks of which the
 #   paper says it, a tuned DPS with 50 evaluations has the lower ones, and DDRM has in all three. By LPIPS, which asks for the face behind the measurement, APS stands before DPS in every
 #   task, and before DDRM in deblurring.
-# - The likely reason can be seen in the pictures. The spread of APS has the right size, for pixels and in each band of modes (the page on faces), but nearly the shape of a Gaussian: fine grain
+# - A good part of the distance is the prior's: its own draws are no faces to Inception either, and single samples of APS lie above them by less than the draws lie above faces. An exact sample of the
+#   posterior under this prior can be expected between the two; if so, the flow adds a distance of its own. A row far below the draws looks more like faces than the prior that it is given.
+# - The likely reason for what is the flow's can be seen in the pictures. The spread of APS has the right size, for pixels and in each band of modes (the page on faces), but nearly the shape of a Gaussian: fine grain
 #   about a good mean, which no face has. Inception, which is shown the faces ninefold enlarged, minds this grain more than blur. The mean of the samples, which has none, is among the lowest
 #   of all rows, although no single posterior sample is as smooth. An exact posterior sample has 3 dB less than the mean; samples of DDRM in every task and of DPS for
 #   super-resolution lie clearly nearer to it: too little spread, and smooth pictures. DPS for deblurring is further from the truth than APS, and yet more like a face to Inception.
@@ -137,8 +141,8 @@ run.say("Outside [0, 1] lie {full/denoise.gaussian_n1.outside:.1f} % of the valu
 #   and deblurring: single samples of APS lie below its mean.
 # - A flow whose samples should pass as faces needs more than the first two moments and a handful of couplings; coverage and energy score alone do not show what is missing.
 #
-# What is not shown: DPS with a thousand evaluations, which is the paper's; the FID of draws of the prior itself, which would say how much of the distance is the prior's; what
-# people would say; larger pictures, for which these networks were made.
+# What is not shown: DPS with a thousand evaluations, which is the paper's; exact samples under this prior, whose place is only guessed here; what people would
+# say; larger pictures, for which these networks were made.
 
 # %% tags=["hide-input"]
 run.finish()

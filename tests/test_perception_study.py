@@ -142,8 +142,9 @@ def test_draws_of_the_prior(tmp_path, monkeypatch):
     kept = record.load(tmp_path / "perception.draws.json")
     monkeypatch.setattr(record, "full_run", lambda name: kept if name == "perception.draws" else None)
     run = record.Run("perception_absent", {}, tmp_path)
-    assert perception_study.store_draws(run)
+    levels = perception_study.store_draws(run)
     numbers = run.as_dict()["numbers"]
+    assert levels == {"draws of the prior": numbers["prior.kid"]["value"]}
     assert numbers["prior.kid"]["value"] == pytest.approx(1000 * perception.kernel_distance(features(shown[0]), features(shown[1])).value)
     assert numbers["prior.fid"]["se"] > 0 and numbers["prior.draws"]["value"] == 256
     monkeypatch.setattr(record, "full_run", lambda name: None)
