@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from aps_core.plotting import MARKERS, WIDTH, _bar, _colour, _figure, _sequential, _style
+from aps_core.plotting import MARKERS, WIDTH, _bar, _colour, _figure, _legend_above, _sequential, _style
 
 
 def face_columns(columns, maps=None, map_label="standard deviation"):
@@ -58,7 +58,7 @@ def face_sheet(faces, columns=12):
 def cost_curves(curves, levels=None, xlabel="network evaluations for one sample", ylabel="PSNR (dB)", log_x=True):
     """Quality against cost: ``curves`` dict label -> (x, y, standard error of y); ``levels`` dict label -> y, drawn as flat lines."""
     with _style():
-        fig = _figure(3.2)
+        fig = _figure(4.0)
         ax = fig.subplots()
         for i, (label, (x, y, se)) in enumerate(curves.items()):
             ax.errorbar(x, y, yerr=2 * np.asarray(se), color=_colour(i), marker="osD^v"[i % 5], label=label, capsize=2)
@@ -67,7 +67,7 @@ def cost_curves(curves, levels=None, xlabel="network evaluations for one sample"
         if log_x:
             ax.set_xscale("log")
         ax.set_xlabel(xlabel), ax.set_ylabel(ylabel)
-        ax.legend(fontsize="small", frameon=False)
+        _legend_above(fig, ax)
     return fig
 
 

@@ -68,8 +68,8 @@ for name, posterior in posteriors.items():
     fitted[name] = study.fit(posterior, case, fit_steps, fit_samples, n_samples, seed=seed), case, ours
     study.store(run, name, *[fitted[name][i] for i in (0, 2)], case.x0)
     run.table({"start": "closed form, where both start", "fit": "one flow for each measurement", "aps": "APS"},
-              {"n1": ("one sample [dB]", ".2f"), "mean": (f"mean of {n_samples} [dB]", ".2f"), "ratio": ("error of a sample over that of the mean", ".2f"), "inside": ("in 90 % intervals [%]", ".1f")},
-              name, caption=f"{study.TASKS[name].capitalize()}: PSNR, and whether the spread is right (2 and 90 % for an exact posterior).")
+              {"n1": ("one sample [dB]", ".2f"), "mean": (f"mean of {n_samples} [dB]", ".2f"), "ratio": ("error, sample / mean", ".2f"), "inside": ("inside [%]", ".1f")},
+              name, caption=f"{study.TASKS[name].capitalize()}: PSNR, and whether the spread is right: squared error of a sample over that of the mean, and pixels in their 90 % intervals (2 and 90 % for an exact posterior).")
     numbers = run.as_dict()["numbers"]
     run.say(f"{study.TASKS[name].capitalize()}: the mean of the fits is at APS's quality {study.say_reached(numbers, name, 'mean')} for each measurement, a single sample {study.say_reached(numbers, name, 'n1')}. "
             f"At the end, after {{{name}.seconds:.1f}} s, it lies {{{name}.gain_mean:+.2f}} ± {{{name}.gain_mean.se:.2f}} dB from APS by the mean and {{{name}.gain_n1:+.2f}} ± {{{name}.gain_n1.se:.2f}} dB by one sample.")
