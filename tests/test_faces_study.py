@@ -183,4 +183,4 @@ def test_figures_of_faces():
     sheet = plotting_images.face_sheet(faces, columns=2)
     assert sheet.axes[0].images[0].get_array().shape[:2] == (18, 18)
     curves = plotting_images.cost_curves({"DPS": ([10, 100], [20.0, 25.0], [0.1, 0.1])}, {"APS": 26.0})
-    assert curves.axes[0].get_xscale() == "log" and len(curves.axes[0].get_legend().get_texts()) == 2
+    assert curves.axes[0].get_xscale() == "log" and len(curves.legends[0].get_texts()) == 2
