@@ -84,6 +84,27 @@ def write_atomically(path, content):
     temporary.replace(path)
 
 
+def find_fetched(name, *files):
+    """Path of the first of ``files`` that lies in one of the ``places`` of data set ``name``; the names of one file, plain or packed.
+
+    Raises FileNotFoundError naming the places looked at and the command that gets it.
+    """
+    candidates = [folder / file for folder in places(name) for file in files]
+    for path in candidates:
+        if path.is_file():
+            return path
+    looked = ", ".join(map(str, candidates))
+    raise FileNotFoundError(f"{files[0]} not found; looked for {looked}. `python -m aps_core.data fetch {name}` gets it")
+
+
+def content_of(path, sha256):
+    """The bytes of a fetched file. Raises ValueError for another content than the known one."""
+    content = Path(path).read_bytes()
+    if (found := sha256_of(content)) != sha256:
+        raise ValueError(f"{path} has sha256 {found}, expected {sha256}; remove it and fetch it again")
+    return content
+
+
 def keep_members(tarball, name, sha256):
     """Put the files of the archive ``tarball`` that ``sha256`` (file name -> checksum) names into the cache folder ``name``; returns the folder.
 

