@@ -34,6 +34,20 @@ def test_numbers_of_other_pages_are_carried_with_their_errors(run):
     assert not overview.carry(run, "sensor", ["anything"])
 
 
+def test_claims_without_their_numbers_are_left_out(run, monkeypatch):
+    monkeypatch.setattr(overview, "CLAIMS", (("faces", "one {faces.denoise.aps_n1.psnr:.1f}"), ("faces", "two {faces.other:.1f}"), ("sensor", "three {sensor.any:.1f}")))
+    said = []
+    monkeypatch.setattr(record, "_show", said.append)
+    run.say("\n".join(overview.claims(run)))
+    assert said[0]["text/markdown"] == "one 26.4 ({doc}`faces`)."
+
+
+def test_every_claim_has_a_full_run(tmp_path):
+    """Against renamed numbers: the records that come with the code have what the page says."""
+    fresh = record.start("overview", {}, {}, tmp_path)
+    assert len(overview.claims(fresh)) == len(overview.CLAIMS)
+
+
 def test_every_key_of_the_table_is_in_some_record():
     """Against renamed numbers: each experiment that has a full run has all its PSNR there."""
     for one in overview.EXPERIMENTS.values():
