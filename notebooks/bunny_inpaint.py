@@ -199,6 +199,8 @@ if n_best or "best.dps.psnr" in (record.full_run(run.notebook) or {"numbers": ()
     run.table(
         {"dps": "DPS", "ddrm": "DDRM, 20 steps", "daps": "DAPS, 50 levels", "together": "mean of the three"}, {"psnr": ("PSNR [dB]", ".2f"), "lead": ("minus that of the flow [dB]", "+.2f")},
         "best", caption="Means of 16 samples with the same prior, and of the three together, on the first test digits of the full run; and what they have more than the flow's mean on the same digits.")
+if "best.together.lead" in (record.full_run(run.notebook) or {"numbers": ()})["numbers"]:
+    run.say("In the full run the mean of all three has {full/best.together.lead:+.2f} ± {full/best.together.lead.se:.2f} dB on the flow's.")
 
 # %% [markdown]
 # ## One digit
@@ -305,7 +307,7 @@ run.table(
 #   once, with far fewer parameters. A longer training of the larger one was not tried.
 # - The first guess of the score network already has most of the mean; what training adds is the spread: single samples gain much.
 #   How much the means of other samplers with the same prior have beyond the flow's is in the table above: what they have more is
-#   the flow's to gain, the rest is the prior's. In the full run it is next to nothing: a better mean would take a better prior.
+#   the flow's to gain, the rest is the prior's.
 # - DPS and MCG have step sizes tuned on what they are scored by, on validation digits; nothing holds their spread to account.
 # - PSNR here is a mean over all vertices, blank ones included. The same closed form on the same mesh scores higher for a digit that covers less of it, so levels of
 #   PSNR can be compared between rows, not between projections.

@@ -20,8 +20,7 @@
 # y = \tanh\big(2\, B x\big) + n, \qquad n \sim \mathcal N(0, \sigma_y^2 I) ,
 # $$ (eq-sensor)
 #
-# with $B$ a Gaussian blur of 1.5 pixels. In the dark the sensor answers with slope 2; where the blurred face is white the slope is 0.14, so that
-# noise of 0.01 in $y$ hides differences of 0.07.
+# with $B$ a Gaussian blur of 1.5 pixels. The sensor answers steeply in the dark and hardly at all where the blurred face is white.
 
 # %% tags=["parameters"]
 n_test = 4  # faces
@@ -52,6 +51,9 @@ n_dps = min(n_dps, n_test)
 
 # %% tags=["hide-input"]
 task = aps_core.load_task("faces-saturated")
+slope = jax.grad(task.operator.response)
+run.numbers("sensor", {"sigma_y": task.sigma_y, "dark": slope(0.0), "white": slope(1.0), "hidden": task.sigma_y / slope(1.0)})
+run.say("The slope of the sensor is {sensor.dark:.1f} in the dark and {sensor.white:.2f} in the white, so that there the noise of {sensor.sigma_y:.2f} in $y$ hides differences of {sensor.hidden:.2f}.")
 faces = data.load("faces", "test")
 run.uses_data(faces)
 case = faces_study.measure(task, faces, n_test, seed)
@@ -73,7 +75,7 @@ sensor_study.store_dps(run, by_dps, scores)
 for row, found in scores.items():
     run.mean(f"test.{row}.inside_90", 100 * found["coverage"][:, 1], "%")
 labels = {f"{row}_{kind}": f"{sensor_study.LABELS[row]}, {name}" for row in samplers for kind, name in (("n1", "N = 1"), ("n128", f"N = {n_samples}"))}
-run.table({**labels, "dps": "DPS, one sample"}, {"psnr": ("PSNR [dB]", ".2f"), "ssim": ("SSIM", ".3f")}, "test", caption="Deblurring behind a saturating sensor, noise 0.01.")
+run.table({**labels, "dps": "DPS, one sample"}, {"psnr": ("PSNR [dB]", ".2f"), "ssim": ("SSIM", ".3f")}, "test", caption="Deblurring behind a saturating sensor.")
 run.say(
     "Face by face, the flow has {test_paired.aps.psnr_n128:+.2f} ± {test_paired.aps.psnr_n128.se:.2f} dB on Laplace's approximation with the mean, {test_paired.aps.psnr_n1:+.2f} ± "
     "{test_paired.aps.psnr_n1.se:.2f} dB with one sample, and {test_paired.aps.energy:+.3f} ± {test_paired.aps.energy.se:.3f} in energy score (less is better). One sample of it has "
