@@ -5,14 +5,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from aps_core import data, faces_rivals, faces_study, metrics, perception, record
+from aps_core import calibration, data, faces_rivals, faces_study, metrics, perception, record
 from aps_core.cases import measure
 from aps_core.data import celeba, faces
+from aps_core.flows.tempered import tempered
 from aps_core.perception import alexnet, inception
 from aps_core.tasks import load_task
 
 TASKS = faces_study.TASKS
-ITERATIVE = ("dps", "ddrm")
+ITERATIVE = ("dps", "ddrm", "pigdm")
 REFERENCE = "aps_n1"  # what the other rows are held against
 GROUPS = 8  # parts of the pictures, left out in turn for the standard error of FID
 
@@ -40,32 +41,42 @@ def split(dataset, n, n_reference):
     return chosen, others[np.round(np.linspace(0, len(others) - 1, n_reference)).astype(int)]
 
 
-def pictures(name, dataset, n, n_samples, iterative=(), seed=0, at_once=32, progress=False):
-    """Pictures (n, 32, 32, 3) by row for the task ``name`` of TASKS and ``n`` faces of ``dataset``, unclipped: one sample of each face, the mean
-    of ``n_samples`` of APS ("aps_n128"), the measurement, enlarged by repetition, and the truth. iterative: rows of ``faces_rivals.rivals``."""
+def pictures(name, dataset, n, n_samples, iterative=(), temperatures=(), seed=0, at_once=32, progress=False):
+    """What is compared for the task ``name`` of TASKS and ``n`` faces of ``dataset``: pictures (n, 32, 32, 3) by row, unclipped; the share of pixels
+    inside the 90 % intervals of APS (n,) by row; and the flow's card.
+
+    Rows: one sample of each face, with the noise of APS also times each of ``temperatures`` ("aps_t050" for 0.5, from the same noise); the mean of
+    ``n_samples`` of APS ("aps_n128"); the measurement, enlarged by repetition; the truth. iterative: rows of ``faces_rivals.rivals``.
+    """
     task = load_task(f"faces-{name}")
     case = measure(task, dataset, n, seed)
     samplers = faces_study.closed_and_trained(task)
     key = jax.random.key(seed + 1)
-    ours = _first_and_mean(samplers["aps"], key, case.measurements, n_samples, at_once)
-    found = {
-        "gaussian_n1": faces_rivals.sample(samplers["gaussian"], key, case.measurements, 1, at_once)[0][:, 0],
-        "aps_n1": ours[0],
-        "aps_n128": ours[1],
-    }
+    found = {"gaussian_n1": faces_rivals.sample(samplers["gaussian"], key, case.measurements, 1, at_once)[0][:, 0]}
+    found["aps_n1"], found["aps_n128"], ours = _summary(samplers["aps"], key, case, n_samples, at_once)
+    inside = {"aps_n1": ours}
+    for row, temperature in zip(cooler_rows(temperatures), temperatures, strict=True):
+        found[row], _, inside[row] = _summary(tempered(samplers["aps"], temperature), key, case, n_samples, at_once)
     for row, sampler in faces_rivals.rivals(name, task, iterative).items():
         found[row] = faces_rivals.sample(sampler, jax.random.key(seed + 2), case.measurements, 1, at_once, progress)[0][:, 0]
-    return {**found, "measured": _enlarged(np.asarray(case.measurements.y), case.x0.shape[1]), "truth": case.x0}, samplers["aps"].card
+    found |= {"measured": _enlarged(np.asarray(case.measurements.y), case.x0.shape[1]), "truth": case.x0}
+    return found, inside, samplers["aps"].card
 
 
-def _first_and_mean(sampler, key, measurements, n_samples, at_once):
-    """The first of ``n_samples`` samples of each measurement and their mean, a few measurements at a time."""
-    first, mean = [], []
-    for i in range(0, len(measurements.y), at_once):
-        few = jax.tree.map(lambda a, i=i: a[i : i + at_once], measurements)
+def cooler_rows(temperatures):
+    """Labels by row of samples of APS with their noise times each of ``temperatures``."""
+    return {f"aps_t{round(100 * t):03d}": f"APS, N = 1, noise × {t:g}" for t in temperatures}
+
+
+def _summary(sampler, key, case, n_samples, at_once):
+    """First and mean of ``n_samples`` samples of each measurement of a Case and the share of pixels inside their 90 % intervals, a few at a time."""
+    parts = []
+    for i in range(0, len(case.x0), at_once):
+        few = jax.tree.map(lambda a, i=i: a[i : i + at_once], case.measurements)
         samples = np.asarray(sampler.sample(jax.random.fold_in(key, i), few, n_samples))
-        first.append(samples[:, 0]), mean.append(samples.mean(axis=1))
-    return np.concatenate(first), np.concatenate(mean)
+        inside = [calibration.coverage(s, x, (0.9,))[0] for s, x in zip(samples, case.x0[i : i + at_once], strict=True)]
+        parts.append((samples[:, 0], samples.mean(axis=1), np.array(inside)))
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
 def _enlarged(y, size):
@@ -84,6 +95,12 @@ def store_pixels(run, name, found):
         run.mean(f"{name}.{row}.psnr", metrics.psnr(found[row], found["truth"]), "dB")
         outside = (found[row] < 0) | (found[row] > 1)
         run.mean(f"{name}.{row}.outside", 100 * outside.reshape(len(outside), -1).mean(axis=1), "%")
+
+
+def store_inside(run, name, inside):
+    """Keep the share of pixels inside the 90 % intervals in per cent (row -> (n,), as ``pictures`` gives it): ``name.row.inside_90``."""
+    for row, values in inside.items():
+        run.mean(f"{name}.{row}.inside_90", 100 * values, "%")
 
 
 def store_lpips(run, name, found, params=None):
@@ -229,6 +246,13 @@ def trade_off(numbers, labels, measure="kid"):
         if panel:
             panels[title], floors[title] = panel, numbers[f"{name}.truth.{measure}"]["value"]
     return panels, floors
+
+
+def cooling(numbers, temperatures, measure="kid"):
+    """Paths for ``plotting_images.trade_off`` from a record's ``numbers``: PSNR and ``measure`` of samples of APS with all of their noise, then less."""
+    keys = ["aps_n1", *cooler_rows(sorted(temperatures, reverse=True))]
+    found = {title: [tuple(numbers.get(f"{name}.{row}.{what}") for what in ("psnr", measure)) for row in keys] for name, title in TASKS.items()}
+    return {title: [(x["value"], y["value"]) for x, y in path if x and y] for title, path in found.items()}
 
 
 if __name__ == "__main__":

@@ -71,10 +71,10 @@ def cost_curves(curves, levels=None, xlabel="network evaluations for one sample"
     return fig
 
 
-def trade_off(panels, floors, levels=None, xlabel="PSNR (dB)", ylabel="1000 KID"):
+def trade_off(panels, floors, levels=None, paths=None, path_label="", xlabel="PSNR (dB)", ylabel="1000 KID"):
     """Perception against distortion, a panel for each task: ``panels`` dict title -> {label: (x, se of x, y, se of y)}, bars of two standard errors;
-    ``floors`` dict title -> the y of true pictures, a dashed line; ``levels`` dict label -> y, dotted lines in every panel. Equal labels have
-    equal colours. Raises ValueError without a panel."""
+    ``floors`` dict title -> the y of true pictures, a dashed line; ``levels`` dict label -> y, dotted lines in every panel; ``paths`` dict title ->
+    [(x, y), ...], joined by a line. Equal labels have equal colours. Raises ValueError without a panel."""
     if not panels:
         raise ValueError("panels is empty, expected at least one")
     order = list(dict.fromkeys(label for panel in panels.values() for label in panel))
@@ -88,6 +88,8 @@ def trade_off(panels, floors, levels=None, xlabel="PSNR (dB)", ylabel="1000 KID"
             ax.axhline(floors[title], color="#555555", ls="--", lw=1.2, label="true faces")
             for label, y in (levels or {}).items():
                 ax.axhline(y, color="#555555", ls=":", lw=1.5, label=label)
+            if path := (paths or {}).get(title):
+                ax.plot(*zip(*path), color="black", marker=".", ms=5, lw=1, zorder=1, label=path_label)
             ax.set_title(title, fontsize=11), ax.set_xlabel(xlabel)
             ax.margins(0.15)
             ax.grid(alpha=0.3)

@@ -21,7 +21,8 @@
 tasks = ["denoise"]  # and "sr2", "deblur"
 n_faces = 8  # measured test faces
 n_samples = 128  # posterior samples of APS behind its mean
-with_rivals = False  # DPS and DDRM, which iterate
+temperatures = [0.5]  # of the noise of APS, beside 1
+with_rivals = False  # DPS, DDRM and ΠGDM, which iterate
 with_inception = False  # FID and KID: need torch
 n_reference = 16  # other test faces that they compare with
 seed = 0
@@ -32,7 +33,7 @@ from aps_core.perception import alexnet, inception
 from aps_core.priors.store import load_prior
 
 run = record.start("perception", globals(), {
-    "tasks": record.list_of(record.one_of(*perception_study.TASKS)), "n_faces": record.integer(2, 5188), "n_samples": record.integer(2, 4096), "with_rivals": record.boolean(),
+    "tasks": record.list_of(record.one_of(*perception_study.TASKS)), "n_faces": record.integer(2, 5188), "n_samples": record.integer(2, 4096), "temperatures": record.list_of(record.between(0, 2, open=True)), "with_rivals": record.boolean(),
     "with_inception": record.boolean(), "n_reference": record.integer(2), "seed": record.integer(0),
 })  # fmt: skip
 if with_inception:
@@ -66,8 +67,10 @@ run.uses_data(test)
 run.uses_weights(load_prior("faces-prior")[1])
 found = {}
 for name in tasks:
-    found[name], card = perception_study.pictures(name, test, n_faces, n_samples, perception_study.ITERATIVE if with_rivals else (), seed)
+    found[name], inside, card = perception_study.pictures(
+        name, test, n_faces, n_samples, perception_study.ITERATIVE if with_rivals else (), temperatures, seed)
     run.uses_weights(card)
+    perception_study.store_inside(run, name, inside)
     perception_study.store_pixels(run, name, found[name])
     if alexnet.available():
         perception_study.store_lpips(run, name, found[name])
@@ -86,8 +89,8 @@ run.figure(plotting_images.face_columns(perception_study.columns(found, titles))
 # %% [markdown]
 # ## The tables
 #
-# Rows with $N = 1$, DPS and DDRM {cite:p}`kawar2022ddrm` are one sample of each face. DPS takes 50 evaluations of the network and DDRM 50 to 100, with the settings that the page on faces found on validation
-# faces by the energy score.
+# Rows with $N = 1$, DPS, DDRM {cite:p}`kawar2022ddrm` and ΠGDM {cite:p}`song2023pigdm` are one sample of each face. DPS and ΠGDM take 50 evaluations of the network and DDRM 50 to 100, with the settings that the page on
+# faces found on validation faces by the energy score.
 
 # %% tags=["hide-input"]
 labels = perception_study.rows(n_samples)
@@ -104,18 +107,33 @@ for name, label in perception_study.TASKS.items():
 # ## Do single samples of APS look better?
 
 # %% tags=["hide-input"]
+used = (run.as_dict() if with_inception or full is None else full)["parameters"]
 if full is not None or with_inception:
-    used = (run.as_dict() if with_inception else full)["parameters"]
     run.say(f"From {used['n_faces']} measured faces and {used['n_reference']} others as the reference, what a row has above a single sample of APS, paired by face (positive: the row is "
             "worse; bold: more than two standard errors):\n\n" + perception_study.differences(numbers))
-    run.say(" ".join(perception_study.verdict(numbers, row) for row in ("gaussian_n1", "dps", "ddrm") if f"denoise_paired.{row}.kid" in numbers))
+    run.say(" ".join(perception_study.verdict(numbers, row) for row in ("gaussian_n1", *perception_study.ITERATIVE) if f"denoise_paired.{row}.kid" in numbers))
 else:
     run.say("FID and KID were not run.")
 
-# %% mystnb={"image": {"alt": "Three panels, one for each task, of KID against PSNR. The closed form stands at the upper left, single samples of APS below it to the right. The mean of 128 samples of APS stands at the lower right, DDRM to its left. DPS stands above APS for denoising and below it for the other tasks. A dashed line for true faces is at zero, a dotted one for draws of the prior between DDRM and single samples of APS."}, "figure": {"caption": "Perception against distortion in the full run: KID (less is better) against PSNR (more is better), two standard errors; the dashed line is what true faces have, the dotted one what draws of the prior have. All but the mean are single samples.", "name": "fig-perception-trade-off"}} tags=["hide-input"]
+# %% [markdown]
+# ## With less noise
+#
+# A flow can be given less noise than it was trained with, $x = f_\phi(\tau z; y)$ with a *temperature* $\tau < 1$ {cite:p}`kingma2018glow`, so that its samples lie nearer to the middle of
+# $q_\phi(x \mid y)$. That costs nothing, is no longer posterior sampling, and the coverage of its intervals tells by how much. It separates what a single sample owes to the flow from what it owes
+# to the amount of noise.
+
+# %% tags=["hide-input"]
+cooled = {"aps_n1": labels["aps_n1"], **perception_study.cooler_rows(used["temperatures"])} if full is not None or with_inception else {}
+for name, label in perception_study.TASKS.items():
+    if rows := perception_study.known(run, name, cooled):
+        both = {**perception_study.SETS, **perception_study.EACH} if f"{name}.aps_n1.kid" in numbers else perception_study.EACH
+        run.table(rows, {**both, "inside_90": ("inside 90 % intervals [%]", ".1f")}, name, caption=f"{label[0].upper()}{label[1:]}: samples of APS with all of their noise, and with less.")
+
+# %% mystnb={"image": {"alt": "Three panels, one for each task, of KID against PSNR. The closed form stands at the upper left, single samples of APS below it to the right. From there a black line with dots goes down to the right, nearly to the mean of 128 samples of APS. The iterative samplers stand to its left or on it."}, "figure": {"caption": "Perception against distortion in the full run: KID (less is better) against PSNR (more is better), two standard errors; the dashed line is what true faces have, the dotted one what draws of the prior have. All but the mean are single samples; along the black line the noise of APS falls.", "name": "fig-perception-trade-off"}} tags=["hide-input"]
 panels, floors = perception_study.trade_off(numbers, {row: label for row, label in labels.items() if row not in ("truth", "measured")})
 levels = perception_study.store_draws(run)
-run.figure(plotting_images.trade_off(panels, floors, levels), "trade-off")
+paths = perception_study.cooling(numbers, used["temperatures"]) if panels else {}
+run.figure(plotting_images.trade_off(panels, floors, levels, paths, "APS, N = 1, less noise"), "trade-off")
 
 # %% tags=["hide-input"]
 run.say("The prior itself: its {prior.draws:.0f} embedded draws have an FID of {prior.fid:.1f} ± {prior.fid.se:.1f} and a 1000 KID of {prior.kid:.1f} ± {prior.kid.se:.1f} to the same reference.")

@@ -12,11 +12,12 @@ from aps_core import AmortizedPosterior, Identity, Measurement, RandomMask, Task
 from aps_core.flows.coupling import CouplingStack, FlowStep, strided_permutations
 from aps_core.flows.gaussian_base import GaussianBaseFlow
 from aps_core.flows.realnvp import ConditionalRealNVP
+from aps_core.flows.tempered import TemperedFlow, tempered
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.samplers.gaussian import ClosedFormGaussian
 
 SHAPE, DIM, SIGMA_Y = (2, 5), 10, 0.05
-NAMES = ("realnvp", "realnvp with mask", "gaussian base", "wrong base", "closed form")
+NAMES = ("realnvp", "realnvp with mask", "gaussian base", "wrong base", "closed form", "tempered")
 
 
 @pytest.fixture
@@ -28,6 +29,8 @@ def make_flow(make_prior):
         if name.startswith("realnvp"):
             spread = jnp.sqrt(jnp.diag(prior.covariance()))
             return ConditionalRealNVP(prior.mean, spread, SHAPE, steps=steps, width=7, use_mask="mask" in name, shortcut="mask" in name)
+        if name == "tempered":
+            return TemperedFlow(make("realnvp", steps), 0.6)
         if name == "closed form":
             return ClosedFormGaussian(prior, SIGMA_Y)
         wrong = dict(inflate=2.0, offset_std=1.0) if name == "wrong base" else {}
@@ -143,6 +146,18 @@ def test_log_prob_agrees_with_sampling(make_flow, randomise, measurement, name):
     x, log_q = posterior.sample_and_log_prob(jax.random.key(0), measurement, 20)
     assert x.shape == (20, *SHAPE) and log_q.shape == (20,)
     np.testing.assert_allclose(posterior.log_prob(x, measurement), log_q, atol=1e-4 * DIM)
+
+
+def test_temperature_scales_the_spread_of_samples(make_flow, measurement):
+    """Of a Gaussian samples move to the mean, which stays."""
+    flow = make_flow("closed form")
+    posterior = AmortizedPosterior(Task(RandomMask(SHAPE, 0.4), SIGMA_Y, flow.prior, jnp.zeros((1, *SHAPE))), flow, {}, {"name": "closed"})
+    full, cool = (np.asarray(p.sample(jax.random.key(0), measurement, 8)) for p in (posterior, tempered(posterior, 0.5)))
+    mean = np.asarray(flow.context(measurement).mean).reshape(SHAPE)
+    np.testing.assert_allclose(cool - mean, 0.5 * (full - mean), atol=1e-6)
+    assert tempered(posterior, 0.5).card == posterior.card
+    with pytest.raises(ValueError, match="temperature must be finite and positive, got 0.0"):
+        tempered(posterior, 0.0)
 
 
 def test_a_density_in_the_plane_integrates_to_one(randomise, x64):

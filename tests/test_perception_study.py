@@ -40,14 +40,17 @@ def test_pictures_of_every_row(monkeypatch):
     samplers = {"gaussian": Scattered(0.2), "aps": Scattered(0.1)}
     monkeypatch.setattr(faces_study, "closed_and_trained", lambda task: samplers)
     monkeypatch.setattr(faces_rivals, "rivals", lambda name, task, methods: {method: Scattered(0.3) for method in methods})
-    found, card = perception_study.pictures("sr2", faces.prior_faces("test"), 5, 16, ("dps",), at_once=2)
+    monkeypatch.setattr(perception_study, "tempered", lambda sampler, temperature: Scattered(sampler.spread * temperature))
+    found, inside, card = perception_study.pictures("sr2", faces.prior_faces("test"), 5, 16, ("dps",), [0.5], at_once=2)
     assert card == Scattered.card
-    assert set(found) == set(perception_study.rows(16, ("dps",))) and all(x.shape == (5, 32, 32, 3) for x in found.values())
+    assert set(found) == {*perception_study.rows(16, ("dps",)), "aps_t050"} and all(x.shape == (5, 32, 32, 3) for x in found.values())
     np.testing.assert_array_equal(found["measured"][:, ::2, ::2], found["measured"][:, 1::2, 1::2])
     spread = {row: np.std(x - found["measured"]) for row, x in found.items()}
-    expected = {"gaussian_n1": 0.2, "aps_n1": 0.1, "dps": 0.3, "aps_n128": 0.1 / 4}
+    expected = {"gaussian_n1": 0.2, "aps_n1": 0.1, "dps": 0.3, "aps_n128": 0.1 / 4, "aps_t050": 0.05}
     assert all(spread[row] == pytest.approx(value, rel=0.03) for row, value in expected.items())
     np.testing.assert_array_equal(found["truth"], faces.prior_faces("test").values[[0, 48, 96, 143, 191]])
+    np.testing.assert_allclose(found["aps_t050"] - found["measured"], 0.5 * (found["aps_n1"] - found["measured"]), atol=1e-6)  # the same noise
+    assert set(inside) == {"aps_n1", "aps_t050"} and np.all(inside["aps_t050"] < inside["aps_n1"])
 
 
 def stored(tmp_path):
@@ -177,7 +180,8 @@ def test_trade_off_is_drawn():
     panels, floors = perception_study.trade_off(numbers, {"aps_n1": "APS, N = 1", "dps": "DPS"})
     assert panels == {"2x super-resolution": {"APS, N = 1": (27.0, 0.5, 80.0, 0.5)}} and floors == {"2x super-resolution": 60.0}
     panels["deblurring"], floors["deblurring"] = {"DPS": (26.0, 0.1, 90.0, 1.0), "APS, N = 1": (27.0, 0.1, 70.0, 1.0)}, 55.0
-    fig = plotting_images.trade_off(panels, floors, {"draws": 40.0})
+    fig = plotting_images.trade_off(panels, floors, {"draws": 40.0}, {"deblurring": [(27.0, 70.0), (28.0, 50.0)]}, "less noise")
+    assert [line.get_xydata().tolist() for ax in fig.axes for line in ax.lines if line.get_label() == "less noise"] == [[[27.0, 70.0], [28.0, 50.0]]]
     assert all([40.0, 40.0] in [list(line.get_ydata()) for line in ax.lines if line.get_linestyle() == ":"] for ax in fig.axes)
     first, second = fig.axes
     assert [container.lines[0].get_xydata().tolist() for container in second.containers] == [[[26.0, 90.0]], [[27.0, 70.0]]]
@@ -186,6 +190,14 @@ def test_trade_off_is_drawn():
     assert first.get_title() == "2x super-resolution"
     with pytest.raises(ValueError, match="panels is empty"):
         plotting_images.trade_off({}, {})
+
+
+def test_path_of_less_noise():
+    """From all of the noise down, where both numbers are known."""
+    number = lambda value: {"value": value, "se": 0.5, "unit": None}  # noqa: E731
+    numbers = {f"sr2.{row}.{what}": number(v) for row, v in (("aps_n1", 27.0), ("aps_t070", 28.0), ("aps_t050", 29.0)) for what in ("psnr", "kid")}
+    del numbers["sr2.aps_t050.kid"]
+    assert perception_study.cooling(numbers, [0.5, 0.7])["2x super-resolution"] == [(27.0, 27.0), (28.0, 28.0)]
 
 
 def test_faces_of_the_figure():
