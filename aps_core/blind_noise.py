@@ -25,7 +25,7 @@ def log_evidence(prior, y, mask, sigmas):
     scaled = seen[:, None] * prior.basis * jnp.sqrt(prior.excess)
     variances, vectors = jnp.linalg.eigh(scaled.T @ scaled)
     variances = jnp.maximum(variances, 0.0)
-    projected = (vectors.T @ (scaled.T @ gap)) ** 2  # variances times the squared amplitude along each direction
+    projected = ((gap @ scaled) @ vectors) ** 2  # variances times the squared amplitude along each direction
     tau = prior.rest + sigmas[:, None] ** 2
     outside = jnp.sum(seen) - variances.size
     log_det = jnp.sum(jnp.log(variances + tau), axis=1) + outside * jnp.log(tau[:, 0])

@@ -89,7 +89,7 @@ class CarriedPosterior:
         precision = root.T @ root + seen.T @ seen / noise
         half = jnp.linalg.inv(jnp.linalg.cholesky(precision))
         covariance = half.T @ half
-        mean = covariance @ (seen.T @ (measurement.mask * (measurement.y - self.mean))) / noise
+        mean = covariance @ ((measurement.mask * (measurement.y - self.mean)) @ seen) / noise
         flow = self.flow.replace(missing=1 - jnp.sum(seen**2) / self.flow.k)
         return flow, flow.local_context(mean, jnp.linalg.cholesky((covariance + covariance.T) / 2))
 

@@ -156,7 +156,7 @@ def standardized_errors(gaussian, case):
     def one(args):
         measurement, x0 = args
         context = gaussian.flow.context(measurement)
-        return basis.T @ (x0.reshape(-1) - context.mean) / jnp.sqrt(jnp.diag(context.mode_cov))
+        return (x0.reshape(-1) - context.mean) @ basis / jnp.sqrt(jnp.diag(context.mode_cov))
 
     return np.asarray(jax.lax.map(one, (case.measurements, jnp.asarray(case.x0))), np.float64)
 

@@ -126,7 +126,7 @@ class ModewiseGaussian:
 
     def context(self, measurement):
         """The mean (d,)."""
-        return self.mean + self.basis @ (self.gain * (self.basis.T @ (measurement.y.reshape(-1) - self.mean)))
+        return self.mean + self.basis @ (self.gain * ((measurement.y.reshape(-1) - self.mean) @ self.basis))
 
     def forward(self, params, z, context):
         """x (d,) and log|dx/dz|."""
@@ -136,7 +136,7 @@ class ModewiseGaussian:
     def inverse(self, params, x, context):
         """z (d,) and log|dz/dx|."""
         del params
-        return (self.basis.T @ (x - context)) / self.std, -jnp.sum(jnp.log(self.std))
+        return ((x - context) @ self.basis) / self.std, -jnp.sum(jnp.log(self.std))
 
 
 def closed_form(task, t_min=None):

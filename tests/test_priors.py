@@ -1,5 +1,6 @@
 """Priors against dense linear algebra, autodiff, SciPy and simulation."""
 
+import re
 from dataclasses import dataclass
 
 import jax
@@ -10,7 +11,9 @@ from scipy.stats import multivariate_normal
 
 from aps_core import prior_terms
 from aps_core.priors import elbo
+from aps_core.priors.dense import ResidualMLP
 from aps_core.priors.gaussian import extrapolated_gaussian, fit_gaussian, gaussian_posterior
+from aps_core.priors.learned import init_network_prior
 from aps_core.priors.networks import RegimeResidual
 from aps_core.priors.score import ScorePrior, score_matching_loss
 from aps_core.priors.seasons import seasonal_recombination
@@ -61,6 +64,26 @@ def test_eps_and_score_are_those_of_the_diffused_gaussian(make_prior, x64, t):
     ut = jnp.asarray(np.random.default_rng(0).normal(size=prior.dim))
     np.testing.assert_allclose(prior.score(ut, t), jax.grad(log_density)(ut), rtol=1e-7)
     np.testing.assert_allclose(prior.eps(ut, t), -beta * jax.grad(log_density)(ut), rtol=1e-7)
+
+
+def copies_of_the_basis(function, prior, *arguments):
+    """Lines of the compiled program that transpose or copy an array of the size of the prior's basis."""
+    d, k = prior.gaussian.basis.shape
+    program = jax.jit(function).lower(prior, *arguments).compile().as_text()
+    return [line for line in program.splitlines() if re.search(rf"= f32\[({d},{k}|{k},{d})\]\S* (transpose|copy)\(", line)]
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "score", "residual"])
+def test_no_evaluation_copies_the_basis(make_prior, make_score_prior, kind):
+    """A step of a sampler takes one product with the basis and one with its transpose: a copy of it would cost more than both."""
+    prior = make_score_prior(d=37, k=29) if kind == "score" else make_prior(d=37, k=29)
+    if kind == "residual":
+        prior = init_network_prior(jax.random.key(0), prior, ResidualMLP(shape=(37,), width=8, depth=1))
+    u = jnp.linspace(0, 1, 37)
+    assert copies_of_the_basis(lambda p, u: p.gaussian.basis @ (p.gaussian.basis.T @ u), prior, u)  # is seen where it is
+    assert not copies_of_the_basis(lambda p, u: p.eps(u, 0.3), prior, u)
+    assert not copies_of_the_basis(lambda p, u: jax.grad(lambda v: jnp.sum(p.eps(v, 0.3) ** 2))(u), prior, u)
+    assert not copies_of_the_basis(lambda p, u: jax.vmap(lambda v: p.eps(v, 0.3))(u[None]), prior, u)
 
 
 def test_fit_is_probabilistic_pca():

@@ -126,7 +126,7 @@ class DistilledFlow:
         moved = self.tokens.cut((x - context.mean - shift) / self.modes.marginal_std)
         e, log_det = self.couplings.inverse(params["couplings"], moved, h)
         e = self.modes.marginal_std * self.tokens.join(e * jnp.exp(-log_scale))
-        z = (self.modes.basis.T @ e) / (self.modes.std * jnp.exp(spectrum))
+        z = (e @ self.modes.basis) / (self.modes.std * jnp.exp(spectrum))
         return z, log_det - jnp.sum(log_scale) - jnp.sum(spectrum) - jnp.sum(jnp.log(self.modes.std))
 
 
@@ -159,7 +159,7 @@ class ClosedFormModes:
     def inverse(self, params, x, context):
         """z (d,) and log|dz/dx|."""
         del params
-        return (self.modes.basis.T @ (x - context)) / self.modes.std, -jnp.sum(jnp.log(self.modes.std))
+        return ((x - context) @ self.modes.basis) / self.modes.std, -jnp.sum(jnp.log(self.modes.std))
 
 
 def hats(n, n_bands):

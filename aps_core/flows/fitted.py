@@ -76,7 +76,7 @@ class FittedFlow:
         moved = self.tokens.cut((x - context - self.shift(params)) / m.marginal_std)
         e, log_det = self.couplings.inverse(params["couplings"], moved, self._nothing)
         e = m.marginal_std * self.tokens.join(e) * jnp.exp(-params["log_scale"])
-        z = (m.basis.T @ e) / (m.std * jnp.exp(params["spectrum"]))
+        z = (e @ m.basis) / (m.std * jnp.exp(params["spectrum"]))
         return z, log_det - jnp.sum(params["log_scale"]) - jnp.sum(params["spectrum"]) - jnp.sum(jnp.log(m.std))
 
 
@@ -98,11 +98,11 @@ def objective(flow, params, prior, key, contexts, n_samples=1):
 
     def one(params, context, zs, ts, ks):
         shift = flow.shift(params)
-        mean = (m.basis.T @ shift) / m.std
+        mean = (shift @ m.basis) / m.std
 
         def sample(zi, ti, ki):
             noise, log_det = flow.noise(params, zi)
-            w = (m.basis.T @ noise) / m.std
+            w = (noise @ m.basis) / m.std
             own = 0.5 * jnp.sum(mean**2) + mean @ (w - zi) - log_standard_normal(w) + log_standard_normal(zi) - log_det
             x = (context + shift + noise).reshape(flow.shape)
             return own, -prior.log_ratio_at(ki, x, ti)

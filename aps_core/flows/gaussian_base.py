@@ -108,7 +108,7 @@ class GaussianBaseFlow:
         """The ModalContext of a GaussianPosterior."""
         chol = jnp.linalg.cholesky(posterior.mode_cov[: self.k, : self.k])
         prior_std = self.prior.mode_std[: self.k]
-        mean = self._basis.T @ (posterior.mean - self.prior.mean)
+        mean = (posterior.mean - self.prior.mean) @ self._basis
         spread = jnp.sqrt(jnp.sum(chol**2, axis=1))
         return ModalContext(mean, chol, jnp.concatenate([mean / prior_std, jnp.log(spread / prior_std)]))
 
@@ -127,7 +127,7 @@ class GaussianBaseFlow:
     def forward(self, params, z, context):
         """x (d,) and log|dx/dz| for one z (d,)."""
         z = jnp.sqrt(self.inflate) * z + context.z_offset
-        e = context.directions.T @ z
+        e = z @ context.directions
         moved, log_det = self.modal_forward(params, e, context.modal)
         x, base_log_det = context.posterior.forward(z + context.directions @ (moved - e))
         return x, base_log_det + log_det + 0.5 * self.dim * jnp.log(self.inflate)
@@ -135,7 +135,7 @@ class GaussianBaseFlow:
     def inverse(self, params, x, context):
         """z (d,) and log|dz/dx| for one x (d,)."""
         z, base_log_det = context.posterior.inverse(x)
-        moved = context.directions.T @ z
+        moved = z @ context.directions
         e, log_det = self.modal_inverse(params, moved, context.modal)
         z = z + context.directions @ (e - moved) - context.z_offset
         return z / jnp.sqrt(self.inflate), base_log_det + log_det - 0.5 * self.dim * jnp.log(self.inflate)

@@ -43,7 +43,7 @@ class ReopenedFlow:
     def _parts(self, params, context):
         inner, y, centre = context
         basis = self.flow.modes.basis
-        shift = basis @ (PULL * params["pull"] * (basis.T @ (y - centre)))
+        shift = basis @ (PULL * params["pull"] * ((y - centre) @ basis))
         return {**self.frozen, "spectrum": self.frozen["spectrum"] + params["spread"]}, inner, shift
 
     def forward(self, params, z, context):

@@ -107,7 +107,7 @@ class SubspaceFlow(GaussianBaseFlow):
         """The ModalContext of a GaussianPosterior, in the local coordinates."""
         turn = self.prior.basis.T @ self.local  # (K, K), orthogonal
         chol = jnp.linalg.cholesky(turn.T @ posterior.mode_cov @ turn)
-        return self.local_context(self.local.T @ (posterior.mean - self.prior.mean), chol)
+        return self.local_context((posterior.mean - self.prior.mean) @ self.local, chol)
 
     def local_context(self, mean, chol):
         """The ModalContext of mean (K,) and Cholesky factor (K, K) of the coordinates' posterior, with the features that the networks see."""
@@ -117,7 +117,7 @@ class SubspaceFlow(GaussianBaseFlow):
 
     def _seen(self, params, modal):
         residual, log_scale, told = self._network.apply(params["network"], *modal.features, self.time)
-        return -modal.chol.T @ (self.root @ residual), log_scale, told
+        return -(self.root @ residual) @ modal.chol, log_scale, told
 
     def modal_forward(self, params, e, modal):
         """T(e) and log|det dT/de| for one e (K,)."""

@@ -44,7 +44,7 @@ class DiscreteFlowPrior(LearnedPrior):
         out, x, log_det = self.params["out"], x.reshape(-1), 0.0
         if self.whiten:
             std = self._mode_std
-            x, log_det = (self.gaussian.basis.T @ (x - self.gaussian.mean)) / std, -jnp.sum(jnp.log(std))
+            x, log_det = ((x - self.gaussian.mean) @ self.gaussian.basis) / std, -jnp.sum(jnp.log(std))
         x = (x - out["loc"]) * jnp.exp(-out["log_scale"])
         z, through = self.stack.inverse(self.params["couplings"], x, jnp.zeros(0))
         return z, log_det + through - jnp.sum(out["log_scale"])

@@ -54,7 +54,7 @@ def _amplitudes(prior):
 
 def _scaled(basis, inside, outside, v):
     """The matrix with eigenvalues ``inside`` (k,) along the basis and ``outside`` elsewhere, times ``v`` (d,)."""
-    return outside * v + basis @ ((inside - outside) * (basis.T @ v))
+    return outside * v + basis @ ((inside - outside) * (v @ basis))
 
 
 def _phi(s, variance_root):

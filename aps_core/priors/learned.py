@@ -76,7 +76,7 @@ class NetworkPrior(DiffusionPrior):
             return alpha * beta * 2 * jnp.sqrt(variance) / (4 * alpha**2 * variance + beta**2)
 
         rest = size(g.rest)
-        return rest * out + g.basis @ ((size(g.excess + g.rest) - rest) * (g.basis.T @ out))
+        return rest * out + g.basis @ ((size(g.excess + g.rest) - rest) * (out @ g.basis))
 
     def _plain_eps(self, ut, t):
         factor, total, size = self._preconditioning(t)

@@ -142,11 +142,11 @@ def mixture_posterior(prior, sigma_y, y, matrix):
     def condition(log_weight, mean, vectors, values):
         root = vectors * jnp.sqrt(values)
         left, s, right = jnp.linalg.svd(matrix @ root / sigma_y)  # left (q, q), right = Q^T (d, d)
-        r = left.T @ (y - matrix @ mean) / sigma_y
+        r = (y - matrix @ mean) @ left / sigma_y
         n = s.size
         gain = 1 + jnp.zeros(y.size).at[:n].set(s**2)
         log_evidence = -0.5 * jnp.sum(r**2 / gain + jnp.log(2 * jnp.pi * sigma_y**2 * gain))
-        moved = root @ (right[:n].T @ (s / gain[:n] * r[:n]))
+        moved = root @ ((s / gain[:n] * r[:n]) @ right[:n])
         factor = root @ (right.T / jnp.sqrt(1 + jnp.zeros(prior.dim).at[:n].set(s**2)))
         new_vectors, deviations, _ = jnp.linalg.svd(factor)
         return log_weight + log_evidence, mean + moved, new_vectors, deviations**2

@@ -39,7 +39,7 @@ class ScorePrior(DiffusionPrior):
     def eps(self, ut, t):
         """Noise prediction for ``ut`` (d,)."""
         basis = self.gaussian.basis[:, : self.network.k]
-        vt = basis.T @ (ut - self.sde.alpha(t) * (2 * self.gaussian.mean - 1))
+        vt = (ut - self.sde.alpha(t) * (2 * self.gaussian.mean - 1)) @ basis
         return self.gaussian.eps(ut, t) + basis @ self.modal_residual(vt, t)
 
     def modal_log_ratio(self, key, v, t):

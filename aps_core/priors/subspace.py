@@ -62,7 +62,7 @@ class SubspacePrior(DiffusionPrior):
 
     def eps(self, ut, t):
         """Noise prediction for ``ut`` (d,)."""
-        inside = self.basis.T @ (ut - self.sde.alpha(t) * (2 * self.gaussian.mean - 1))
+        inside = (ut - self.sde.alpha(t) * (2 * self.gaussian.mean - 1)) @ self.basis
         return self.gaussian.eps(ut, t) + self.basis @ self.inner.residual_eps(inside, t)
 
     def modal_log_ratio(self, key, amplitudes, t):

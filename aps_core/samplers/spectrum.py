@@ -42,20 +42,30 @@ class Spectrum:
 
     def signal(self, c):
         """V c, (d,), for c (r,)."""
-        return c if self.right is None else _transposed(tuple(m.T for m in self.right), c)
+        return c if self.right is None else _applied(self.right, c)
 
     def data(self, y):
         """U^T y, (r,), for flat data (n,)."""
         return y if self.left is None else _transposed(self.left, y)
 
 
+# full precision below: the default of some accelerators has 11 bits
+
+
 def _transposed(factors, v):
     """(F1 x F2 x I)^T v or F^T v, flat."""
-    # full precision: the default of some accelerators has 11 bits
     if len(factors) == 1:
-        return jnp.matmul(factors[0].T, v, precision=jax.lax.Precision.HIGHEST)
+        return jnp.matmul(v, factors[0], precision=jax.lax.Precision.HIGHEST)
     image = v.reshape(len(factors[0]), len(factors[1]), -1)
     return jnp.einsum("ai,bj,abc->ijc", *factors, image, precision=jax.lax.Precision.HIGHEST).reshape(-1)
+
+
+def _applied(factors, c):
+    """(F1 x F2 x I) c or F c, flat."""
+    if len(factors) == 1:
+        return jnp.matmul(factors[0], c, precision=jax.lax.Precision.HIGHEST)
+    image = c.reshape(factors[0].shape[1], factors[1].shape[1], -1)
+    return jnp.einsum("ai,bj,ijc->abc", *factors, image, precision=jax.lax.Precision.HIGHEST).reshape(-1)
 
 
 @lru_cache(maxsize=4)
