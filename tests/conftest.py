@@ -1,5 +1,10 @@
 """Small problems that several test files share."""
 
+import os
+
+# most tests compile more than they compute; set before jax starts
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 import jax
 import jax.numpy as jnp
 import numpy as np
