@@ -269,8 +269,8 @@ run.table(faces_study.noise_rows(), {"aps_n1": ("APS, N = 1 [dB]", ".2f"), "aps_
 #   detail, and its intervals are too wide or too narrow. A network for each noise level, or one that is told the level, is needed.
 # - On prior-faces the prior is exact, so that the numbers of a build without CelebA flatter every method that uses it.
 #
-# Perceptual scores (FID, KID, LPIPS) stand on the page that follows. Not shown: the paper's own RealNVP at its
-# width (149 million parameters for faces); a flow trained by the reverse divergence for faces.
+# Perceptual scores (FID, KID, LPIPS) stand on the page that follows; a flow trained by the reverse divergence, and what the paper's own network comes to in an hour, on the page
+# {doc}`protocol`.
 
 # %% tags=["hide-input"]
 run.finish()
