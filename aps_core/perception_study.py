@@ -255,5 +255,26 @@ def cooling(numbers, temperatures, measure="kid"):
     return {title: [(x["value"], y["value"]) for x, y in path if x and y] for title, path in found.items()}
 
 
+def enough_cooling(numbers, temperatures, row="dps"):
+    """A sentence for each task: the largest of 1 and ``temperatures`` at which a sample of APS has a lower KID than ``row``, with both PSNRs and the share of
+    pixels inside the 90 % intervals there."""
+    said = []
+    for name, title in TASKS.items():
+        rows = dict(zip(("aps_n1", *cooler_rows(sorted(temperatures, reverse=True))), (1.0, *sorted(temperatures, reverse=True)), strict=True))
+        value = lambda key, what: numbers[f"{name}.{key}.{what}"]["value"]  # noqa: B023, E731
+        if not all(f"{name}.{key}.kid" in numbers for key in (row, *rows)):
+            continue
+        below = [key for key in rows if value(key, "kid") < value(row, "kid")]
+        if not below:
+            said.append(f"For {title} it has at none of these temperatures.")
+            continue
+        key, given = below[0], "all of its noise" if below[0] == "aps_n1" else f"{rows[below[0]]:g} of its noise"
+        said.append(
+            f"For {title} it has with {given}: 1000 KID {value(key, 'kid'):.1f} against {value(row, 'kid'):.1f}, PSNR {value(key, 'psnr'):.2f} against "
+            f"{value(row, 'psnr'):.2f} dB, and {value(key, 'inside_90'):.1f} % of the pixels inside its 90 % intervals."
+        )
+    return f"When has a sample of APS a lower KID than one of {SHORT[row]}? " + " ".join(said) if said else ""
+
+
 if __name__ == "__main__":
     measure_draws()

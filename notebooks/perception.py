@@ -21,7 +21,7 @@
 tasks = ["denoise"]  # and "sr2", "deblur"
 n_faces = 8  # measured test faces
 n_samples = 128  # posterior samples of APS behind its mean
-temperatures = [0.5]  # of the noise of APS, beside 1
+temperatures = [0.7]  # of the noise of APS, beside 1
 with_rivals = False  # DPS, DDRM and ΠGDM, which iterate
 with_inception = False  # FID and KID: need torch
 n_reference = 16  # other test faces that they compare with
@@ -128,6 +128,7 @@ for name, label in perception_study.TASKS.items():
     if rows := perception_study.known(run, name, cooled):
         both = {**perception_study.SETS, **perception_study.EACH} if f"{name}.aps_n1.kid" in numbers else perception_study.EACH
         run.table(rows, {**both, "inside_90": ("inside 90 % intervals [%]", ".1f")}, name, caption=f"{label[0].upper()}{label[1:]}: samples of APS with all of their noise, and with less.")
+run.say(perception_study.enough_cooling(numbers, used.get("temperatures", [])))
 
 # %% mystnb={"image": {"alt": "Three panels, one for each task, of KID against PSNR. The closed form stands at the upper left, single samples of APS below it to the right. From there a black line with dots goes down to the right, nearly to the mean of 128 samples of APS. The iterative samplers stand to its left or on it."}, "figure": {"caption": "Perception against distortion in the full run: KID (less is better) against PSNR (more is better), two standard errors; the dashed line is what true faces have, the dotted one what draws of the prior have. All but the mean are single samples; along the black line the noise of APS falls.", "name": "fig-perception-trade-off"}} tags=["hide-input"]
 panels, floors = perception_study.trade_off(numbers, {row: label for row, label in labels.items() if row not in ("truth", "measured")})

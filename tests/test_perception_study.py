@@ -200,6 +200,21 @@ def test_path_of_less_noise():
     assert perception_study.cooling(numbers, [0.5, 0.7])["2x super-resolution"] == [(27.0, 27.0), (28.0, 28.0)]
 
 
+def test_where_less_noise_is_enough():
+    """The largest temperature below the rival is named, with what it costs in coverage; or that there is none."""
+    values = {"aps_n1": (40, 27.0, 90.0), "aps_t070": (25, 28.0, 75.0), "aps_t050": (20, 29.0, 55.0), "dps": (26, 27.5, 80.0)}
+    numbers = {f"sr2.{row}.{what}": {"value": v} for row, all_of in values.items() for what, v in zip(("kid", "psnr", "inside_90"), all_of)}
+    assert perception_study.enough_cooling(numbers, [0.5, 0.7]) == (
+        "When has a sample of APS a lower KID than one of DPS? For 2x super-resolution it has with 0.7 of its noise: 1000 KID 25.0 against 26.0, "
+        "PSNR 28.00 against 27.50 dB, and 75.0 % of the pixels inside its 90 % intervals."
+    )
+    numbers["sr2.dps.kid"]["value"] = 15
+    assert perception_study.enough_cooling(numbers, [0.5, 0.7]).endswith("For 2x super-resolution it has at none of these temperatures.")
+    numbers["sr2.dps.kid"]["value"] = 50
+    assert "with all of its noise: 1000 KID 40.0 against 50.0" in perception_study.enough_cooling(numbers, [0.5, 0.7])
+    assert not perception_study.enough_cooling({}, [0.5])
+
+
 def test_faces_of_the_figure():
     found = {name: {"truth": np.full((4, 8, 8, 3), i)} for i, name in enumerate(("denoise", "sr2"))}
     assert perception_study.columns(found, {"truth": "truth"})["truth"][:, 0, 0, 0].tolist() == [0, 1, 0]
