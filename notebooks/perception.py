@@ -148,19 +148,22 @@ run.say("Outside [0, 1] lie {full/denoise.gaussian_n1.outside:.1f} % of the valu
 # - The measure holds at this number of pictures: the KID of true faces to other true faces is zero within its error. No method comes near it.
 # - Against the closed form, which has the same first and second moments of the prior and no network, single samples of APS gain clearly in every task and by every measure.
 # - **The paper's claim against DPS is only in part reproduced.** For denoising single samples of APS have the lower FID and KID. For super-resolution and deblurring, the tasks of which the
-#   paper says it, a tuned DPS with 50 evaluations has the lower ones, and DDRM has in all three. By LPIPS, which asks for the face behind the measurement, APS stands before DPS in every
-#   task, and before DDRM in deblurring.
+#   paper says it, a tuned DPS with 50 evaluations has the lower ones, and DDRM and ΠGDM have in all three. By LPIPS, which asks for the face behind the measurement, APS stands before DPS in every
+#   task, before DDRM in deblurring, and behind ΠGDM.
 # - A good part of the distance is the prior's: its own draws are no faces to Inception either, and single samples of APS lie above them by less than the draws lie above faces. An exact sample of the
 #   posterior under this prior can be expected between the two; if so, the flow adds a distance of its own. A row far below the draws looks more like faces than the prior that it is given.
-# - The likely reason for what is the flow's can be seen in the pictures. The spread of APS has the right size, for pixels and in each band of modes (the page on faces), but nearly the shape of a Gaussian: fine grain
+# - The amount of noise is the greater part of what is left. The same flow with less noise lies lower by KID and FID at every step and nearer to the truth, and for super-resolution and deblurring it passes
+#   below DPS, more than a decibel and more than three above it by PSNR. What it pays is coverage: its intervals then hold half to two thirds of the truths, where they should hold nine tenths. FID and
+#   KID do not see that price. They reward a sample for being too near to the mean, as those of DDRM, of ΠGDM and, for super-resolution, of DPS are, which by PSNR lie above what an exact posterior sample can
+#   have (3 dB below the mean).
+# - Why they reward it here can be seen in the pictures. The spread of APS has the right size, for pixels and in each band of modes (the page on faces), but nearly the shape of a Gaussian: fine grain
 #   about a good mean, which no face has. Inception, which is shown the faces ninefold enlarged, minds this grain more than blur. The mean of the samples, which has none, is among the lowest
-#   of all rows, although no single posterior sample is as smooth. An exact posterior sample has 3 dB less than the mean; samples of DDRM in every task and of DPS for
-#   super-resolution lie clearly nearer to it: too little spread, and smooth pictures. DPS for deblurring is further from the truth than APS, and yet more like a face to Inception.
+#   of all rows, although no single posterior sample is as smooth. DPS for deblurring is further from the truth than APS, and yet more like a face to Inception.
 # - So by KID there is no trade-off between perception and distortion {cite:p}`blau2018perception` among these rows: the mean is best by PSNR, and among the best by KID. By LPIPS there is one, for super-resolution
 #   and deblurring: single samples of APS lie below its mean.
 # - A flow whose samples should pass as faces needs more than the first two moments and a handful of couplings; coverage and energy score alone do not show what is missing.
 #
-# What is not shown: DPS with a thousand evaluations, which is the paper's; exact samples under this prior, whose place is only guessed here; what people would
+# What is not shown: DPS with a thousand evaluations, which is the paper's; the coverage of the iterative samplers, of which there is one sample each; exact samples under this prior, whose place is only guessed here; what people would
 # say; larger pictures, for which these networks were made.
 
 # %% tags=["hide-input"]
