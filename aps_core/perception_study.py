@@ -200,7 +200,7 @@ EACH = {"lpips": ("LPIPS", ".4f"), "psnr": ("PSNR [dB]", ".2f")}  # of each pict
 SHORT = {"gaussian_n1": "closed form", **faces_rivals.LABELS, "aps_n128": "mean of APS", "truth": "true faces"}
 
 
-def differences(numbers, rows=("gaussian_n1", "dps", "ddrm", "aps_n128", "truth")):
+def differences(numbers, rows=("gaussian_n1", *ITERATIVE, "aps_n128", "truth")):
     """A Markdown table of what ``rows`` have above one sample of APS, from a record's ``numbers``: FID, KID and LPIPS, paired by face, with
     standard errors; those beyond two of them are bold."""
     columns = {**SETS, "lpips": EACH["lpips"]}
