@@ -123,17 +123,19 @@ else:
 # to the amount of noise.
 
 # %% tags=["hide-input"]
-cooled = {"aps_n1": labels["aps_n1"], **perception_study.cooler_rows(used.get("temperatures", []))} if full is not None or with_inception else {}
+temperatures_used = sorted(used.get("temperatures", []), reverse=True)
+cooled = {"aps_n1": labels["aps_n1"], **perception_study.cooler_rows(temperatures_used)} if full is not None or with_inception else {}
 for name, label in perception_study.TASKS.items():
     if rows := perception_study.known(run, name, cooled):
-        both = {**perception_study.SETS, **perception_study.EACH} if f"{name}.aps_n1.kid" in numbers else perception_study.EACH
-        run.table(rows, {**both, "inside_90": ("inside 90 % intervals [%]", ".1f")}, name, caption=f"{label[0].upper()}{label[1:]}: samples of APS with all of their noise, and with less.")
-run.say(perception_study.enough_cooling(numbers, used.get("temperatures", [])))
+        kid = {"kid": perception_study.SETS["kid"]} if f"{name}.aps_n1.kid" in numbers else {}
+        run.table(rows, {**kid, "psnr": perception_study.EACH["psnr"], "inside_90": ("inside 90 % [%]", ".1f")}, name,
+                  caption=f"{label[0].upper()}{label[1:]}: samples of APS with all of their noise, and with less; pixels inside the 90 % intervals of {n_samples} of them.")
+run.say(perception_study.enough_cooling(numbers, temperatures_used))
 
 # %% mystnb={"image": {"alt": "Three panels, one for each task, of KID against PSNR. The closed form stands at the upper left, single samples of APS below it to the right. From there a black line with dots goes down to the right, nearly to the mean of 128 samples of APS. The iterative samplers stand to its left or on it."}, "figure": {"caption": "Perception against distortion in the full run: KID (less is better) against PSNR (more is better), two standard errors; the dashed line is what true faces have, the dotted one what draws of the prior have. All but the mean are single samples; along the black line the noise of APS falls.", "name": "fig-perception-trade-off"}} tags=["hide-input"]
 panels, floors = perception_study.trade_off(numbers, {row: label for row, label in labels.items() if row not in ("truth", "measured")})
 levels = perception_study.store_draws(run)
-paths = perception_study.cooling(numbers, used.get("temperatures", [])) if panels else {}
+paths = perception_study.cooling(numbers, temperatures_used) if panels else {}
 run.figure(plotting_images.trade_off(panels, floors, levels, paths, "APS, N = 1, less noise"), "trade-off")
 
 # %% tags=["hide-input"]
