@@ -50,21 +50,16 @@ def measure(recipe, dataset, n_faces=128, n_samples=128, budget=None, directory=
 
 
 def store(run):
-    """Keep in another ``run`` what ``measure`` recorded last: ``own.row_n1.psnr`` and so on for the rows of ``table_rows``, ``own.training.steps`` and so
-    on, and PSNR of the mean of 64 on validation faces along the training as ``own.step500.psnr``; returns the steps of the latter."""
-    found = record.full_run(RECORD)["numbers"]
+    """Keep in another ``run`` what ``measure`` recorded last: ``own.row_n1.psnr`` and so on for ROWS, ``own.training.steps`` and so on, and PSNR of the
+    mean of 64 on validation faces along the training as ``own.step500.psnr``. Returns the steps of the latter and the parameters of the record."""
+    kept_run = record.full_run(RECORD)
+    found = kept_run["numbers"]
     kept = {key.removeprefix("test."): key for key in found if key.startswith(("test.", "training."))}
     steps = sorted(int(key.split(".")[1].removeprefix("step")) for key in found if key.endswith("val_psnr_mean64"))
     kept |= {f"step{step}.psnr": f"history.step{step}.val_psnr_mean64" for step in steps}
     for name, key in kept.items():
         run.number(f"own.{name}", found[key]["value"], found[key].get("se"), found[key].get("unit"))
-    return steps
-
-
-def table_rows(n_samples=128):
-    """Labels of the rows of a table: one sample and the mean of ``n_samples`` of each of ROWS."""
-    kinds = {"n1": "N = 1", "n128": f"N = {n_samples}"}
-    return {f"{row}_{key}": f"{label}, {kind}" for row, label in ROWS.items() for key, kind in kinds.items()}
+    return steps, kept_run["parameters"]
 
 
 def main(arguments=None):

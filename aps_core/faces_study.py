@@ -174,11 +174,11 @@ def store_coverage(run, prefix, scores, rows=("gaussian", "aps")):
                 run.number(f"{prefix}_coverage.{group}.{row}_{level}", 100 * v, 100 * e, "%")
 
 
-def rows(names, n_samples):
-    """Labels of a table's rows for the samplers ``names``, one sample and the mean of ``n_samples``."""
+def rows(names, n_samples, labels=LABELS):
+    """Labels of a table's rows for the samplers ``names``, one sample and the mean of ``n_samples``; labels: of the samplers."""
     kinds = ("N = 1", f"N = {n_samples}")
     return {
-        key: LABELS[name] if name == "noise2score" else f"{LABELS[name]}, {kind}" for name in names for key, kind in zip(_keys(name), kinds)
+        key: labels[name] if name == "noise2score" else f"{labels[name]}, {kind}" for name in names for key, kind in zip(_keys(name), kinds)
     }
 
 

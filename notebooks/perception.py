@@ -155,7 +155,7 @@ run.say("Outside [0, 1] lie {full/denoise.gaussian_n1.outside:.1f} % of the valu
 # - A good part of the distance is the prior's: its own draws are no faces to Inception either, and single samples of APS lie above them by less than the draws lie above faces. An exact sample of the
 #   posterior under this prior can be expected between the two; if so, the flow adds a distance of its own. A row far below the draws looks more like faces than the prior that it is given.
 # - The amount of noise is the greater part of what is left. The same flow with less noise lies lower by KID and FID at every step and nearer to the truth, and for super-resolution and deblurring it passes
-#   below DPS, more than a decibel and more than three above it by PSNR. What it pays is coverage: its intervals then hold between half and seven tenths of the truths, where they should hold nine tenths. FID and
+#   below DPS, where it is also nearer to the truth. What it pays is coverage, as the sentence below the tables says: its intervals then hold far less than the nine tenths that they should. FID and
 #   KID do not see that price. They reward a sample for being too near to the mean, as those of DDRM, of ΠGDM and, for super-resolution, of DPS are, which by PSNR lie above what an exact posterior sample can
 #   have (3 dB below the mean).
 # - Why they reward it here can be seen in the pictures. The spread of APS has the right size, for pixels and in each band of modes (the page on faces), but nearly the shape of a Gaussian: fine grain

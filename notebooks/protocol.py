@@ -110,12 +110,12 @@ if n_objective or "objective.test.change" in (record.full_run("protocol") or {"n
 # objective and prior, on measurements of the test faces (`python -m aps_core.faces_realnvp`), for as long as there was time on one core; its weights are too many to be kept here.
 
 # %% tags=["hide-input"]
-along = faces_realnvp.store(run)
+along, used = faces_realnvp.store(run)
 run.say("It has {own.training.parameters:,.0f} parameters and came to step {own.training.steps:,.0f} of " + f"{record.paper_value('aps.table4.celeba.flow_iterations'):,.0f}"
         " in the paper, after {own.training.seconds:,.0f} s. The mean of 64 of its samples on validation faces had "
         + ", ".join(f"{{own.step{step}.psnr:.1f}}" for step in along) + " dB after " + ", ".join(f"{step:,}" for step in along) + " steps.")
-run.table(faces_realnvp.table_rows(), {"psnr": ("PSNR [dB]", ".2f"), "ssim": ("SSIM", ".3f")}, "own",
-          caption="128 test faces, denoising, noise 0.1. Numbers of the recorded training of the paper's network; the other rows are on the same faces.")
+run.table(faces_study.rows(faces_realnvp.ROWS, used["n_samples"], faces_realnvp.ROWS), {"psnr": ("PSNR [dB]", ".2f"), "ssim": ("SSIM", ".3f")}, "own",
+          caption=f"{used['n_faces']} test faces, denoising, noise 0.1. Numbers of the recorded training of the paper's network; the other rows are on the same faces.")
 run.say("At that point its samples are all but equal: 90 % intervals hold {own.realnvp.inside_90:.1f} % of the pixels ({own.aps.inside_90:.1f} % with this book's flow, {own.gaussian.inside_90:.1f} % "
         "with the closed form). The objective pays most for the fit to $y$ and to the prior while the mean is still wrong, and what spread there is only adds to both. That is no verdict on the network, "
         "which the paper brings to {paper/aps.table2.celeba_denoise.aps_n1.psnr:.2f} dB, but says what a start from the closed form and from the score network's own estimate is worth where computing is scarce: "

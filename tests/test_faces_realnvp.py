@@ -2,7 +2,7 @@
 
 import pytest
 
-from aps_core import faces_realnvp, record
+from aps_core import faces_realnvp, faces_study, record
 from aps_core.data import faces
 from aps_core.recipes import read
 
@@ -11,13 +11,14 @@ def test_recorded_training_is_that_of_the_recipe(tmp_path):
     """At the paper's width, and its numbers reach the page under names of their own."""
     kept, run = record.full_run(faces_realnvp.RECORD), record.Run("protocol_absent", {}, tmp_path)
     assert kept["parameters"]["recipe"] == read("recipes/faces-denoise-realnvp.toml") and not kept["provenance"]["modified"]
-    steps = faces_realnvp.store(run)
+    steps, used = faces_realnvp.store(run)
+    assert used == kept["parameters"]
     numbers = run.as_dict()["numbers"]
     assert steps[0] == 0 and steps == sorted(steps) and {f"own.step{step}.psnr" for step in steps} < set(numbers)
     # each of 48 conditioners: half of x and all of y into 384 units, those into as many, from there log-scale and shift; affine layers of 3072
     conditioner = 384 * (1536 + 1 + 3072) + 384 * 385 + 385 * 2 * 1536
     assert numbers["own.training.parameters"]["value"] == 48 * conditioner + 2 * 25 * 3072
-    for row in faces_realnvp.table_rows():
+    for row in faces_study.rows(faces_realnvp.ROWS, 128, faces_realnvp.ROWS):
         assert numbers[f"own.{row}.psnr"] == kept["numbers"][f"test.{row}.psnr"]
 
 

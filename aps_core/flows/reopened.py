@@ -3,31 +3,21 @@
 import flax.struct
 import jax.numpy as jnp
 
+from aps_core.flows.around import AroundFlow
 from aps_core.flows.distilled import DistilledFlow
 
 PULL = 0.2  # a learning rate that suits the spread is large for the mean
 
 
 @flax.struct.dataclass
-class ReopenedFlow:
+class ReopenedFlow(AroundFlow):
     """A trained DistilledFlow of a denoising task of which two numbers for each mode of the prior can still change.
 
     x = f(z; y, spectrum + a) + V diag(PULL b) V^T (y - f(0; y)): a (d,) is the logarithm of the factor on the standard deviation along each mode,
     PULL b (d,) how far the mean moves to the measurement. Under a Gaussian prior that holds the optimum for every t_min. Everything else is frozen.
     """
 
-    flow: DistilledFlow
     frozen: dict
-
-    @property
-    def dim(self):
-        """Number of entries of a signal."""
-        return self.flow.dim
-
-    @property
-    def shape(self):
-        """Shape of a signal."""
-        return self.flow.shape
 
     def init(self, key=None):
         """Parameters with which it is the trained flow."""

@@ -4,27 +4,17 @@ import flax.struct
 import jax.numpy as jnp
 
 from aps_core.checks import positive
+from aps_core.flows.around import AroundFlow
 
 
 @flax.struct.dataclass
-class TemperedFlow:
+class TemperedFlow(AroundFlow):
     """x = f(temperature z; y): the flow f with noise of another standard deviation (Kingma & Dhariwal 2018, Section 6).
 
     Below 1 its samples lie nearer to the centre of q(x|y) and are smoother; its density is exact, but it is no longer trained to be a posterior.
     """
 
-    flow: object
     temperature: float
-
-    @property
-    def dim(self):
-        """Number of entries of a signal."""
-        return self.flow.dim
-
-    @property
-    def shape(self):
-        """Shape of a signal."""
-        return self.flow.shape
 
     def init(self, key):
         """Parameters of the flow."""
