@@ -1,87 +1,30 @@
 """Inverse problems: an operator, its noise, a prior, and signals to measure; the named ones, and a user's own."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
+from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from aps_core import data, geometry, operators
-from aps_core.checks import check_measurement, positive
+from aps_core import checks, data, operators
+from aps_core.geometry import sphere
 from aps_core.priors.gaussian import fit_gaussian
 from aps_core.priors.mixture import gaussian_mixture
 from aps_core.priors.store import load_prior
-
-
-@dataclass(frozen=True)
-class Task:
-    """y = A(x0) + N(0, sigma_y^2) with x0 from ``prior``.
-
-    operator: an Operator (see aps_core.operators) of signals of ``operator.shape`` and data of ``operator.y_shape``.
-    sigma_y: noise standard deviation in the scale of the signals, > 0.
-    prior: a GaussianPrior or a ScorePrior over signals of the operator's shape.
-    signals: an array (n, *shape), or a function of the split's name ("train", "val", "test") that returns one.
-    unit_range: signals lie in [0, 1], so y far outside what A makes of them is refused as being in another scale; False for signals
-    of any range.
-    extra_check: optional function of a single measurement that raises ValueError for input of the wrong kind.
-    """
-
-    operator: object
-    sigma_y: float
-    prior: object
-    signals: Callable = field(repr=False)
-    name: str = "custom"
-    unit_range: bool = True
-    extra_check: Callable | None = field(default=None, repr=False)
-
-    def __post_init__(self):
-        positive("sigma_y", self.sigma_y)
-        if tuple(self.prior.shape) != tuple(self.operator.shape):
-            raise ValueError(f"prior has signals of shape {self.prior.shape}, the operator of shape {self.operator.shape}")
-        if not callable(self.signals):
-            values = jnp.asarray(self.signals)
-            if values.shape[1:] != tuple(self.shape):
-                raise ValueError(f"signals must have shape (n, {', '.join(map(str, self.shape))}), got {values.shape}")
-            object.__setattr__(self, "signals", lambda split, v=values: v)
-
-    @property
-    def shape(self):
-        """Shape of a signal."""
-        return tuple(self.operator.shape)
-
-    @property
-    def y_shape(self):
-        """Shape of the data of one signal."""
-        return tuple(self.operator.y_shape)
-
-    def measure(self, key, x0):
-        """Simulate Measurement(s) of ``x0`` (*shape,) or (batch, *shape): a new mask and new noise for each."""
-        x0 = jnp.asarray(x0)
-        if x0.shape == self.shape:
-            return operators.simulate(self.operator, self.sigma_y, key, x0)
-        if x0.shape[1:] != self.shape:
-            raise ValueError(f"x0 must have shape {self.shape} or (batch, *{self.shape}), got {x0.shape}")
-        keys = jax.random.split(key, x0.shape[0])
-        return jax.vmap(lambda k, x: operators.simulate(self.operator, self.sigma_y, k, x))(keys, x0)
-
-    def check(self, measurement):
-        """Raise TypeError or ValueError when ``measurement`` cannot be one of this task."""
-        check_measurement(measurement, self.operator, self.sigma_y, self.unit_range, self.extra_check)
-
-    def log_likelihood(self, x, measurement):
-        """log p(y | x) in nats for one signal and one measurement."""
-        return operators.log_likelihood(self.operator, self.sigma_y, x, measurement)
+from aps_core.problem import Task
 
 
 def _operator(shape, missing):
+    checks.is_number("mask_fraction", missing)
     return operators.Identity(shape) if missing == 0 else operators.RandomMask(shape, missing)
 
 
 def gaussian16(sigma_y=0.1, mask_fraction=0.0):
-    """16x16 grey patches under the Gaussian fitted to them, 0.01 added to the diagonal: the posterior is known in closed form.
+    """16x16 grey patches under the Gaussian fitted to them, 0.01 added to the diagonal: the posterior is known in
+    closed form.
 
-    ``signals(split)`` are draws from that Gaussian, so the prior is exact. mask_fraction: share of missing pixels; 0 is denoising.
+    ``signals(split)`` are draws from that Gaussian, so the prior is exact. mask_fraction: share of missing pixels; 0 is
+    denoising.
     """
     prior = patches_prior()
     return Task(_operator(prior.shape, mask_fraction), sigma_y, prior, _draws(prior), name="gaussian16")
@@ -89,14 +32,19 @@ def gaussian16(sigma_y=0.1, mask_fraction=0.0):
 
 def _draws(prior):
     """The ``signals`` of a task whose prior is exact: draws of it, 4096 for training, 512 each for validation and test."""
+    return partial(_drawn, prior)
+
+
+def _drawn(prior, split):
     seeds = {"train": 1, "val": 2, "test": 3}
+    if split not in seeds:
+        raise ValueError(f"unknown split {split!r}; expected one of {sorted(seeds)}")
+    return prior.sample(jax.random.key(seeds[split]), 4096 if split == "train" else 512)
 
-    def signals(split):
-        if split not in seeds:
-            raise ValueError(f"unknown split {split!r}; expected one of {sorted(seeds)}")
-        return prior.sample(jax.random.key(seeds[split]), 4096 if split == "train" else 512)
 
-    return signals
+def _values(name, split):
+    """The ``signals`` of a task on a data set: those of a split."""
+    return data.load(name, split).values
 
 
 def patches_prior():
@@ -106,23 +54,63 @@ def patches_prior():
 
 
 def sphere_impute(sigma_y=0.05, mask_fraction=0.6):
-    """Monthly mean temperature on the 46x90 sphere, a share ``mask_fraction`` of its cells missing (Sec. 5.1 of the APS paper)."""
+    """Monthly mean temperature on the 46x90 sphere, a share ``mask_fraction`` of its cells missing (Sec. 5.1 of the APS
+    paper).
+    """
     prior, _ = load_prior("sphere-prior")
     climatology = data.ncep.monthly_climatology(data.load("ncep-temperature", "train"))
 
-    def extra_check(measurement):
-        geometry.check_orientation(np.asarray(measurement.y), np.asarray(measurement.mask), climatology)
+    operator, signals = operators.RandomMask(sphere.SHAPE, mask_fraction), partial(_values, "ncep-temperature")
+    return Task(operator, sigma_y, prior, signals, "sphere-impute", extra_check=partial(_check_oriented, climatology))
 
-    def signals(split):
-        return data.load("ncep-temperature", split).values
 
-    operator = operators.RandomMask(geometry.SHAPE, mask_fraction)
-    return Task(operator, sigma_y, prior, signals, name="sphere-impute", extra_check=extra_check)
+def sphere_impute_blind(sigma_y=0.05, levels=(0.3, 0.6), noise_everywhere=False):
+    """The fields of ``sphere_impute``, but neither which cells are missing nor how many is told: a share between
+    ``levels`` (Fig. 5 of the APS paper). A measurement holds y alone.
+
+    noise_everywhere: False as in the paper, where a missing cell is exactly zero; True where it reads noise.
+    """
+    told = sphere_impute(sigma_y)
+    check = None if noise_everywhere else partial(_check_zeros_oriented, told.extra_check)
+    operator = operators.UnknownMask(sphere.SHAPE, *_two("levels", levels), noisy=noise_everywhere)
+    return replace(told, operator=operator, name="sphere-impute-blind", extra_check=check)
+
+
+def sphere_impute_blind_noise(noise_levels=(0.02, 0.1), mask_fraction=0.45):
+    """The fields of ``sphere_impute`` in noise whose standard deviation is not told: uniform in its logarithm between
+    ``noise_levels``. The task's own ``sigma_y`` is their geometric mean.
+    """
+    low, high = _two("noise_levels", noise_levels)
+    told = sphere_impute(mask_fraction=mask_fraction)
+    operator = operators.UnknownNoise(told.operator, low, high)
+    return replace(told, operator=operator, sigma_y=float(np.sqrt(low * high)), name="sphere-impute-blind-noise")
+
+
+def _two(name, values):
+    """``values`` as a tuple of two numbers. Raises TypeError or ValueError."""
+    if not isinstance(values, (tuple, list)) or len(values) != 2:
+        raise TypeError(f"{name} must be two numbers, the smaller first, got {values!r:.80}")
+    for value in values:
+        checks.positive(name, value)
+    return tuple(values)
+
+
+def _check_zeros_oriented(check, measurement):
+    """As ``check``, of the entries that are not zero. Raises ValueError where all are."""
+    y = np.asarray(measurement.y)
+    if not np.any(y):
+        raise ValueError("y is all zero: nothing was observed, expected temperatures where it was")
+    check(operators.Measurement(y, (y != 0).astype(np.float32)))
+
+
+def _check_oriented(climatology, measurement):
+    sphere.check_orientation(np.asarray(measurement.y), np.asarray(measurement.mask), climatology)
 
 
 def mixture2(sigma_y=0.05, operator=None):
-    """Two entries under a mixture of three Gaussians, of which the first is measured: where it leaves more than one component possible,
-    the posterior has several modes. ``signals(split)`` are draws of the prior. operator: another Operator of signals (2,).
+    """Two entries under a mixture of three Gaussians, of which the first is measured: where it leaves more than one
+    component possible, the posterior has several modes. ``signals(split)`` are draws of the prior. operator: another
+    Operator of signals (2,).
     """
     means = [[0.30, 0.25], [0.40, 0.72], [0.75, 0.50]]
     deviations, angles = [(0.11, 0.06), (0.12, 0.06), (0.12, 0.06)], [0.5, -0.4, 1.2]
@@ -149,7 +137,9 @@ def faces_deblur(sigma_y=0.01, blur_std=1.5):
 
 
 def faces_saturated(sigma_y=0.01, blur_std=1.5, gain=2.0):
-    """32x32 colour faces from the blur of ``faces_deblur`` through a sensor that saturates, tanh(gain z): not a linear operator."""
+    """32x32 colour faces from the blur of ``faces_deblur`` through a sensor that saturates, tanh(gain z): not a linear
+    operator.
+    """
     return _faces("faces-saturated", operators.SaturatingSensor(operators.GaussianBlur(FACE, blur_std), gain), sigma_y)
 
 
@@ -157,16 +147,15 @@ def cifar10_deblur(sigma_y=0.01, blur_std=1.5):
     """Photographs of things, blurred and noisy as the faces of ``faces_deblur``, under the CIFAR-10 prior."""
     prior, _ = load_prior("cifar10-prior")
     operator = operators.GaussianBlur(prior.shape, blur_std)
-    return Task(operator, sigma_y, prior, lambda split: data.load("photos", split).values, name="cifar10-deblur")
+    return Task(operator, sigma_y, prior, partial(_values, "photos"), name="cifar10-deblur")
 
 
 def bunny_inpaint(sigma_y=0.1, mask_fraction=0.3):
-    """MNIST digits on the 1889 vertices of the bunny, a share ``mask_fraction`` of them missing (Sec. 5.1 of the APS paper)."""
+    """MNIST digits on the 1889 vertices of the bunny, a share ``mask_fraction`` of them missing (Sec. 5.1 of the APS
+    paper).
+    """
     prior, _ = load_prior("bunny-prior")
-
-    def signals(split):
-        return data.load("bunny-mnist", split).values
-
+    signals = partial(_values, "bunny-mnist")
     return Task(_operator(prior.shape, mask_fraction), sigma_y, prior, signals, name="bunny-inpaint")
 
 
@@ -176,13 +165,22 @@ FACE = (32, 32, 3)
 def _faces(name, operator, sigma_y):
     """A task on faces: CelebA where the user has brought it, else the embedded draws of the prior."""
     prior, _ = load_prior("faces-prior")
-    return Task(operator, sigma_y, prior, lambda split: data.load("faces", split).values, name=name)
+    return Task(operator, sigma_y, prior, partial(_values, "faces"), name=name)
 
 
 TASKS = {
-    "bunny-inpaint": bunny_inpaint, "cifar10-deblur": cifar10_deblur, "faces-deblur": faces_deblur, "faces-denoise": faces_denoise,
-    "faces-saturated": faces_saturated, "faces-sr2": faces_sr2, "gaussian16": gaussian16, "mixture2": mixture2, "sphere-impute": sphere_impute,
-}  # fmt: skip
+    "bunny-inpaint": bunny_inpaint,
+    "cifar10-deblur": cifar10_deblur,
+    "faces-deblur": faces_deblur,
+    "faces-denoise": faces_denoise,
+    "faces-saturated": faces_saturated,
+    "faces-sr2": faces_sr2,
+    "gaussian16": gaussian16,
+    "mixture2": mixture2,
+    "sphere-impute": sphere_impute,
+    "sphere-impute-blind": sphere_impute_blind,
+    "sphere-impute-blind-noise": sphere_impute_blind_noise,
+}
 
 
 def list_tasks():
@@ -195,7 +193,7 @@ def load_task(name, **parameters):
 
     Raises ValueError for an unknown name or a value out of range, TypeError for an unknown parameter.
     """
-    if name not in TASKS:
+    if not isinstance(name, str) or name not in TASKS:
         raise ValueError(f"unknown task {name!r}; expected one of {list_tasks()}")
     try:
         return TASKS[name](**parameters)

@@ -1,6 +1,7 @@
-"""Trained weights as safetensors beside a JSON card; loaded by name, checked by sha256, never pickled."""
+"""Trained weights as safetensors beside a JSON card, loaded by name, checked by sha256, never pickled; and what a card says
+of the training in words: no row of a table says "APS" and nothing else.
+"""
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -10,8 +11,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
-REPOSITORY = Path(__file__).resolve().parent.parent / "weights"
-INSTALLED = Path(__file__).resolve().parent / "_weights"
+from aps_core import files
+from aps_core.files import sha256_of, write_atomically
 
 
 class WeightsError(ValueError):
@@ -21,7 +22,7 @@ class WeightsError(ValueError):
 def folders():
     """Where weights are looked for, in order: APS_WEIGHTS_DIR, the repository, the installed package."""
     own = os.environ.get("APS_WEIGHTS_DIR")
-    return ([Path(own)] if own else []) + [REPOSITORY, INSTALLED]
+    return ([Path(own)] if own else []) + files.folders("weights")
 
 
 def find(name):
@@ -42,33 +43,21 @@ def find(name):
     raise FileNotFoundError(f"no weights {str(name)!r}: looked for {looked}; there are {known or 'none'}")
 
 
-def write_bytes(path, content):
-    """Write to a temporary name beside ``path``, then rename: nothing is left half-written."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def save(path, tree, card, dtype=np.float32):
-    """Write the nested dict of arrays ``tree`` to ``path`` (.safetensors) and ``card`` beside it, with the sha256 added to the card.
+    """Write the nested dict of arrays ``tree`` to ``path`` (.safetensors) and ``card`` beside it, with the sha256 added
+    to the card.
 
-    dtype: what floating-point arrays are stored as (float16 for what is shipped at half size). Vectors stay float32: they are small,
-    and variances among them lie below what float16 resolves.
+    dtype: what floating-point arrays are stored as (float16 for what is shipped at half size). Vectors stay float32:
+    they are small, and variances among them lie below what float16 resolves.
     """
     path = Path(path)
     flat = {key: np.asarray(value) for key, value in flatten_dict(tree, sep="/").items()}
     flat = {key: np.ascontiguousarray(_stored(v, dtype)) for key, v in flat.items()}
     content = save_safetensors(flat)
-    card = {**card, "file": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    card = {**card, "file": path.name, "bytes": len(content), "sha256": sha256_of(content)}
     card_content = (json.dumps(card, indent=2) + "\n").encode()  # may raise: before anything is written
-    write_bytes(path, content)
-    write_bytes(path.with_suffix(".json"), card_content)
+    write_atomically(path, content)
+    write_atomically(path.with_suffix(".json"), card_content)
     return card
 
 
@@ -78,10 +67,9 @@ def _stored(array, dtype):
     return array.astype(dtype if array.ndim > 1 else np.float32)
 
 
-def load(name):
-    """(nested dict of float32 arrays, card) of the weights ``name``.
-
-    Raises FileNotFoundError when the file or its card is missing, WeightsError when either is truncated or altered.
+def load_card(name):
+    """The card of the weights ``name``. Raises FileNotFoundError when they or it are missing, WeightsError when it is
+    not valid.
     """
     path = find(name)
     card_path = path.with_suffix(".json")
@@ -89,15 +77,122 @@ def load(name):
         raise FileNotFoundError(f"weights {path.name} have no card: {card_path} is missing")
     try:
         card = json.loads(card_path.read_text())
-        expected_bytes, expected_sha = card["bytes"], card["sha256"]
+        card["bytes"], card["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"the card {card_path.name} is not valid: {error!r}") from error
+    return card
+
+
+def load(name):
+    """(nested dict of float32 arrays, card) of the weights ``name``.
+
+    Raises FileNotFoundError when the file or its card is missing, WeightsError when either is truncated or altered.
+    """
+    path, card = find(name), load_card(name)
+    expected_bytes, expected_sha = card["bytes"], card["sha256"]
     content = path.read_bytes()
     if len(content) != expected_bytes:
-        raise WeightsError(f"weights {path.name} are truncated or altered: {len(content)} bytes, the card says {expected_bytes}")
-    sha = hashlib.sha256(content).hexdigest()
+        raise WeightsError(
+            f"weights {path.name} are truncated or altered: {len(content)} bytes, the card says {expected_bytes}"
+        )
+    sha = sha256_of(content)
     if sha != expected_sha:
-        raise WeightsError(f"weights {path.name} are altered: sha256 {sha[:12]}..., the card says {expected_sha[:12]}...")
-    flat = load_safetensors(content)
+        raise WeightsError(
+            f"weights {path.name} are altered: sha256 {sha[:12]}..., the card says {expected_sha[:12]}..."
+        )
+    try:
+        flat = load_safetensors(content)
+    except Exception as error:  # a KeyError for bfloat16, for which NumPy has no numbers, and others of its own
+        raise WeightsError(
+            f"weights {path.name} hold what cannot be read: {error!r}; expected arrays of float16, float32 or integers"
+        ) from error
+    bad = [key for key, v in flat.items() if v.dtype.kind not in "biuf" or not np.all(np.isfinite(v))]
+    if bad:
+        raise WeightsError(f"weights {path.name} hold NaN, infinity or no real numbers in {', '.join(bad[:5])}")
     flat = {key: v.astype(np.float32) if v.dtype.kind == "f" else v for key, v in flat.items()}
     return unflatten_dict(flat, sep="/"), card
+
+
+def check_arrays(name, tree, expected):
+    """Raise WeightsError, naming it, for an array of ``tree`` that is missing, unknown or of another shape than in
+    ``expected``, a nested dict of arrays or of their shapes.
+    """
+    shapes, wanted = ({key: np.shape(v) for key, v in flatten_dict(t, sep="/").items()} for t in (tree, expected))  # pyright: ignore[reportCallIssue]
+    missing, unknown = sorted(wanted.keys() - shapes.keys()), sorted(shapes.keys() - wanted.keys())
+    other = [
+        f"{key} {shapes[key]}, expected {wanted[key]}" for key in wanted if shapes.get(key, wanted[key]) != wanted[key]
+    ]
+    for what, found in (("lack", missing), ("hold the unknown", unknown), ("have other shapes:", other)):
+        if found:
+            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+            raise WeightsError(
+                f"weights {str(name)!r} do not fit the flow of their card: they {what} {', '.join(found[:5])}{more}"
+            )
+
+
+# what the measurements of a protocol are called
+MEASUREMENTS = {"held-out": "held-out measurements", "paper": "test measurements"}
+
+
+def trained_by(card):
+    """What trained the flow of ``card``, such as "reverse divergence, measurements only".
+
+    Weights that went on from others name those too. Without a recipe nothing was trained: "nothing". Raises KeyError
+    for a card whose start is not told (``start_trained_by``).
+    """
+    if "recipe" not in card:
+        return "nothing"
+    kl, share, drawn, _ = _objective(card)
+    source = "draws of the prior" if drawn else "training signals"
+    if kl == "reverse":
+        frozen = ", a part of the network frozen" if card["recipe"].get("optimizer", {}).get("frozen") else ""
+        own = f"reverse divergence, measurements only{frozen}"
+    elif kl == "forward":
+        own = f"forward divergence, {source}"
+    else:
+        own = f"{share:.0%} forward, {1 - share:.0%} reverse divergence".replace("%", " %")
+    before = _begun(card) or own
+    return own if before == own else f"{own}; started from {before}"
+
+
+def row_label(card):
+    """The label of a table's row for the flow of ``card``: "APS" where the paper's own objective alone trained it,
+    otherwise "flow", and what did; for the reverse divergence, on whose measurements.
+    """
+    if "recipe" not in card:
+        return "flow, untrained"
+    kl, share, drawn, protocol = _objective(card)
+    begun = (_begun(card) or kl).split()[0]
+    if kl == "reverse" and begun == "reverse":
+        frozen = ", partly frozen" if card["recipe"].get("optimizer", {}).get("frozen") else ""
+        return f"APS (reverse, {MEASUREMENTS[protocol]}{frozen})"
+    if kl == "reverse":
+        return f"flow ({'forward' if begun == 'forward' else 'mixed'}, then reverse, {MEASUREMENTS[protocol]})"
+    if kl == "forward":
+        return f"flow (forward, {'draws of the prior' if drawn else 'training signals'})"
+    return f"flow ({100 * share:.0f} % forward, {100 - 100 * share:.0f} % reverse)"
+
+
+def label_of(name):
+    """``row_label`` of the weights ``name``. Raises as ``load_card``."""
+    return row_label(load_card(name))
+
+
+def in_a_sentence(label):
+    """A label of ``row_label`` as a noun: "the flow (forward, draws of the prior)", "APS (reverse, ...)"."""
+    return f"the {label}" if label.startswith("flow") else label
+
+
+def _begun(card):
+    """What had trained the weights that training went on from; None without such."""
+    return card["start_trained_by"] if "start" in card["recipe"] else card.get("start_trained_by")
+
+
+def _objective(card):
+    """Divergence, share of the forward one, whether its signals are draws of the prior, and protocol."""
+    recipe = card["recipe"]
+    given, subspace = recipe.get("objective", {}), recipe.get("flow", {}).get("kind") == "subspace"
+    kl = given.get("kl", "mixture" if subspace else "reverse")
+    # a SubspaceFlow takes training signals where no draws are asked for, the others always draw
+    drawn = bool(given.get("draws")) or not subspace
+    return kl, given.get("forward_share", 0.5), drawn, given.get("protocol", "held-out")

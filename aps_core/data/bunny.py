@@ -1,14 +1,16 @@
-"""The Stanford bunny with 1889 vertices: the embedded one, or the user's own ``bun_zipper_res3.ply`` of the Stanford repository.
+"""The Stanford bunny with 1889 vertices: the embedded one, or the user's own ``bun_zipper_res3.ply`` of the Stanford
+repository.
 
-The embedded mesh is made by `make_bunny`: connected, every edge with one or two faces, four small holes in its base. The repository's own
-decimation has the same number of vertices in other places, two of them isolated, and edges with more than two faces.
+The embedded mesh is made by `make_bunny`: connected, every edge with one or two faces, four small holes in its base.
+The repository's own decimation has the same number of vertices in other places, two of them isolated, and edges with
+more than two faces.
 """
 
-import os
 from pathlib import Path
 
 from aps_core.data._store import Source, read_checked
-from aps_core.mesh import TriangleMesh, read_mesh
+from aps_core.data.user_folder import user_folder
+from aps_core.geometry.mesh import TriangleMesh, read_mesh
 
 FILE = Path(__file__).with_name("bunny.npz")
 OFFICIAL = "bun_zipper_res3.ply"
@@ -20,7 +22,7 @@ SOURCE = Source(
     tier=1,
     shape=(N_VERTICES, 3),
     splits={},
-    origin="embedded; decimated by aps_core.data.make_bunny from the 35,947 vertices in the sdist compas-cgal==0.10.0 (data/Bunny.ply)",
+    origin="embedded; decimated by scripts.data.make_bunny from the 35,947 vertices in the sdist compas-cgal==0.10.0 (data/Bunny.ply)",
     licence="Stanford 3D Scanning Repository: free for research and for mirroring with acknowledgement, not for commercial use without permission",
     citation=(
         "Turk and Levoy (1994), Zippered polygon meshes from range images, SIGGRAPH 94, 311-318; "
@@ -39,11 +41,13 @@ HOW_TO_GET = (
 def load_mesh(which="embedded"):
     """The bunny as a TriangleMesh of 1889 vertices, y up, lengths in metres.
 
-    which: "embedded", or "official" for ``bun_zipper_res3.ply`` in APS_DATA_DIR. Raises ValueError for another name or an altered file,
-    FileNotFoundError that says what was looked for, where, and how to get it.
+    which: "embedded", or "official" for ``bun_zipper_res3.ply`` in APS_DATA_DIR. Raises ValueError for another name or
+    an altered file, FileNotFoundError that says what was looked for, where, and how to get it.
     """
     if which == "embedded":
-        arrays = read_checked(FILE, SOURCE.sha256, "reinstall the package or make it again with `python -m aps_core.data.make_bunny`")
+        arrays = read_checked(
+            FILE, SOURCE.sha256, "reinstall the package or make it again with `python -m scripts.data.make_bunny`"
+        )
         return TriangleMesh(arrays["vertices"], arrays["faces"])
     if which != "official":
         raise ValueError(f"which must be 'embedded' or 'official', got {which!r}")
@@ -55,10 +59,10 @@ def load_mesh(which="embedded"):
 
 def find_official():
     """Path of the user's ``bun_zipper_res3.ply``. Raises FileNotFoundError."""
-    folder = os.environ.get("APS_DATA_DIR")
-    if not folder:
+    folder = user_folder()
+    if folder is None:
         raise FileNotFoundError(f"{OFFICIAL} was not looked for: APS_DATA_DIR is not set. {HOW_TO_GET}")
-    places = [Path(folder) / below / OFFICIAL for below in (".", "bunny", "bunny/reconstruction")]
+    places = [folder / below / OFFICIAL for below in (".", "bunny", "bunny/reconstruction")]
     for path in places:
         if path.is_file():
             return path

@@ -1,16 +1,17 @@
-"""MNIST digits on the bunny: each of the 1889 vertices takes the value of the digit at its place in the x-y plane, bilinearly.
+"""MNIST digits on the bunny: each of the 1889 vertices takes the value of the digit at its place in the x-y plane,
+bilinearly.
 
-Splits are those of `mnist`. Signals are linear in the 784 pixels, so they fill at most 784 of their 1889 dimensions, and vertices over pixels
-that no training digit lights are constant (`varying` says which are not).
+Splits are those of `mnist`. Signals are linear in the 784 pixels, so they fill at most 784 of their 1889 dimensions,
+and vertices over pixels that no training digit lights are constant (`varying` says which are not).
 """
 
 from functools import lru_cache
 
 import numpy as np
 
-from aps_core import projection
 from aps_core.data import bunny, mnist
 from aps_core.data._store import Dataset, Source, check_split
+from aps_core.geometry import projection
 
 PROJECTION = "xy"
 
@@ -20,7 +21,7 @@ SOURCE = Source(
     tier=1,
     shape=(bunny.N_VERTICES,),
     splits=dict(mnist.SOURCE.splits),
-    origin="made at load from the data sets bunny and mnist by aps_core.projection",
+    origin="made at load from the data sets bunny and mnist by aps_core.geometry.projection",
     licence=f"{mnist.SOURCE.licence}; mesh: {bunny.SOURCE.licence}",
     citation=f"{mnist.SOURCE.citation}; {bunny.SOURCE.citation}",
     bytes=mnist.SOURCE.bytes + bunny.SOURCE.bytes,
@@ -29,7 +30,9 @@ SOURCE = Source(
 
 
 def load(split):
-    """The signals of `split`: values (n, 1889) float32 in [0, 1]; index as that of `mnist`. Errors as those of `mnist.load`."""
+    """The signals of `split`: values (n, 1889) float32 in [0, 1]; index as that of `mnist`. Errors as those of
+    `mnist.load`.
+    """
     check_split(SOURCE.name, split, SOURCE.splits)
     digits = mnist.load(split)
     return Dataset(

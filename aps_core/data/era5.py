@@ -4,14 +4,14 @@ They are snapshots of hours, not monthly means: observations from outside the di
 of a prior that was trained on monthly fields.
 """
 
-import os
-import zipfile
-from pathlib import Path
-
 import numpy as np
 
-from aps_core.data._store import Dataset, Source, check_split, sha256_of
-from aps_core.data.temperature import LATITUDE, LONGITUDE, SHAPE, from_kelvin
+from aps_core.data._store import Dataset, Source, check_split
+from aps_core.data.temperature import from_kelvin
+from aps_core.data.unpacking import read_npz
+from aps_core.data.user_folder import user_folder
+from aps_core.files import sha256_of
+from aps_core.geometry.sphere import LATITUDE, LONGITUDE, SHAPE
 
 FILE = "era5_real_5frames_46x90.npz"
 
@@ -30,7 +30,7 @@ SOURCE = Source(
 )
 
 HOW_TO_GET = (
-    f"It is an .npz with `temperature` (n, 46, 90) in K, `latitude` (46,) from +90 to -90 and `longitude` (90,) "
+    "It is an .npz with `temperature` (n, 46, 90) in K, `latitude` (46,) from +90 to -90 and `longitude` (90,) "
     "from 0 to 356 degrees. Make it from the ERA5 test set of Dupont et al. (2022), or from any ERA5 2 m temperature of "
     "the Copernicus Climate Data Store interpolated to that grid, and set APS_DATA_DIR to the folder that holds it"
 )
@@ -38,10 +38,10 @@ HOW_TO_GET = (
 
 def find():
     """Path of the file. Raises FileNotFoundError saying what was looked for, where, and how to get it."""
-    folder = os.environ.get("APS_DATA_DIR")
-    if not folder:
+    folder = user_folder()
+    if folder is None:
         raise FileNotFoundError(f"{FILE} was not looked for: APS_DATA_DIR is not set. {HOW_TO_GET}")
-    places = [Path(folder) / FILE, Path(folder) / "temperature" / FILE]
+    places = [folder / FILE, folder / "temperature" / FILE]
     for path in places:
         if path.is_file():
             return path
@@ -55,15 +55,27 @@ def check(arrays, path):
     if missing:
         raise ValueError(f"{path} lacks the arrays {sorted(missing)}. {HOW_TO_GET}")
     kelvin = arrays["temperature"]
-    if kelvin.ndim != 3 or kelvin.shape[1:] != SHAPE:
-        raise ValueError(f"temperature in {path} has shape {kelvin.shape}, expected (n, 46, 90)")
+    if kelvin.dtype.kind != "f":
+        raise ValueError(f"temperature in {path} holds {kelvin.dtype}, expected floating-point kelvin")
+    if kelvin.ndim != 3 or kelvin.shape[1:] != SHAPE or len(kelvin) == 0:
+        raise ValueError(f"temperature in {path} has shape {kelvin.shape}, expected (n, 46, 90) of at least one field")
     for name, expected in (("latitude", LATITUDE), ("longitude", LONGITUDE)):
+        if arrays[name].dtype.kind not in "fiu":
+            raise ValueError(f"{name} in {path} holds {arrays[name].dtype}, expected degrees")
         if arrays[name].shape != expected.shape or not np.allclose(arrays[name], expected, atol=1e-3):
             raise ValueError(
                 f"{name} in {path} starts with {arrays[name].ravel()[:3]}, expected {expected[:3]} ... {expected[-1]}"
             )
     if not np.isfinite(kelvin).all() or kelvin.min() < 150 or kelvin.max() > 350:
-        raise ValueError(f"temperature in {path} lies in [{kelvin.min()}, {kelvin.max()}], expected kelvin in [150, 350]")
+        raise ValueError(
+            f"temperature in {path} lies in [{kelvin.min()}, {kelvin.max()}], expected kelvin in [150, 350]"
+        )
+    frame = arrays.get("test_index")
+    if frame is not None and (frame.shape != kelvin.shape[:1] or frame.dtype.kind not in "iu"):
+        raise ValueError(
+            f"test_index in {path} has shape {frame.shape} of {frame.dtype}, expected ({len(kelvin)},) whole numbers, "
+            "one for each field"
+        )
 
 
 def load(split="test"):
@@ -74,10 +86,9 @@ def load(split="test"):
     check_split(SOURCE.name, split, SOURCE.splits)
     path = find()
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read as .npz ({error}). {HOW_TO_GET}") from error
+        arrays = read_npz(path)
+    except ValueError as error:
+        raise ValueError(f"{error}. {HOW_TO_GET}") from error
     check(arrays, path)
     n = len(arrays["temperature"])
     return Dataset(

@@ -1,4 +1,5 @@
-"""Faces: CelebA where the user has brought it, else ``prior-faces``, draws of the shipped face prior that come with the package.
+"""Faces: CelebA where the user has brought it, else ``prior-faces``, draws of the shipped face prior that come with the
+package.
 
 For prior-faces the prior is exact by construction; they show that everything runs, not how it does on photographs.
 """
@@ -8,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from aps_core.data import celeba
-from aps_core.data._store import Dataset, Source, check_split, read_checked
+from aps_core.data._store import Source, check_split
+from aps_core.data.prior_draws import embedded
+from aps_core.data.user_folder import may_fall_back
 
 FILE = Path(__file__).with_name("prior_faces.npz")
 SPLITS = {"val": 64, "test": 192}
@@ -19,7 +22,7 @@ SOURCE = Source(
     tier=1,
     shape=celeba.SOURCE.shape,
     splits=SPLITS,
-    origin="embedded; made by aps_core.data.make_prior_faces from the weights faces-prior",
+    origin="embedded; made by scripts.data.make_prior_faces from the weights faces-prior",
     licence="MIT, as this package: drawn from a model, no photographs; draws close to a training face were dropped",
     citation="this package; the prior was trained on CelebA (Liu, Luo, Wang and Tang 2015, Deep learning face attributes in the wild, ICCV)",
     bytes=768607,
@@ -38,14 +41,16 @@ def grey(values):
     if values.ndim < 1 or values.shape[-1] != 3:
         raise ValueError(f"values must be colour images (..., 3), got shape {values.shape}")
     light = sum(np.float32(weight) * values[..., i] for i, weight in enumerate(LUMINANCE))
-    return (np.rint(light).astype(np.uint8) if values.dtype == np.uint8 else light.astype(values.dtype))[..., None]
+    return (np.rint(light).astype(np.uint8) if values.dtype == np.uint8 else light.astype(values.dtype))[..., None]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def load(split):
-    """CelebA's ``split`` (see ``celeba.load``), or prior-faces: values (n, 32, 32, 3) float32 in [0, 1], index ``image``.
+    """CelebA's ``split`` (see ``celeba.load``), or prior-faces: values (n, 32, 32, 3) float32 in [0, 1], index
+    ``image``.
 
-    ``name`` of the Dataset says which. Raises FileNotFoundError for split "train" without CelebA, ValueError for an unknown split or an
-    altered file.
+    ``name`` of the Dataset says which. Raises FileNotFoundError for split "train" without CelebA, and where
+    APS_DATA_DIR holds a part of it or nothing known (where it holds other data sets, a warning); ValueError for an
+    unknown split or an altered file.
     """
     check_split(SOURCE.name, split, celeba.PARTITION)
     try:
@@ -53,17 +58,11 @@ def load(split):
     except FileNotFoundError as error:
         if split == "train":
             raise FileNotFoundError(f"faces to train on are not in the package. {error}") from None
+        may_fall_back("celeba", "prior-faces", error)
         return prior_faces(split)
     return celeba.load(split)
 
 
 def prior_faces(split):
-    """The embedded draws as a Dataset. Raises ValueError for an unknown split or an altered file, FileNotFoundError for a missing one."""
-    check_split("prior-faces", split, SPLITS)
-    arrays = read_checked(FILE, SOURCE.sha256, "reinstall the package or make it again with `python -m aps_core.data.make_prior_faces`")
-    first = 0 if split == "val" else SPLITS["val"]
-    chosen = np.arange(first, first + SPLITS[split])
-    return Dataset(
-        name="prior-faces", split=split, values=arrays["pixels"][chosen].astype(np.float32) / 255, index={"image": chosen},
-        sha256=SOURCE.sha256, licence=SOURCE.licence, citation=SOURCE.citation,
-    )  # fmt: skip
+    """The embedded draws as a Dataset, errors as those of ``prior_draws.embedded``."""
+    return embedded("prior-faces", SOURCE, FILE, split, "make_prior_faces")

@@ -1,12 +1,13 @@
-"""Labeled Faces in the Wild at 32 x 32, brought by the user (tier 3): faces of another data set, in the place of the paper's FFHQ."""
-
-import os
-from pathlib import Path
+"""Labeled Faces in the Wild at 32 x 32, brought by the user (tier 3): faces of another data set, in the place of the
+paper's FFHQ.
+"""
 
 import numpy as np
 
 from aps_core.data import celeba
-from aps_core.data._store import Dataset, Source, check_split, sha256_of
+from aps_core.data._store import Dataset, Source, check_split
+from aps_core.data.user_folder import user_folder
+from aps_core.files import sha256_of
 
 SOURCE = Source(
     name="lfw",
@@ -21,14 +22,27 @@ SOURCE = Source(
 
 
 def load(split="test"):
-    """The faces as a Dataset: values (n, 32, 32, 3) float32 in [0, 1]; index ``image``, the tile. FileNotFoundError where they are not found."""
+    """The faces as a Dataset: values (n, 32, 32, 3) float32 in [0, 1]; index ``image``, the tile. FileNotFoundError
+    where they are not found.
+    """
     check_split(SOURCE.name, split, SOURCE.splits)
-    folder = os.environ.get("APS_DATA_DIR")
-    path = Path(folder or ".") / "lfw32" / "test_0.webp"
-    if not folder or not path.is_file():
-        raise FileNotFoundError(f"LFW faces not found: looked for {path}. Cut the deep-funneled images as SOURCE.title says and set APS_DATA_DIR")
+    folder = user_folder()
+    path = folder and folder / "lfw32" / "test_0.webp"
+    if path is None or not path.is_file():
+        looked = f"looked for {path}" if path else "APS_DATA_DIR is not set"
+        raise FileNotFoundError(
+            f"LFW faces not found: {looked}. Cut the deep-funneled images as SOURCE.title says, as lfw32/test_0.webp in "
+            "the folder that APS_DATA_DIR names"
+        )
     values = celeba.read_atlas(path)[: SOURCE.splits["test"]]
+    if len(values) < SOURCE.splits["test"]:
+        raise ValueError(f"{path} has {len(values)} tiles, expected at least {SOURCE.splits['test']}")
     return Dataset(
-        name=SOURCE.name, split=split, values=values.astype(np.float32) / 255, index={"image": np.arange(len(values))},
-        sha256=sha256_of(path.read_bytes()), licence=SOURCE.licence, citation=SOURCE.citation,
-    )  # fmt: skip
+        name=SOURCE.name,
+        split=split,
+        values=values.astype(np.float32) / 255,
+        index={"image": np.arange(len(values))},
+        sha256=sha256_of(path.read_bytes()),
+        licence=SOURCE.licence,
+        citation=SOURCE.citation,
+    )

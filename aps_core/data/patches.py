@@ -10,15 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from aps_core.data._store import Dataset, Source, check_split, sha256_of
+from aps_core.data._store import Dataset, Source, check_split
+from aps_core.files import sha256_of
 
 SIZE = 16
 STRIDE = {"train": 8, "val": 16, "test": 16}
-IMAGES = {
-    "train": ("camera", "coffee", "brick", "grass"),
-    "val": ("chelsea", "gravel"),
-    "test": ("astronaut", "coins"),
-}
+IMAGES = {"train": ("camera", "coffee", "brick", "grass"), "val": ("chelsea", "gravel"), "test": ("astronaut", "coins")}
 SHA256 = {
     "camera": "b0793d2adda0fa6ae899c03989482bff9a42d3d5690fc7e3648f2795d730c23a",
     "coffee": "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",

@@ -1,61 +1,58 @@
-"""The closed-form Gaussian posterior as the base of a flow, for any linear operator."""
+"""The contract of flows q(x|y), and the standard normal that each of them starts from."""
 
-import flax.struct
+from collections.abc import Callable
+from typing import Any
+
 import jax.numpy as jnp
 
-from aps_core.checks import positive
-from aps_core.operators import Operator
-from aps_core.priors.gaussian import GaussianPrior, gaussian_posterior
-from aps_core.priors.linear_posterior import LinearPosteriorFactors, linear_posterior_factors
 
+class Flow:
+    """A conditional flow with an exact density: x = f(z; y) for z ~ N(0, I), invertible in z.
 
-@flax.struct.dataclass
-class PosteriorBase:
-    """N(mu_G(y), Sigma_G) of one prior, operator and noise: ``context(measurement)`` has ``mean``, ``marginal_std``, ``log_det``,
-    ``forward(z)`` and ``inverse(x)``. Made by ``posterior_base``.
+    A subclass is a ``flax.struct`` dataclass: its arrays are traced, its sizes are static, and its trained parameters are
+    not in it but given to every call. It has
 
-    Without ``factors`` the operator hides entries, and one small eigenproblem is solved for each measurement; without ``operator``
-    as well, those that the measurement's mask says.
+    - ``dim`` and ``shape``: number of entries, and shape, of a signal;
+    - ``init(key) -> params``: parameters before any training;
+    - ``context(measurement)``: everything that depends on one Measurement alone, computed once for all samples;
+    - ``forward(params, z, context) -> (x, log|dx/dz|)`` for one z (d,), x flat (d,);
+    - ``inverse(params, x, context) -> (z, log|dz/dx|)``, its exact inverse;
+    - ``for_task(task, **settings)``: the untrained flow of a Task, settings being a recipe's [flow] table. Raises ValueError
+      for a task that it cannot serve. Its word in ``flows.FLOWS`` makes it known to recipes.
+
+    serves_any_noise, serves_any_mask, serves_any_operator: whether trained weights may be asked for another noise level, for
+    other missing entries, or for another linear operator, than those they were trained for, because the networks see them in
+    the Gaussian posterior.
+
+    Every flow passes the same tests: round trip, and log-determinant against automatic differentiation.
     """
 
-    prior: GaussianPrior
-    sigma_y: float
-    operator: Operator | None = flax.struct.field(pytree_node=False, default=None)
-    factors: LinearPosteriorFactors | None = None
+    dim: Any
+    shape: Any
+    init: Callable[..., Any]
+    context: Callable[..., Any]
+    forward: Callable[..., Any]
+    inverse: Callable[..., Any]
+    replace: Callable[..., Any]  # of every flax.struct dataclass
+    serves_any_noise = False
+    serves_any_mask = False
+    serves_any_operator = False
 
-    @property
-    def dim(self):
-        """Number of entries of a signal."""
-        return self.prior.dim
+    def outside_of(self, family):
+        """Why the operator lies outside the ``family`` of operators that a card names, in words; None for flows of one."""
+        del family
 
-    @property
-    def shape(self):
-        """Shape of a signal."""
-        return self.prior.shape
+    def with_noise(self, sigma_y):
+        """The flow for another noise level, with everything that depends on it computed anew.
 
-    def context(self, measurement):
-        """The GaussianPosterior or LinearGaussianPosterior of one measurement."""
-        y = measurement.y.reshape(-1)
-        if self.factors is not None:
-            return self.factors.posterior(y)
-        mask = measurement.mask if self.operator is None else self.operator.observed(measurement.mask)
-        observed = jnp.ones_like(y) if mask is None else mask.reshape(-1)
-        return gaussian_posterior(self.prior, self.sigma_y, y, observed)
-
-
-def posterior_base(prior, operator, sigma_y):
-    """The PosteriorBase of a GaussianPrior, a linear operator and the noise's standard deviation.
-
-    Where A^T A is not diagonal the operator's matrix is factorized once (see ``linear_posterior_factors`` for its cost).
-    Raises TypeError for an operator that is not linear, ValueError for one whose signals are not those of the prior.
-    """
-    positive("sigma_y", sigma_y)
-    if not operator.linear:
-        raise TypeError(
-            f"{type(operator).__name__} is not linear: no Gaussian posterior in closed form; its linear part, operator.inner, has one"
+        Raises ValueError where that cannot be done from what the flow holds.
+        """
+        raise ValueError(
+            f"{type(self).__name__} was made for one noise level and cannot be asked for sigma_y = {sigma_y}: "
+            "make the flow of a task with that noise, and train it"
         )
-    if tuple(operator.shape) != tuple(prior.shape):
-        raise ValueError(f"operator has signals of shape {tuple(operator.shape)}, the prior of shape {tuple(prior.shape)}")
-    factors = None if operator.diagonal else linear_posterior_factors(prior, operator, sigma_y)
-    # a random mask is that of the measurement: one compiled program serves all shares of missing entries
-    return PosteriorBase(prior, float(sigma_y), None if operator.random else operator, factors)
+
+
+def log_standard_normal(z):
+    """log N(z; 0, I) of one z (d,)."""
+    return -0.5 * (jnp.sum(z**2) + z.size * jnp.log(2 * jnp.pi))

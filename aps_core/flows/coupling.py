@@ -1,5 +1,7 @@
 """Affine coupling layers (Dinh et al. 2016), in stacks that are scanned: compile time does not grow with depth."""
 
+from dataclasses import dataclass
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,12 +9,13 @@ import numpy as np
 
 
 class Conditioner(nn.Module):
-    """MLP from the unchanged half and the condition to log-scale and shift of the other half; its output starts at zero.
+    """MLP from the unchanged half and the condition to log-scale and shift of the other half; its output starts at
+    zero.
 
-    The first layer is that of the concatenated input, written as a sum so that the condition's part is computed once for all samples of
-    a measurement (where ``vmap`` is over samples alone). width: hidden units of each of ``depth`` hidden layers;
-    log-scales lie in (-1, 1) by tanh. A condition of size zero makes it unconditional. ``shortcut`` adds a linear map of the input to
-    the shift: a posterior mean is a full-rank map of y, which a narrow MLP learns slowly.
+    The first layer is that of the concatenated input, written as a sum so that the condition's part is computed once
+    for all samples of a measurement (where ``vmap`` is over samples alone). width: hidden units of each of ``depth``
+    hidden layers; log-scales lie in (-1, 1) by tanh. A condition of size zero makes it unconditional. ``shortcut`` adds
+    a linear map of the input to the shift: a posterior mean is a full-rank map of y, which a narrow MLP learns slowly.
     """
 
     n_out: int
@@ -39,7 +42,9 @@ class Conditioner(nn.Module):
 
 
 def strided_permutations(dim, n):
-    """``n`` fixed mixing permutations of ``dim`` entries, (n, dim): i -> (stride * i + offset) mod dim, strides spread by the golden ratio."""
+    """``n`` fixed mixing permutations of ``dim`` entries, (n, dim): i -> (stride * i + offset) mod dim, strides spread
+    by the golden ratio.
+    """
     rows = []
     for layer in range(n):
         stride = max(1, round(dim * ((layer + 1) * 0.6180339887498949 % 1.0)))
@@ -52,8 +57,8 @@ def strided_permutations(dim, n):
 def permute(x, permutation, inverse):
     """x[permutation], given the inverse permutation too, each (dim,).
 
-    It is the solution v of v[inverse] = x. Said so to JAX, its derivative is a gather as well; that of indexing is a scatter, which
-    XLA does one entry after the other on CPU.
+    It is the solution v of v[inverse] = x. Said so to JAX, its derivative is a gather as well; that of indexing is a
+    scatter, which XLA does one entry after the other on CPU.
     """
     return jax.lax.custom_linear_solve(lambda v: v[inverse], x, lambda _, b: b[permutation], lambda _, b: b[inverse])
 
@@ -61,8 +66,8 @@ def permute(x, permutation, inverse):
 class FlowStep:
     """One flow step: affine normalization (actnorm), fixed permutation, two couplings, each half given the other.
 
-    Plain functions of one sample (dim,), its condition (c,) and the pair of a permutation and its inverse, each (dim,); parameters of all
-    steps are stacked along a leading axis.
+    Plain functions of one sample (dim,), its condition (c,) and the pair of a permutation and its inverse, each (dim,);
+    parameters of all steps are stacked along a leading axis.
     """
 
     def __init__(self, dim, width, depth=2, shortcut=False):
@@ -136,6 +141,62 @@ class CouplingStack:
             x, extra = apply(layer[0], x, condition, layer[1])
             return (x, log_det + extra), None
 
-        # kept for the gradient: each layer's input and products; the elementwise rest is cheaper done again than written and read
+        # kept for the gradient: each layer's input and products; the elementwise rest is cheaper done again than
+        # written and read
         body = jax.checkpoint(body, prevent_cse=False, policy=jax.checkpoint_policies.dots_saveable)
         return jax.lax.scan(body, (x, jnp.zeros(())), (params, self.permutations), reverse=reverse)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedCouplings:
+    """Affine couplings, scanned: in each, entries where its mask is 1 pass unchanged, the others are scaled and shifted
+    given those.
+
+    network(kept, condition) -> (log_scale, shift), all of the shape of one sample; kept is zero where the mask is.
+    masks: (steps, *sample). Parameters of all couplings are stacked along a leading axis.
+    """
+
+    network: nn.Module
+    masks: np.ndarray
+
+    def init(self, key, condition):
+        """Stacked parameters, given a condition of the right shape."""
+        sample = jnp.zeros(self.masks.shape[1:])
+        return jax.vmap(lambda k: self.network.init(k, sample, condition))(jax.random.split(key, len(self.masks)))
+
+    def forward(self, params, x, condition):
+        """The output and log|det| for one sample x."""
+
+        def body(carry, layer):
+            x, log_det = carry
+            log_scale, shift = self._changes(layer, x, condition)
+            return (x * jnp.exp(log_scale) + shift, log_det + jnp.sum(log_scale)), None
+
+        return jax.lax.scan(body, (x, jnp.zeros(())), (params, self.masks))[0]
+
+    def inverse(self, params, x, condition):
+        """The input and its log|det|."""
+
+        def body(carry, layer):
+            x, log_det = carry
+            log_scale, shift = self._changes(layer, x, condition)
+            return ((x - shift) * jnp.exp(-log_scale), log_det - jnp.sum(log_scale)), None
+
+        return jax.lax.scan(body, (x, jnp.zeros(())), (params, self.masks), reverse=True)[0]
+
+    def _changes(self, layer, x, condition):
+        params, mask = layer
+        log_scale, shift = self.network.apply(params, mask * x, condition)
+        return (1 - mask) * jnp.tanh(log_scale), (1 - mask) * shift
+
+
+def alternating_masks(steps, n, groups=1, seed=0):
+    """Masks (steps, groups, n), float32: each odd step is a random half of each group's n entries, each even one its
+    complement.
+    """
+    rng = np.random.default_rng(seed)
+    ranks = rng.permuted(np.tile(np.arange(n), (-(-steps // 2), groups, 1)), axis=2)
+    # of an odd number of entries either the smaller or the larger half is kept
+    larger = rng.integers(0, 2, ranks.shape[:2])[..., None]
+    first = ranks < (n + larger) // 2
+    return np.stack([first, ~first], axis=1).reshape(-1, groups, n)[:steps].astype(np.float32)

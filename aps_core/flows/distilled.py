@@ -1,4 +1,6 @@
-"""Flow whose condition network is the prior's score network: it starts from the network's own estimate of the posterior mean."""
+"""Flow whose condition network is the prior's score network: it starts from the network's own estimate of the posterior
+mean.
+"""
 
 import flax.linen as nn
 import flax.struct
@@ -6,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core.flows.structured import MaskedCouplings, alternating_masks
+from aps_core.flows.base import Flow
+from aps_core.flows.coupling import MaskedCouplings, alternating_masks
 from aps_core.flows.tokens import TokenConditioner
-from aps_core.priors.networks import fourier_features
-from aps_core.priors.patches import Tokens, TokenTrunk
-from aps_core.priors.posterior_modes import PosteriorModes
+from aps_core.operators import Operator
+from aps_core.priors.linear_gaussian import PosteriorModes, posterior_modes
+from aps_core.priors.networks.features import fourier_features
+from aps_core.priors.networks.patches import PatchTransformer, TokenTrunk
 
 
 @flax.struct.dataclass
@@ -25,8 +29,9 @@ class DistilledContext:
 class PosteriorNetwork(nn.Module):
     """The trunk and the output of a PatchTransformer, with two more outputs that start at zero.
 
-    Tokens (n_tokens, 2 size), time -> hidden tokens, residual (n_tokens, size), log-scale (n_tokens, size), band log-scales (n_bands,).
-    The names of its parameters are those of a PatchTransformer, so that the prior's can stand in their place.
+    Tokens (n_tokens, m), time -> hidden tokens, residual (n_tokens, size), log-scale (n_tokens, size), band
+    log-scales (n_bands,). The names of its parameters are those of a PatchTransformer, so that the prior's can stand in
+    their place.
     """
 
     size: int
@@ -45,30 +50,57 @@ class PosteriorNetwork(nn.Module):
 
 
 @flax.struct.dataclass
-class DistilledFlow:
+class DistilledFlow(Flow):
     """x = mu_G(y) - Sigma_G Sigma^(-1/2) o(y) + s T(V diag(std exp(a(y))) z / s; y), for a fixed linear operator.
 
-    mu_G, Sigma_G = V diag(std^2) V^T: the closed-form posterior under the prior's Gaussian, s its marginal standard deviations. o is the
-    output of the score network's copy, given mu_G and the noise that the Gaussian finds in y, at the time whose denoising leaves as much
-    variance as Sigma_G. For denoising that is exactly Tweedie's estimate: before any training the mean of the flow is the posterior mean
-    under the learned prior, and its covariance Sigma_G. For other operators it is a first guess of the size and in the directions that
-    Stein's identity says (see PosteriorModes). The network is trained on; a(y), constants and ``n_bands`` smooth functions of the mode's
-    number, sets the variance along the posterior's modes, and T, an elementwise scale and ``steps`` couplings over tokens, all else.
+    mu_G, Sigma_G = V diag(std^2) V^T: the closed-form posterior under the prior's Gaussian, s its marginal standard
+    deviations. o is the output of the score network's copy, given mu_G and the noise that the Gaussian finds in y, at
+    the time whose denoising leaves as much variance as Sigma_G. For denoising that is exactly Tweedie's estimate:
+    before any training the mean of the flow is the posterior mean under the learned prior, and its covariance Sigma_G.
+    For other operators it is a first guess of the size and in the directions that Stein's identity says (see
+    PosteriorModes). The network is trained on; a(y), constants and ``n_bands`` smooth functions of the mode's number,
+    sets the variance along the posterior's modes, and T, an elementwise scale and ``steps`` couplings over tokens, all
+    else.
     """
 
     modes: PosteriorModes
-    teacher: dict  # the prior's network parameters, from which ``init`` starts
+    # the prior's network parameters, from which ``init`` starts; without them at the closed form
+    teacher: dict | None
     sigma_y: float
     t: float
     scale: jax.Array  # root of the mean prior variance
-    shape: tuple = flax.struct.field(pytree_node=False)
-    operator: object = flax.struct.field(pytree_node=False)
-    tokens: Tokens = flax.struct.field(pytree_node=False)
-    network: tuple = flax.struct.field(pytree_node=False)  # width, depth, heads, mlp_ratio of the prior's network
+    operator: Operator = flax.struct.field(pytree_node=False)
+    network: PatchTransformer = flax.struct.field(pytree_node=False)  # the prior's: its tokens, width and depth
     steps: int = flax.struct.field(pytree_node=False, default=4)
     width: int = flax.struct.field(pytree_node=False, default=96)
     depth: int = flax.struct.field(pytree_node=False, default=1)
     n_bands: int = flax.struct.field(pytree_node=False, default=12)
+
+    @classmethod
+    def for_task(cls, task, copy=True, **settings):
+        """The untrained flow for any fixed linear operator under a NetworkPrior whose network is "patches".
+
+        copy: start from the prior's network, else at the closed form; settings: the fields from ``steps`` on.
+        """
+        prior = task.prior
+        if prior.kind != "network" or prior.network.kind != "patches" or not prior.residual:
+            raise ValueError(
+                'flow "distilled" needs a NetworkPrior whose network is "patches" on the residual to a Gaussian score'
+            )
+        modes = posterior_modes(prior.gaussian, task.operator, float(task.sigma_y))
+        time, scale = matched_time(modes, prior.gaussian), jnp.sqrt(prior.mean_variance) / 2
+        teacher = prior.params if copy else None
+        return cls(modes, teacher, float(task.sigma_y), time, scale, task.operator, prior.network, **settings)
+
+    @property
+    def shape(self):
+        """Shape of a signal."""
+        return tuple(self.operator.shape)
+
+    @property
+    def tokens(self):
+        """How signals are cut."""
+        return self.network.tokens
 
     @property
     def dim(self):
@@ -79,23 +111,30 @@ class DistilledFlow:
     def couplings(self):
         """The scanned couplings: in each a random half of every token's entries is kept."""
         n_tokens, size = self.tokens.shape
-        return MaskedCouplings(TokenConditioner(size, self.width, self.depth), alternating_masks(self.steps, size, n_tokens))
+        return MaskedCouplings(
+            TokenConditioner(size, self.width, self.depth), alternating_masks(self.steps, size, n_tokens)
+        )
 
     @property
     def _network(self):
-        return PosteriorNetwork(self.tokens.shape[1], self.n_bands, *self.network)
+        return PosteriorNetwork(
+            self.tokens.shape[1],
+            self._n_outputs,
+            self.network.width,
+            self.network.depth,
+            self.network.heads,
+            self.network.mlp_ratio,
+        )
 
     def init(self, key):
         """Parameters with which the flow is a Gaussian around the score network's estimate."""
         k_network, k_couplings = jax.random.split(key)
         n_tokens, size = self.tokens.shape
         network = self._network.init(k_network, jnp.zeros((n_tokens, 2 * size)), self.t)
-        couplings = self.couplings.init(k_couplings, jnp.zeros((n_tokens, self.network[0])))
-        return {
-            "network": {"params": {**network["params"], **self.teacher["params"]}},
-            "couplings": couplings,
-            "spectrum": jnp.zeros(self.dim),
-        }
+        couplings = self.couplings.init(k_couplings, jnp.zeros((n_tokens, self.network.width)))
+        copied = {} if self.teacher is None else self.teacher["params"]
+        network = {"params": {**network["params"], **copied}}
+        return {"network": network, "couplings": couplings, "spectrum": jnp.zeros(self.dim)}
 
     def context(self, measurement):
         """What the flow sees of one measurement, computed once for all samples."""
@@ -107,10 +146,20 @@ class DistilledFlow:
 
     def _seen(self, params, context):
         """Shift (d,), log-scale of the modes (d,), hidden tokens and log-scale of the entries (n_tokens, size)."""
-        tokens = jnp.concatenate([self.tokens.cut(context.signal), self.tokens.cut(context.noise)], axis=1)
+        tokens = jnp.concatenate([self.tokens.cut(part) for part in self._inputs(context)], axis=1)
         h, residual, log_scale, bands = self._network.apply(params["network"], tokens, self.t)
         shift = -(self.modes.pull @ self.tokens.join(residual))
-        return shift, params["spectrum"] + hats(self.dim, self.n_bands) @ bands, h, log_scale
+        return shift, self._spectrum(params, bands), h, log_scale
+
+    _n_outputs = property(lambda self: self.n_bands, doc="Number of band log-scales.")
+
+    def _inputs(self, context):
+        """Signals (d,) that the network sees, cut into tokens."""
+        return context.signal, context.noise
+
+    def _spectrum(self, params, bands):
+        """Log-scale of the modes (d,) from the network's band log-scales."""
+        return params["spectrum"] + hats(self.dim, self.n_bands) @ bands
 
     def forward(self, params, z, context):
         """x (d,) and log|dx/dz| for one z (d,)."""
@@ -130,47 +179,25 @@ class DistilledFlow:
         return z, log_det - jnp.sum(log_scale) - jnp.sum(spectrum) - jnp.sum(jnp.log(self.modes.std))
 
 
-@flax.struct.dataclass
-class ClosedFormModes:
-    """N(mu_G(y), V diag(std^2) V^T) behind the interface of a flow: the closed form that a DistilledFlow stands on, at no further cost."""
-
-    modes: PosteriorModes
-    shape: tuple = flax.struct.field(pytree_node=False)
-
-    @property
-    def dim(self):
-        """Number of entries of a signal."""
-        return self.modes.std.shape[0]
-
-    def init(self, key):
-        """No parameters."""
-        del key
-        return {}
-
-    def context(self, measurement):
-        """mu_G(y) (d,)."""
-        return self.modes.mean(measurement.y.reshape(-1))
-
-    def forward(self, params, z, context):
-        """x (d,) and log|dx/dz|."""
-        del params
-        return context + self.modes.basis @ (self.modes.std * z), jnp.sum(jnp.log(self.modes.std))
-
-    def inverse(self, params, x, context):
-        """z (d,) and log|dz/dx|."""
-        del params
-        return ((x - context) @ self.modes.basis) / self.modes.std, -jnp.sum(jnp.log(self.modes.std))
-
-
 def hats(n, n_bands):
     """Piecewise linear functions (n, n_bands) of log(1 + mode number) that sum to one, their peaks evenly spaced."""
     place = np.log1p(np.arange(n)) / np.log(n) * (n_bands - 1)
     return jnp.asarray(np.maximum(0, 1 - np.abs(place[:, None] - np.arange(n_bands))), jnp.float32)
 
 
+def matched_time(modes, prior):
+    """The time of the SDE of a GaussianPrior whose denoising leaves as much variance as PosteriorModes have."""
+    noise = matched_noise(prior, float(modes.mean_variance))
+    return float(prior.sde.time_of(2 * jnp.log(2 * noise)))
+
+
 def matched_noise(prior, variance):
-    """The noise level sigma (in the scale of signals) at which denoising under a GaussianPrior leaves the mean ``variance``, by bisection."""
-    spread = np.append(np.asarray(prior.excess + prior.rest, np.float64), np.full(prior.dim - prior.excess.size, float(prior.rest)))
+    """The noise level sigma (in the scale of signals) at which denoising under a GaussianPrior leaves the mean
+    ``variance``, by bisection.
+    """
+    spread = np.append(
+        np.asarray(prior.excess + prior.rest, np.float64), np.full(prior.dim - prior.excess.size, float(prior.rest))
+    )
     low, high = 1e-5, 1e3
     for _ in range(80):
         middle = np.sqrt(low * high)

@@ -4,17 +4,20 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from aps_core.flows.base import Flow
 from aps_core.flows.coupling import CouplingStack
 
 
 @flax.struct.dataclass
-class ConditionalRealNVP:
-    """24 flow steps of two affine couplings each, y (zero where missing) concatenated to the couplings' input (Sec. 4.2).
+class ConditionalRealNVP(Flow):
+    """24 flow steps of two affine couplings each, y (zero where missing) concatenated to the couplings' input (Sec.
+    4.2).
 
-    No batch statistics: the density is exact. ``loc`` and ``scale`` (d,) are where the last affine layer starts, usually
-    the mean and standard deviation of the training signals; both are trained. ``use_mask`` also gives the mask to the couplings;
-    ``shortcut`` adds a linear map of the couplings' input to their shifts (not in the paper). With ``conditional`` False the couplings
-    see no measurement: the flow of one posterior, as in DPI (Sun & Bouman 2021; Feng et al. 2023).
+    No batch statistics: the density is exact. ``loc`` and ``scale`` (d,) are where the last affine layer starts,
+    usually the mean and standard deviation of the training signals; both are trained. ``use_mask`` also gives the mask
+    to the couplings; ``shortcut`` adds a linear map of the couplings' input to their shifts (not in the paper). With
+    ``conditional`` False the couplings see no measurement: the flow of one posterior, as in DPI (Sun & Bouman 2021;
+    Feng et al. 2023).
     """
 
     loc: jax.Array
@@ -26,6 +29,13 @@ class ConditionalRealNVP:
     use_mask: bool = flax.struct.field(pytree_node=False, default=False)
     shortcut: bool = flax.struct.field(pytree_node=False, default=False)
     conditional: bool = flax.struct.field(pytree_node=False, default=True)
+
+    @classmethod
+    def for_task(cls, task, **settings):
+        """The untrained flow, which starts with the mean and spread of the task's Gaussian; settings: the fields from
+        ``steps`` on.
+        """
+        return cls(task.prior.gaussian.mean, task.prior.gaussian.marginal_std, shape=task.shape, **settings)
 
     @property
     def dim(self):
@@ -44,7 +54,9 @@ class ConditionalRealNVP:
         return {"couplings": self.stack.init(key, n_condition), "out": out}
 
     def context(self, measurement):
-        """What the couplings see of one measurement: y standardized by loc and scale where observed, zero where missing."""
+        """What the couplings see of one measurement: y standardized by loc and scale where observed, zero where
+        missing.
+        """
         if not self.conditional:
             return jnp.zeros(0)
         y = measurement.y.reshape(-1)

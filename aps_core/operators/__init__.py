@@ -1,19 +1,65 @@
-"""Forward operators y = A(x) + noise. Signals have a fixed shape; what an operator draws (a mask) travels with the data."""
+"""Forward operators y = A(x) + noise. Signals have a fixed shape; what an operator draws (a mask) travels with the
+data.
+"""
 
-from aps_core.operators.base import Operator, dense_matrix, unpack
+from aps_core.operators.base import Operator, dense_matrix, is_of_the_package, kept_by, linear_part, offset, unpack
 from aps_core.operators.blur import GaussianBlur
+from aps_core.operators.composed import Composed
+from aps_core.operators.convolution import Convolution, gaussian_kernel
+from aps_core.operators.declared import check_declared, check_unchanged, data_extremes
 from aps_core.operators.fourier import FourierSubset, random_frequencies
+from aps_core.operators.linearized import Linearized
 from aps_core.operators.masks import FixedMask, Identity, RandomMask
 from aps_core.operators.measurement import Measurement, log_likelihood, simulate
 from aps_core.operators.resampling import AveragePool, BicubicDownsample
 from aps_core.operators.saturation import SaturatingSensor
+from aps_core.operators.untold import UnknownMask, UnknownNoise
 
 __all__ = [
-    "AveragePool", "BicubicDownsample", "FixedMask", "FourierSubset", "GaussianBlur", "Identity", "Measurement", "Operator",
-    "RandomMask", "SaturatingSensor", "dense_matrix", "log_likelihood", "make_operator", "random_frequencies", "simulate",
-]  # fmt: skip
+    "AveragePool",
+    "BicubicDownsample",
+    "Composed",
+    "Convolution",
+    "FixedMask",
+    "FourierSubset",
+    "GaussianBlur",
+    "Identity",
+    "Linearized",
+    "Measurement",
+    "Operator",
+    "RandomMask",
+    "SaturatingSensor",
+    "UnknownMask",
+    "UnknownNoise",
+    "check_declared",
+    "check_unchanged",
+    "data_extremes",
+    "dense_matrix",
+    "gaussian_kernel",
+    "is_of_the_package",
+    "kept_by",
+    "linear_part",
+    "log_likelihood",
+    "make_operator",
+    "offset",
+    "random_frequencies",
+    "simulate",
+]
 
-OPERATORS = (AveragePool, BicubicDownsample, FixedMask, FourierSubset, GaussianBlur, Identity, RandomMask, SaturatingSensor)
+OPERATORS = (
+    AveragePool,
+    BicubicDownsample,
+    Composed,
+    Convolution,
+    FixedMask,
+    FourierSubset,
+    GaussianBlur,
+    Identity,
+    RandomMask,
+    SaturatingSensor,
+    UnknownMask,
+    UnknownNoise,
+)
 
 
 def make_operator(settings):

@@ -11,16 +11,19 @@ from scipy.ndimage import gaussian_filter1d
 from aps_core.checks import positive
 from aps_core.operators.base import Operator, expect, image_shape
 
+LEAST_STD = 1e-3  # pixels
+MOST_STD = 10  # in units of the longer side: nothing but the mean is left there
 BOUNDARIES = {"reflect": "reflect", "periodic": "wrap"}  # ours: SciPy's
 
 
 @dataclass(frozen=True)
 class GaussianBlur(Operator):
-    """Convolution of images (h, w) or (h, w, c) with a Gaussian of standard deviation ``std`` pixels, cut off at 4 ``std``.
+    """Convolution of images (h, w) or (h, w, c) with a Gaussian of standard deviation ``std`` pixels, cut off at 4
+    ``std``.
 
-    boundary: "reflect" (the image is mirrored about the edges of its outermost pixels: d c b a | a b c d | d c b a) or "periodic".
-    The blur is separable: one small matrix for each axis.
-    Raises ValueError or TypeError for a ``std`` that is not positive, or an unknown boundary.
+    boundary: "reflect" (the image is mirrored about the edges of its outermost pixels: d c b a | a b c d | d c b a) or
+    "periodic". The blur is separable: one small matrix for each axis. Raises ValueError or TypeError for a ``std`` below
+    0.001 pixels or above 10 times the longer side (the mean is all that is left there), or an unknown boundary.
     """
 
     shape: tuple
@@ -31,6 +34,11 @@ class GaussianBlur(Operator):
     def __post_init__(self):
         object.__setattr__(self, "shape", image_shape(self.shape))
         positive("std", self.std)
+        most = MOST_STD * max(self.shape[:2])
+        if not LEAST_STD <= self.std <= most:
+            raise ValueError(
+                f"std must lie in [{LEAST_STD}, {most}] pixels, {MOST_STD} times the longer side, got {self.std!r}"
+            )
         if self.boundary not in BOUNDARIES:
             raise ValueError(f"boundary must be one of {sorted(BOUNDARIES)}, got {self.boundary!r}")
 

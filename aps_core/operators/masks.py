@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aps_core.checks import is_number, sizes
 from aps_core.operators.base import ByContent, Operator, zero_one
 
 
@@ -18,7 +19,7 @@ class Identity(Operator):
     diagonal = True
 
     def __post_init__(self):
-        object.__setattr__(self, "shape", tuple(self.shape))
+        object.__setattr__(self, "shape", sizes("shape", self.shape))
 
     def __call__(self, x, mask=None):
         """A(x) = x, any leading axes."""
@@ -43,9 +44,17 @@ class RandomMask(Operator):
     random = True
 
     def __post_init__(self):
-        object.__setattr__(self, "shape", tuple(self.shape))
+        object.__setattr__(self, "shape", sizes("shape", self.shape))
+        is_number("missing", self.missing)
         if not 0 <= self.missing < 1 or self.n_missing >= self.size:
-            raise ValueError(f"missing must be a fraction in [0, 1) that leaves something observed, got {self.missing!r}")
+            raise ValueError(
+                f"missing must be a fraction in [0, 1) that leaves something observed, got {self.missing!r}"
+            )
+
+    @property
+    def share_missing(self):
+        """Share of the entries of y that is missing."""
+        return self.missing
 
     @property
     def n_missing(self):
@@ -73,7 +82,8 @@ class RandomMask(Operator):
 
 @dataclass(frozen=True, eq=False)
 class FixedMask(ByContent, Operator):
-    """A(x) = m * x with one mask ``m``, 1 where observed and 0 where missing, of the shape of a signal, for all measurements.
+    """A(x) = m * x with one mask ``m``, 1 where observed and 0 where missing, of the shape of a signal, for all
+    measurements.
 
     Raises ValueError for other values, or where nothing is observed.
     """
@@ -115,4 +125,6 @@ class FixedMask(ByContent, Operator):
         if mask is None:
             raise ValueError("mask is None, but the operator hides entries; pass Measurement(y, operator.mask)")
         if not np.all(np.asarray(mask) == self.mask):
-            raise ValueError("mask is not that of the operator; use RandomMask where it differs from one measurement to the next")
+            raise ValueError(
+                "mask is not that of the operator; use RandomMask where it differs from one measurement to the next"
+            )

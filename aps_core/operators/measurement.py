@@ -1,34 +1,35 @@
-"""Measurements of a signal and their likelihood: y = A(x) + N(0, sigma_y^2)."""
+"""Measurements of a signal, and their likelihood, as the operator has it."""
 
 import flax.struct
 import jax
-import jax.numpy as jnp
+
+from aps_core.checks import measured_array, unmasked
 
 
 @flax.struct.dataclass
 class Measurement:
     """What was measured, and what is known of the operator.
 
-    y: the data, shape ``(*y_shape,)`` or ``(batch, *y_shape)``, in the scale of the signals (noise may leave [0, 1]); zero where missing.
-    mask: 1 where observed and 0 where missing, of the same shape as ``y``; None where the operator has no mask.
+    y: the data, shape ``(*y_shape,)`` or ``(batch, *y_shape)``, in the scale of the signals (noise may leave [0, 1]);
+    zero where missing; lists become arrays. mask: 1 where observed and 0 where missing, of the same shape as ``y``; None
+    where the operator has no mask. Raises TypeError or ValueError for a list that is no array of numbers.
     """
 
     y: jax.Array
     mask: jax.Array | None = None
 
+    def __post_init__(self):
+        for name in ("y", "mask"):
+            value = unmasked(name, getattr(self, name))
+            if isinstance(value, list):
+                object.__setattr__(self, name, measured_array(name, value))
+
 
 def simulate(operator, sigma_y, key, x0):
-    """One measurement of one signal ``x0`` of shape ``operator.shape``: A(x0) + N(0, sigma_y^2), noise on observed entries only."""
-    draw_key, noise_key = jax.random.split(key)
-    mask = operator.draw(draw_key)
-    noise = sigma_y * jax.random.normal(noise_key, operator.y_shape)
-    y = operator(x0, mask) + operator.observed(mask) * noise
-    return Measurement(y=y, mask=mask)
+    """One Measurement of one signal ``x0`` of shape ``operator.shape``, see ``Operator.simulate``."""
+    return operator.simulate(sigma_y, key, x0)
 
 
 def log_likelihood(operator, sigma_y, x, measurement):
-    """log N(y; A(x), sigma_y^2 I) over the observed entries, for one signal and one measurement (Eq. 12 with its sign mended)."""
-    observed = operator.observed(measurement.mask)
-    residual = observed * (measurement.y - operator(x, measurement.mask))  # whatever stands in y where it is missing
-    n_observed = jnp.sum(observed)
-    return -0.5 * jnp.sum(residual**2) / sigma_y**2 - 0.5 * n_observed * jnp.log(2 * jnp.pi * sigma_y**2)
+    """log p(y | x) in nats of one signal and one measurement, see ``Operator.log_likelihood``."""
+    return operator.log_likelihood(sigma_y, x, measurement)

@@ -21,7 +21,9 @@ class _Downsample(Operator):
         object.__setattr__(self, "shape", image_shape(self.shape))
         whole = isinstance(self.factor, (int, np.integer)) and not isinstance(self.factor, bool) and self.factor >= 1
         if not whole or any(n % self.factor for n in self.shape[:2]):
-            raise ValueError(f"factor must be a positive integer that divides height and width {self.shape[:2]}, got {self.factor!r}")
+            raise ValueError(
+                f"factor must be a positive integer that divides height and width {self.shape[:2]}, got {self.factor!r}"
+            )
 
     @property
     def y_shape(self):
@@ -44,9 +46,11 @@ class AveragePool(_Downsample):
 
 @dataclass(frozen=True)
 class BicubicDownsample(_Downsample):
-    """Antialiased bicubic resizing: ``jax.image.resize`` with the Keys kernel (a = -1/2) widened by the factor, as in Pillow.
+    """Antialiased bicubic resizing: ``jax.image.resize`` with the Keys kernel (a = -1/2) widened by the factor, as in
+    Pillow.
 
-    At the edges the kernel is cut and its weights are normalised again, so that constants stay. It overshoots: see ``data_range``.
+    At the edges the kernel is cut and its weights are normalised again, so that constants stay. It overshoots: see
+    ``data_range``.
     """
 
     kind = "bicubic-downsample"

@@ -5,43 +5,31 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from aps_core.checks import positive
+from aps_core.operators.around import AroundOperator
 from aps_core.operators.base import Operator
 
 
 @dataclass(frozen=True)
-class SaturatingSensor(Operator):
-    """A(x) = threshold tanh(gain (inner x) / threshold): linear with slope ``gain`` where dark, never brighter than ``threshold``.
+class SaturatingSensor(AroundOperator):
+    """A(x) = threshold tanh(gain (inner x) / threshold): linear with slope ``gain`` where dark, never brighter than
+    ``threshold``.
 
-    inner: a linear operator, with its mask and its shapes. Raises TypeError for one that is not linear, ValueError (TypeError)
-    for a ``gain`` or ``threshold`` that is not positive (a number).
+    inner: a linear operator, with its mask and its shapes. Raises TypeError for one that is not linear, ValueError
+    (TypeError) for a ``gain`` or ``threshold`` that is not positive (a number).
     """
 
     inner: Operator
     gain: float = 2.0
     threshold: float = 1.0
     kind = "saturating-sensor"
+    saturates = True
     linear = False
 
     def __post_init__(self):
-        if not getattr(self.inner, "linear", False):
+        if not isinstance(self.inner, Operator) or not self.inner.linear:
             raise TypeError(f"inner must be a linear operator, got {self.inner!r}")
         positive("gain", self.gain)
         positive("threshold", self.threshold)
-
-    @property
-    def shape(self):
-        """Shape of a signal."""
-        return self.inner.shape
-
-    @property
-    def y_shape(self):
-        """Shape of the data: that of ``inner``."""
-        return self.inner.y_shape
-
-    @property
-    def random(self):
-        """Whether ``inner`` draws a new mask for every measurement."""
-        return self.inner.random
 
     @property
     def data_range(self):
@@ -55,8 +43,9 @@ class SaturatingSensor(Operator):
         return self.threshold * jnp.tanh(self.gain / self.threshold * z)
 
     def undo(self, y):
-        """The linear data that the sensor answers with ``y``, (threshold / gain) artanh(y / threshold); kept to the range of ``inner`` and a quarter of it
-        more on each side, since noise may lie beyond every answer. Raises ValueError where ``inner`` has no range.
+        """The linear data that the sensor answers with ``y``, (threshold / gain) artanh(y / threshold); kept to the
+        range of ``inner`` and a quarter of it more on each side, since noise may lie beyond every answer. Raises
+        ValueError where ``inner`` has no range.
         """
         if self.inner.data_range is None:
             raise ValueError(f"inner {self.inner.kind!r} has no data_range to which undone data could be kept")
@@ -65,22 +54,6 @@ class SaturatingSensor(Operator):
         ends = self.response(low - margin), self.response(high + margin)
         return self.threshold / self.gain * jnp.arctanh(jnp.clip(y, *ends) / self.threshold)
 
-    def draw(self, key):
-        """The mask of ``inner``."""
-        return self.inner.draw(key)
-
     def __call__(self, x, mask=None):
         """A(x), shape ``y_shape``; zero where ``inner`` hides."""
         return self.response(self.inner(x, mask))
-
-    def observed(self, mask=None):
-        """Where data of ``inner`` was observed."""
-        return self.inner.observed(mask)
-
-    def check_mask(self, mask):
-        """As ``inner`` does."""
-        self.inner.check_mask(mask)
-
-    def settings(self):
-        """What a card says of the operator."""
-        return {**super().settings(), "inner": self.inner.settings()}

@@ -1,22 +1,28 @@
 """Gaussian prior N(mean, P diag(L) P^T + s^2 I): its density, its score at every time, and its closed-form posterior.
 
-Here and elsewhere P^T v is written v @ P: for P.T @ v XLA makes a transposed copy of P at every call on a CPU, thirty times the work.
+Here and elsewhere P^T v is written v @ P: for P.T @ v XLA makes a transposed copy of P at every call on a CPU, thirty
+times the work.
 """
+
+from dataclasses import replace
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core.priors import elbo
-from aps_core.sde import VPSDE
+from aps_core.checks import count, is_number, random_key, real, real_array
+from aps_core.diffusion import VPSDE
+from aps_core.priors import bound
+from aps_core.priors.base import Prior
 
 
 @flax.struct.dataclass
-class GaussianPrior:
+class GaussianPrior(Prior):
     """A Gaussian with k leading modes and an isotropic rest, over flattened signals of d entries in [0, 1].
 
-    mean (d,), basis P (d, k) with orthonormal columns, excess L (k,) >= 0 (variance beyond the rest), rest s^2 > 0 (scalar).
+    mean (d,), basis P (d, k) with orthonormal columns, excess L (k,) >= 0 (variance beyond the rest), rest s^2 > 0
+    (scalar).
     """
 
     mean: jax.Array
@@ -35,6 +41,11 @@ class GaussianPrior:
     def gaussian(self):
         """The Gaussian part of the prior: the prior itself."""
         return self
+
+    @property
+    def marginal_std(self):
+        """Standard deviation of each entry (d,)."""
+        return jnp.sqrt(self.rest + jnp.sum(self.basis**2 * self.excess, axis=1))
 
     @property
     def mode_std(self):
@@ -57,7 +68,8 @@ class GaussianPrior:
         return -0.5 * (quadratic + log_det + self.dim * jnp.log(2 * jnp.pi))
 
     def sample(self, key, n):
-        """n draws, (n, *shape)."""
+        """n draws, (n, *shape). Raises TypeError or ValueError for what is no key or no count."""
+        n, key = count("n", n), random_key("key", key)
         k_modes, k_rest = jax.random.split(key)
         modes = jax.random.normal(k_modes, (n, self.excess.shape[0])) * jnp.sqrt(self.excess)
         rest = jax.random.normal(k_rest, (n, self.dim)) * jnp.sqrt(self.rest)
@@ -77,16 +89,25 @@ class GaussianPrior:
 
     def elbo(self, key, x, n_times=1):
         """Estimate of the bound on log p(x) in nats (density of x), from ``n_times`` low-discrepancy times."""
-        return elbo.mean_bound(self, key, x, n_times)
+        return bound.mean_bound(self, key, x, n_times)
 
 
 def fit_gaussian(signals, n_modes, diagonal=0.0, sde=VPSDE()):
-    """Maximum-likelihood probabilistic PCA (Tipping & Bishop 1999) of ``signals`` (n, *shape), with ``diagonal`` added to the variances.
+    """Maximum-likelihood probabilistic PCA (Tipping & Bishop 1999) of ``signals`` (n, *shape), with ``diagonal`` added
+    to the variances.
 
-    The rest is the mean of the variances outside the ``n_modes`` leading modes (zero when there are none). Mode signs are
-    fixed so that the entry of largest magnitude is positive. Raises ValueError when the rest variance is not positive.
+    The rest is the mean of the variances outside the ``n_modes`` leading modes (zero when there are none). Mode signs
+    are fixed so that the entry of largest magnitude is positive. Raises ValueError when the rest variance is not
+    positive.
     """
-    signals = np.asarray(signals, dtype=np.float64)
+    signals, n_modes = real_array("signals", signals), count("n_modes", n_modes)
+    is_number("diagonal", diagonal)
+    if signals.ndim < 2 or len(signals) < 2 or not signals.size:
+        raise ValueError(f"signals must have shape (n, *shape), at least two of them, got {signals.shape}")
+    if not np.isfinite(signals).all():
+        raise ValueError(
+            f"signals hold {int((~np.isfinite(signals)).sum())} entries that are not finite, expected numbers"
+        )
     n, shape = signals.shape[0], signals.shape[1:]
     flat = signals.reshape(n, -1)
     dim = flat.shape[1]
@@ -97,8 +118,10 @@ def fit_gaussian(signals, n_modes, diagonal=0.0, sde=VPSDE()):
     variances = np.zeros(dim)
     variances[: singular.size] = singular**2 / (n - 1)
     rest = (variances[n_modes:].mean() if n_modes < dim else 0.0) + diagonal
-    if not rest > 0:
-        raise ValueError(f"the variance outside the {n_modes} modes is {rest}; use fewer modes or a positive diagonal")
+    if not 0 < rest < np.inf:
+        raise ValueError(
+            f"the variance outside the {n_modes} modes is {rest}; expected above 0: use fewer modes or a positive diagonal"
+        )
     basis = rows[:n_modes].T
     basis = basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(n_modes)])
     excess = np.maximum(variances[:n_modes] + diagonal - rest, 0.0)
@@ -150,8 +173,8 @@ class GaussianPosterior:
 def gaussian_posterior(prior, sigma_y, y, observed):
     """The GaussianPosterior for flat data ``y`` (d,) and ``observed`` (d,), 1 where measured.
 
-    B = diag(s^2/(L + s^2)) + c S^(1/2) P_o^T P_o S^(1/2), with c = 1 - a/s^2 and a = 1/(1/s^2 + 1/sigma^2), is a sum of positive
-    parts: nothing cancels where a leading mode's variance is a million times the rest.
+    B = diag(s^2/(L + s^2)) + c S^(1/2) P_o^T P_o S^(1/2), with c = 1 - a/s^2 and a = 1/(1/s^2 + 1/sigma^2), is a sum of
+    positive parts: nothing cancels where a leading mode's variance is a million times the rest.
     """
     s2, excess, basis = prior.rest, prior.excess, prior.basis
     shrink = jnp.sqrt(excess / (excess + s2))
@@ -173,22 +196,25 @@ def gaussian_posterior(prior, sigma_y, y, observed):
     # mean = mu + Sigma A^T (y - A mu) / sigma^2, with Sigma v = F F^T v
     v = observed * (y - prior.mean) / sigma_y**2 / root_d
     v = v + wq @ ((v @ wq) / b)
-    return posterior.replace(mean=prior.mean + v / root_d)
+    return replace(posterior, mean=prior.mean + v / root_d)
 
 
 def extrapolated_gaussian(signals, year, n_modes, last_years=20, sde=VPSDE()):
     """``fit_gaussian`` whose variances are those of years to come.
 
-    With about as many signals as modes, variances within the sample are too small outside the leading modes, and a climate that
-    drifts adds to them. Here mean and modes come from all signals (n, *shape); the variance of each mode and of the rest is that of
-    the ``last_years`` years of ``year`` (n,) about the fit to all years before, modes matched by rank.
+    With about as many signals as modes, variances within the sample are too small outside the leading modes, and a
+    climate that drifts adds to them. Here mean and modes come from all signals (n, *shape); the variance of each mode
+    and of the rest is that of the ``last_years`` years of ``year`` (n,) about the fit to all years before, modes
+    matched by rank.
 
     Raises ValueError when fewer than ``n_modes`` + 2 signals are older than that.
     """
-    signals, year = np.asarray(signals), np.asarray(year)
+    signals, year = np.asarray(real("signals", signals)), np.asarray(year)
     later = year > year.max() - last_years
     if np.sum(~later) < n_modes + 2:
-        raise ValueError(f"last_years = {last_years} leaves {np.sum(~later)} older signals, {n_modes} modes need {n_modes + 2}")
+        raise ValueError(
+            f"last_years = {last_years} leaves {np.sum(~later)} older signals, {n_modes} modes need {n_modes + 2}"
+        )
     before = fit_gaussian(signals[~later], n_modes, sde=sde)
     v = signals[later].reshape(later.sum(), -1).astype(np.float64) - np.asarray(before.mean)
     c = v @ np.asarray(before.basis)

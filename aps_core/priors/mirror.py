@@ -7,7 +7,8 @@ import numpy as np
 
 
 def mirrored_pca(mean, covariance, shape, mirror=True):
-    """(mean (d,), variances (d,) largest first, modes (d, d)) of the images and their mirror images; of the images alone without ``mirror``.
+    """(mean (d,), variances (d,) largest first, modes (d, d)) of the images and their mirror images; of the images
+    alone without ``mirror``.
 
     mean and covariance are those of the images. The sign of each mode makes its entry of largest magnitude positive.
     """
@@ -65,4 +66,6 @@ def _halves(shape):
 def _ordered(variances, modes):
     order = np.argsort(variances)[::-1]
     modes = modes[:, order]
-    return np.maximum(variances[order], 0.0), modes * np.sign(modes[np.abs(modes).argmax(axis=0), np.arange(modes.shape[1])])
+    return np.maximum(variances[order], 0.0), modes * np.sign(
+        modes[np.abs(modes).argmax(axis=0), np.arange(modes.shape[1])]
+    )

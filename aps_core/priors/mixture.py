@@ -1,23 +1,30 @@
-"""Gaussian mixture prior: its density and score at every diffusion time, and its closed-form posterior under a linear operator."""
+"""Gaussian mixture prior: its density and score at every diffusion time, and its closed-form posterior under a linear
+operator.
+"""
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core.checks import positive
-from aps_core.priors import elbo
+from aps_core.checks import positive, real
+from aps_core.diffusion import VPSDE, LinearSDE
+from aps_core.priors import bound
+from aps_core.priors.base import Prior
 from aps_core.priors.gaussian import GaussianPrior
-from aps_core.sde import VPSDE, LinearSDE
 
 
 @flax.struct.dataclass
-class GaussianMixturePrior:
-    """sum_j w_j N(m_j, V_j diag(l_j) V_j^T) over flattened signals of d entries in [0, 1]; made by ``gaussian_mixture``.
+class GaussianMixturePrior(Prior):
+    """sum_j w_j N(m_j, V_j diag(l_j) V_j^T) over flattened signals of d entries in [0, 1]; made by
+    ``gaussian_mixture``.
 
     log_weights (m,), log-normalised; means (m, d); eigenvectors V (m, d, d) in columns; eigenvalues l (m, d) > 0.
     Every entry costs O(m d): for problems small enough to know the answer.
     """
+
+    has_log_ratio = True
+    has_log_prob_at = True
 
     log_weights: jax.Array
     means: jax.Array
@@ -39,9 +46,13 @@ class GaussianMixturePrior:
 
     @property
     def gaussian(self):
-        """The GaussianPrior with the mean and covariance of the mixture; all d modes, its rest is the smallest eigenvalue."""
+        """The GaussianPrior with the mean and covariance of the mixture; all d modes, its rest is the smallest
+        eigenvalue.
+        """
         values, vectors = jnp.linalg.eigh(self.covariance())
-        return GaussianPrior(self.mean, vectors[:, ::-1], (values - values[0])[::-1], values[0], shape=self.shape, sde=self.sde)
+        return GaussianPrior(
+            self.mean, vectors[:, ::-1], (values - values[0])[::-1], values[0], shape=self.shape, sde=self.sde
+        )
 
     def covariance(self):
         """The full covariance (d, d): within the components and between them."""
@@ -78,13 +89,17 @@ class GaussianMixturePrior:
 
     def elbo(self, key, x, n_times=1):
         """Estimate of the bound on log p(x) in nats (density of x), from ``n_times`` low-discrepancy times."""
-        return elbo.mean_bound(self, key, x, n_times)
+        return bound.mean_bound(self, key, x, n_times)
 
     def log_ratio_at(self, key, x, t):
-        """One-sample estimate of (bound on log p) - (log density of ``gaussian``) at one likelihood-weighted time in [t_residual, 1]."""
+        """One-sample estimate of (bound on log p) - (log density of ``gaussian``) at one likelihood-weighted time in
+        [t_residual, 1].
+        """
         gaussian = self.gaussian
         u = 2 * x.reshape(-1) - 1
-        return elbo.log_ratio_at(gaussian.eps, lambda ut, s: self.eps(ut, s) - gaussian.eps(ut, s), self.sde, u, t, key, self.t_residual)
+        return bound.log_ratio_at(
+            gaussian.eps, lambda ut, s: self.eps(ut, s) - gaussian.eps(ut, s), self.sde, u, t, key, self.t_residual
+        )
 
     def _at(self, t):
         """Means (m, d) and eigenvalues (m, d) of the components of u_t."""
@@ -92,19 +107,23 @@ class GaussianMixturePrior:
         return alpha * (2 * self.means - 1), 4 * alpha**2 * self.eigenvalues + beta**2
 
     def _log_density(self, v, means, variances):
-        """log density of ``v`` (d,), the share of each component in it (m,), and its coordinates V_j^T (v - mean_j), (m, d)."""
+        """log density of ``v`` (d,), the share of each component in it (m,), and its coordinates V_j^T (v - mean_j),
+        (m, d).
+        """
         c = jnp.einsum("mij,mi->mj", self.eigenvectors, v - means)
         terms = self.log_weights - 0.5 * jnp.sum(c**2 / variances + jnp.log(2 * jnp.pi * variances), axis=1)
         return jax.nn.logsumexp(terms), jax.nn.softmax(terms), c
 
 
 def gaussian_mixture(weights, means, covariances, shape=None, sde=VPSDE()):
-    """The GaussianMixturePrior of ``weights`` (m,) > 0, normalised here, ``means`` (m, d) and ``covariances`` (m, d, d).
+    """The GaussianMixturePrior of ``weights`` (m,) > 0, normalised here, ``means`` (m, d) and ``covariances`` (m, d,
+    d).
 
-    ``shape`` of a signal is (d,) unless told. Raises ValueError for shapes that do not agree, weights that are not positive and
-    finite, or covariances that are not symmetric and positive definite.
+    ``shape`` of a signal is (d,) unless told. Raises ValueError for shapes that do not agree, weights that are not
+    positive and finite, or covariances that are not symmetric and positive definite.
     """
-    weights, means, covariances = (np.asarray(a, np.float64) for a in (weights, means, covariances))
+    arrays = {"weights": weights, "means": means, "covariances": covariances}
+    weights, means, covariances = (np.asarray(real(name, a), np.float64) for name, a in arrays.items())
     if means.ndim != 2:
         raise ValueError(f"means must have shape (m, d), got {means.shape}")
     m, d = means.shape
@@ -130,9 +149,11 @@ def mixture_posterior(prior, sigma_y, y, matrix):
 
     y (q,); matrix A (q, d). Per component, with the whitened operator W = A V diag(l)^(1/2) / sigma_y = U diag(s) Q^T,
 
-        mean = m + V l^(1/2) Q s/(1 + s^2) U^T r / sigma_y,  r = y - A m,   covariance = F F^T,  F = V l^(1/2) Q (1 + s^2)^(-1/2),
+        mean = m + V l^(1/2) Q s/(1 + s^2) U^T r / sigma_y,  r = y - A m,   covariance = F F^T,  F = V l^(1/2) Q (1 +
+        s^2)^(-1/2),
 
-    where nothing cancels however small sigma_y is. Raises ValueError when shapes do not agree or sigma_y is not positive.
+    where nothing cancels however small sigma_y is. Raises ValueError when shapes do not agree or sigma_y is not
+    positive.
     """
     positive("sigma_y", sigma_y)
     y, matrix = jnp.asarray(y), jnp.asarray(matrix)
@@ -155,4 +176,4 @@ def mixture_posterior(prior, sigma_y, y, matrix):
     log_weights, means, vectors, values = jax.vmap(condition)(*arrays)
     return prior.replace(
         log_weights=jax.nn.log_softmax(log_weights), means=means, eigenvectors=vectors, eigenvalues=values
-    )  # fmt: skip
+    )

@@ -9,11 +9,12 @@ _LOW = np.nextafter(np.float32(-1), np.float32(0))
 
 
 def normal(key, shape):
-    """Standard normal numbers of ``shape``, float32: a function of ``key`` alone, as ``jax.random.normal`` is, in two thirds of its time.
+    """Standard normal numbers of ``shape``, float32: a function of ``key`` alone, as ``jax.random.normal`` is, in two
+    thirds of its time.
 
-    Each block of the Threefry-2x32 generator (Salmon et al. 2011) gives two words. ``jax.random`` makes a block for every number and
-    folds the two into one; here both are used. They become normal as there, by the inverse error function of 23 random bits. Keys of
-    another generator, and a default of 64 bits, are left to ``jax.random.normal``.
+    Each block of the Threefry-2x32 generator (Salmon et al. 2011) gives two words. ``jax.random`` makes a block for
+    every number and folds the two into one; here both are used. They become normal as there, by the inverse error
+    function of 23 random bits. Keys of another generator, and a default of 64 bits, are left to ``jax.random.normal``.
     """
     if jax.random.key_data(key).shape != (2,) or jnp.result_type(float) != jnp.float32:
         return jax.random.normal(key, shape)

@@ -12,10 +12,10 @@ from aps_core.samplers.base import Sampler
 class Noise2Score(Sampler):
     """E[x | y] = y + sigma_y^2 grad log p(y), for denoising.
 
-    With u = 2 x - 1 the data 2 y - 1 = u + 2 sigma_y n is a diffused signal up to its scale: at the time where beta/alpha = 2 sigma_y,
-    u_t = alpha (2 y - 1), and Tweedie's estimate at u_t is the posterior mean of the prior, exactly so for an exact score. (The paper
-    trains a score of y itself; a diffusion prior has it already.) No method with the same prior has a smaller mean squared error.
-    It is a point estimate: all n samples are the same.
+    With u = 2 x - 1 the data 2 y - 1 = u + 2 sigma_y n is a diffused signal up to its scale: at the time where
+    beta/alpha = 2 sigma_y, u_t = alpha (2 y - 1), and Tweedie's estimate at u_t is the posterior mean of the prior,
+    exactly so for an exact score. (The paper trains a score of y itself; a diffusion prior has it already.) No method
+    with the same prior has a smaller mean squared error. It is a point estimate: all n samples are the same.
 
     Raises ValueError where 2 sigma_y is not among the noise levels of the diffusion. nfe: 1.
     """
@@ -27,7 +27,9 @@ class Noise2Score(Sampler):
         sde = self.task.prior.sde
         low, high = (0.5 * float(jnp.exp(0.5 * sde.log_odds(t))) for t in (sde.t_min, 1.0))
         if not low <= self.task.sigma_y <= high:
-            raise ValueError(f"sigma_y must be a noise level of the diffusion, {low:.3g} to {high:.3g}, got {self.task.sigma_y}")
+            raise ValueError(
+                f"sigma_y must be a noise level of the diffusion, {low:.3g} to {high:.3g}, got {self.task.sigma_y}"
+            )
 
     @property
     def nfe(self):

@@ -1,4 +1,6 @@
-"""The score prior of Feng et al. (2023) and its surrogate (Feng & Bouman 2023): a flow fitted to the posterior of one measurement (DPI)."""
+"""The score prior of Feng et al. (2023) and its surrogate (Feng & Bouman 2023): a flow fitted to the posterior of one
+measurement (DPI).
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,10 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core import prior_terms
-from aps_core.recipes import objective_settings, train_posterior
-from aps_core.checks import count
-from aps_core.samplers.base import batch
+from aps_core.checks import count, is_traced, random_key
+from aps_core.priors import terms
+from aps_core.training.posterior import objective_settings, train_posterior
 
 FLOW = {"kind": "realnvp", "conditional": False, "steps": 16, "width": 64}
 OPTIMIZER = {"steps": 5000, "learning_rate": 1e-3}
@@ -20,15 +21,21 @@ EVALUATIONS = {"elbo": 2, "elbo-no-start": 1, "elbo-no-jacobian": 2, "annealed-s
 
 @dataclass(frozen=True)
 class DPI:
-    """min KL(q(x) || p(x | y)) over the weights of an unconditional RealNVP q (deep probabilistic imaging, Sun & Bouman 2021), anew
-    for every measurement:
+    """min KL(q(x) || p(x | y)) over the weights of an unconditional RealNVP q (deep probabilistic imaging, Sun & Bouman
+    2021), anew for every measurement:
 
         E_q[-log p(y | x) - log p(x) + log q(x)].
 
-    prior_term: what stands for log p(x), see ``prior_terms``: "ode" (the exact score prior: the log density of the probability-flow ODE),
-    "exact" (the prior's own ``log_prob``: closed forms where there are any), "elbo" (the surrogate: the bound).
-    flow, objective, optimizer: tables of a recipe, laid over FLOW, the defaults of recipes and OPTIMIZER. Any differentiable operator.
-    The ``keep`` last measurements are remembered, so that ``log_prob`` after ``sample`` trains nothing again.
+    prior_term: what stands for log p(x), see ``priors.terms``: "ode" (the exact score prior: the log density of the
+    probability-flow ODE), "exact" (the prior's own ``log_prob``: closed forms where there are any), "elbo" (the
+    surrogate: the bound). flow, objective, optimizer: tables of a recipe, laid over FLOW, the defaults of recipes and
+    OPTIMIZER. Any differentiable operator. The ``keep`` last measurements are remembered, so that ``log_prob`` after
+    ``sample`` trains nothing again.
+
+    Against the authors' program (berthyf96/score_prior, configs/dpi_config.py; the paper does not say which of its
+    defaults it used): a RealNVP of 32 steps with batch norm, whose density depends on the batch, is one of ``steps``
+    without here; its Adam has rate 1e-5 after 5000 warm-up steps for 20,000 steps of batch 64, here a larger rate and
+    fewer steps; its bound ("dsm") has one time for each sample, as here by default.
 
     nfe: 1, that of the flow. What a measurement costs is its training, ``training_nfe``.
     Raises ValueError for an unknown prior_term or setting.
@@ -43,7 +50,7 @@ class DPI:
     _fitted: dict = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        known = tuple(term for term in prior_terms.TERMS if term != "modes")
+        known = tuple(term for term in terms.TERMS if term != "modes")
         if self.prior_term not in known:
             raise ValueError(f"prior_term must be one of {known}, got {self.prior_term!r}")
         count("keep", self.keep)
@@ -53,7 +60,12 @@ class DPI:
     def recipe(self):
         """What ``train_posterior`` is given."""
         objective = {**self.objective, "prior_term": self.prior_term}
-        return {"name": "score-prior", "flow": {**FLOW, **self.flow}, "objective": objective, "optimizer": {**OPTIMIZER, **self.optimizer}}
+        return {
+            "name": "score-prior",
+            "flow": {**FLOW, **self.flow},
+            "objective": objective,
+            "optimizer": {**OPTIMIZER, **self.optimizer},
+        }
 
     @property
     def nfe(self):
@@ -62,7 +74,9 @@ class DPI:
 
     @property
     def training_nfe(self):
-        """Network evaluations, each with a gradient, of the training for one measurement; None where an ODE solver chooses how many."""
+        """Network evaluations, each with a gradient, of the training for one measurement; None where an ODE solver
+        chooses how many.
+        """
         if self.prior_term not in EVALUATIONS:
             return None
         settings = objective_settings(self.recipe)
@@ -71,6 +85,8 @@ class DPI:
 
     def fit(self, measurement):
         """The trained AmortizedPosterior of a single measurement, always with the optimizer's seed."""
+        if is_traced(measurement):
+            raise TypeError("measurement is traced by jit, grad or vmap, expected numbers: a flow is trained for each")
         self.task.check(measurement)
         name = b"".join(np.asarray(leaf, np.float32).tobytes() for leaf in jax.tree.leaves(measurement))
         if name not in self._fitted:
@@ -80,13 +96,15 @@ class DPI:
         return self._fitted[name]
 
     def sample(self, key, measurement, n):
-        """n samples (n, *shape), or (batch, n, *shape), as ``AmortizedPosterior.sample``; a flow is trained for each measurement."""
+        """n samples (n, *shape), or (batch, n, *shape), as ``AmortizedPosterior.sample``; a flow is trained for each
+        measurement.
+        """
         return self.sample_and_log_prob(key, measurement, n)[0]
 
     def sample_and_log_prob(self, key, measurement, n):
         """Samples as in ``sample`` and their log density in nats, (n,) or (batch, n)."""
-        count("n", n)
-        batched, measurements = batch(self.task, measurement)
+        n, key = count("n", n), random_key("key", key)
+        batched, measurements = self.task.batch(measurement)
         keys = jax.random.split(key, measurements.y.shape[0]) if batched else key[None]
         parts = [self.fit(m).sample_and_log_prob(k, m, n) for k, m in zip(keys, _singles(measurements), strict=True)]
         x, log_q = (jnp.stack(part) for part in zip(*parts, strict=True))
@@ -94,8 +112,8 @@ class DPI:
 
     def log_prob(self, x, measurement):
         """log q(x | y) in nats: x (n, *shape) -> (n,), or (batch, n, *shape) -> (batch, n)."""
-        batched, measurements = batch(self.task, measurement)
-        rows = x if batched else x[None]
+        batched, measurements = self.task.batch(measurement)
+        rows = jnp.asarray(x) if batched else jnp.asarray(x)[None]
         log_q = jnp.stack([self.fit(m).log_prob(xs, m) for xs, m in zip(rows, _singles(measurements), strict=True)])
         return log_q if batched else log_q[0]
 

@@ -14,16 +14,28 @@ from aps_core.samplers.steppers import ddim, time_steps
 
 @dataclass(frozen=True)
 class SDEProj(Sampler):
-    """Before every step of the prior's sampler, u_t is moved towards the data diffused to the same time (Eq. 8-9):
+    """Before every step of the prior's sampler, u_t is moved towards the data diffused to the same time:
 
-        u_t <- (1 - weight) u_t + weight (alpha_t y + beta_t z)   in the coordinates V^T u that are measured, with y there U^T y / s,
+        u_t <- (1 - weight) u_t + weight (alpha_t y + beta_t z)   in the coordinates V^T u that are measured, with y
+        there U^T y / s,
 
-    where A = U diag(s) V^T and z ~ N(0, I) is drawn anew. Directions with s below ``cutoff`` times the largest count as not measured.
-    eta: 1 takes ancestral steps in between, 0 those of DDIM.
+    where A = U diag(s) V^T and z ~ N(0, I) is drawn anew. Directions with s below ``cutoff`` times the largest count as
+    not measured. eta: 1 takes ancestral steps in between, 0 those of DDIM.
 
-    In theory: with weight = 1 the measured part of a sample is y itself (the problem without noise). So it is with any other weight as
-    the number of steps grows: the measured part then follows alpha_t y plus noise of variance at most beta_t^2 that vanishes with it, so
-    the samples have neither the posterior's mean nor its spread there. The weight means something only together with n_steps.
+    In theory: with weight = 1 the measured part of a sample is y itself (the problem without noise). So it is with any
+    other weight as the number of steps grows: the measured part then follows alpha_t y plus noise of variance at most
+    beta_t^2 that vanishes with it, so the samples have neither the posterior's mean nor its spread there. The weight
+    means something only together with n_steps.
+
+    The defaults are this project's, not a paper's. Against the authors' program (yang-song/score_inverse_problems,
+    cs.py):
+
+    - Its weight is ``coeff``, 1 by default. After the last step it puts y itself in the place of what was measured; here
+      Tweedie's estimate is returned.
+    - It is a predictor with a Langevin corrector, and projects before both, on a diffusion of exploding variance; here
+      one projection before each step of the prior's own sampler.
+    - Its transforms are invertible but for a mask, here any operator with singular values; ``cutoff`` 0.03 is what DDRM's
+      program has for deblurring.
 
     nfe: n_steps, without gradients.
     """

@@ -1,13 +1,13 @@
 """Singular values and vectors of a linear operator, for the methods that work in their coordinates."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core.operators import dense_matrix
+from aps_core.operators import dense_matrix, linear_part
 
 CUTOFF = 1e-6  # smaller singular values, in units of the largest, count as zero
 
@@ -16,9 +16,10 @@ CUTOFF = 1e-6  # smaller singular values, in units of the largest, count as zero
 class Spectrum:
     """A = U diag(s) V^T with r orthonormal columns in U (n, r) and V (d, r). ``Spectrum.of(operator)`` makes it.
 
-    Identity and masks: values, left and right are None, U = V = I, and s is what the measurement observed. Operators that act on
-    the rows and columns of an image one after the other (pooling, resizing, blur): ``left`` and ``right`` are pairs of small matrices whose
-    Kronecker product U or V is, at the cost of two small products. Others: a single matrix each.
+    Identity and masks: values, left and right are None, U = V = I, and s is what the measurement observed. Operators
+    that act on the rows and columns of an image one after the other (pooling, resizing, blur): ``left`` and ``right``
+    are pairs of small matrices whose Kronecker product U or V is, at the cost of two small products. Others: a single
+    matrix each.
     """
 
     values: jax.Array | None = None  # (r,)
@@ -82,20 +83,25 @@ def _decomposition(operator):
 
 
 def _rows_and_columns(operator):
-    """(R, C) with A(x) = R x C^T in every channel, found by probing and then checked; None where A is not of that form."""
+    """(R, C) with M x = R x C^T in every channel, found by probing and then checked; None where M is not of that form."""
     shape, y_shape = operator.shape, operator.y_shape
     if len(shape) not in (2, 3) or len(y_shape) != len(shape) or y_shape[2:] != shape[2:]:
         return None
     with jax.enable_x64(True):
-        apply = jax.jit(jax.vmap(operator))
+        apply = jax.jit(jax.vmap(partial(linear_part, operator)))
         ones = np.ones((1, *shape))
         scale = np.asarray(apply(ones))[0].ravel()[0]  # (R 1)_0 (C 1)_0
         if not scale:
             return None
-        stripes = [np.eye(n).reshape(n, *(n if i == axis else 1 for i in range(len(shape)))) * ones for axis, n in enumerate(shape[:2])]
+        stripes = [
+            np.eye(n).reshape(n, *(n if i == axis else 1 for i in range(len(shape)))) * ones
+            for axis, n in enumerate(shape[:2])
+        ]
         seen = [np.asarray(apply(s)).reshape(len(s), *y_shape[:2], -1)[..., 0] for s in stripes]
         rows, columns = seen[0][:, :, 0].T / scale, seen[1][:, 0, :].T
         x = np.random.default_rng(0).normal(size=shape)
         found = np.asarray(apply(x[None]))[0]
-    exact = np.allclose(found, np.einsum("ai,bj,ij...->ab...", rows, columns, x), rtol=0, atol=1e-9 * np.abs(found).max())
+    exact = np.allclose(
+        found, np.einsum("ai,bj,ij...->ab...", rows, columns, x), rtol=0, atol=1e-9 * np.abs(found).max()
+    )
     return (rows, columns) if exact else None

@@ -1,8 +1,9 @@
 """Steps of the reverse diffusion from time t to s < t, for one u (d,), and the times at which they are taken.
 
-A run of n steps evaluates the network at n times from 1 to t_min. With the final denoising the last step goes from t_min to 0, where
-beta = 0: it returns Tweedie's estimate, so that no noise of variance v_min is left in the sample, and costs nothing extra. Without it
-the sample is one of u at t_min: that is the density which the probability-flow ODE and the bound speak of.
+A run of n steps evaluates the network at n times from 1 to t_min. With the final denoising the last step goes from
+t_min to 0, where beta = 0: it returns Tweedie's estimate, so that no noise of variance v_min is left in the sample, and
+costs nothing extra. Without it the sample is one of u at t_min: that is the density which the probability-flow ODE and
+the bound speak of.
 """
 
 import jax
@@ -31,21 +32,23 @@ def shrinkage(sde, t, s):
 
 
 def ddim(sde, u0, eps, t, s, z, eta=0.0):
-    """u_s = alpha_s u0 + sqrt(beta_s^2 - c^2) eps + c z, c^2 = eta^2 beta_s^2 (1 - exp(lambda_s - lambda_t)) (Song et al. 2021a, Eq. 12).
+    """u_s = alpha_s u0 + sqrt(beta_s^2 - c^2) eps + c z, c^2 = eta^2 beta_s^2 (1 - exp(lambda_s - lambda_t)) (DDIM,
+    Song et al. 2021a).
 
-    u0, eps: Tweedie's estimate and the noise prediction at t; z: standard normal. eta = 0 is deterministic, eta = 1 the ancestral step.
+    u0, eps: Tweedie's estimate and the noise prediction at t; z: standard normal. eta = 0 is deterministic, eta = 1 the
+    ancestral step.
     """
     share = eta**2 * shrinkage(sde, t, s)
     return sde.alpha(s) * u0 + sde.beta(s) * (jnp.sqrt(1 - share) * eps + jnp.sqrt(share) * z)
 
 
 def ancestral(sde, u0, eps, t, s, z):
-    """A draw of q(u_s | u_t, u_0 = u0) (DDPM, Ho et al. 2020, Eq. 6-7): mean and variance of the Gaussian bridge."""
+    """A draw of q(u_s | u_t, u_0 = u0) (DDPM, Ho et al. 2020): mean and variance of the Gaussian bridge."""
     return ddim(sde, u0, eps, t, s, z, eta=1.0)
 
 
 def euler_maruyama(sde, u, eps, t, s, z):
-    """u_s = u - (t - s) (f(u, t) - g^2 score) + g sqrt(t - s) z: the reverse SDE (Song et al. 2021, Eq. 6)."""
+    """u_s = u - (t - s) (f(u, t) - g^2 score) + g sqrt(t - s) z: the reverse SDE (Song et al. 2021)."""
     dt, g = t - s, sde.g(t)
     return u - dt * (sde.drift(u, t) + g**2 / sde.beta(t) * eps) + g * jnp.sqrt(dt) * z
 
@@ -57,7 +60,7 @@ def along_ode(sde, u, slope, t, s):
 
 
 def heun(prior, u, t, s):
-    """Heun's second-order step of the probability-flow ODE (Karras et al. 2022, Alg. 1): two evaluations."""
+    """Heun's second-order step of the probability-flow ODE (Karras et al. 2022): two evaluations."""
     eps = prior.eps(u, t)
     ahead = prior.eps(along_ode(prior.sde, u, eps, t, s), s)
     return along_ode(prior.sde, u, 0.5 * (eps + ahead), t, s)
@@ -86,14 +89,16 @@ def run(prior, u, key, stepper="ancestral", n_steps=1000, grid="log-snr", denois
         return _one_step(prior, stepper, u, ti, si, normal(k, u.shape)), None
 
     u, _ = jax.lax.scan(body, u, (t[:n], s[:n], jax.random.split(key, n_steps)[:n]))
-    return _one_step(prior, "ddim", u, t[-1], s[-1], 0.0) if denoise else u  # to s = 0: Tweedie's estimate, whatever the stepper
+    # to s = 0: Tweedie's estimate, whatever the stepper
+    return _one_step(prior, "ddim", u, t[-1], s[-1], 0.0) if denoise else u
 
 
 def unconditional(prior, key, n, stepper="ancestral", n_steps=1000, grid="log-snr", denoise=True):
     """n draws (n, *shape) of a diffusion prior, signals in [0, 1], not clipped; jit outside.
 
-    stepper: "ancestral" (DDPM), "ddim", "euler-maruyama" (n_steps evaluations each) or "heun" (two for each step, less one for the last
-    with ``denoise``); grid: one of ``GRIDS``. Euler-Maruyama wants "uniform" or "quadratic" times. Raises ValueError for other names.
+    stepper: "ancestral" (DDPM), "ddim", "euler-maruyama" (n_steps evaluations each) or "heun" (two for each step, less
+    one for the last with ``denoise``); grid: one of ``GRIDS``. Euler-Maruyama wants "uniform" or "quadratic" times.
+    Raises ValueError for other names.
     """
     for name, value, known in (("stepper", stepper, STEPPERS), ("grid", grid, GRIDS)):
         if value not in known:

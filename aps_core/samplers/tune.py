@@ -1,4 +1,6 @@
-"""Search of a sampler's settings on validation signals: ``python -m aps_core.samplers.tune NAME --task TASK`` records all of it."""
+"""Search of a sampler's settings on validation signals: ``python -m aps_core.samplers.tune NAME --task TASK`` records
+all of it.
+"""
 
 import argparse
 import ast
@@ -6,34 +8,48 @@ import itertools
 import json
 import sys
 import time
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from aps_core import metrics
+from aps_core import checks
+from aps_core.files import write_atomically
+from aps_core.metrics import quality
 from aps_core.samplers import METHODS, make_sampler
 from aps_core.tasks import load_task
-from aps_core.weights import write_bytes
 
 METRICS = {"psnr": -1, "energy": 1}  # the sign with which smaller is better
 
 
 def tune(
-    name, task, grid=None, key=None, signals="val", n_measurements=8, n=16, metric="psnr", path=None, progress=None, measurements=None
-):  # fmt: skip
-    """Try every combination of ``grid`` on ``n_measurements`` measurements of the split ``signals``: a dict with all rows and the best.
+    name,
+    task,
+    grid=None,
+    key=None,
+    signals="val",
+    n_measurements=8,
+    n=16,
+    metric="psnr",
+    path=None,
+    progress=None,
+    measurements=None,
+):
+    """Try every combination of ``grid`` on ``n_measurements`` measurements of the split ``signals``: a dict with all
+    rows and the best.
 
-    grid: {setting: values to try}; without it that of the sampler's class, ``search``. key: of measurements and samples, the same for
-    every row. n: samples of each measurement. metric: "psnr" of the mean of the n samples (rewards samplers that seek the mean), or
-    "energy", the energy score (smallest in expectation for the posterior itself), or a function of samples (batch, n, *shape) and
-    measurements whose value, kept as "score", is to be small. measurements: a batch of them in the place of simulated ones; with it
-    ``metric`` is such a function, since nothing else is known of the signals. path: JSON file for the result, replaced whole.
-    progress: called with each row.
+    grid: {setting: values to try}; without it that of the sampler's class, ``search``. key: of measurements and
+    samples, the same for every row. n: samples of each measurement. metric: "psnr" of the mean of the n samples
+    (rewards samplers that seek the mean), or "energy", the energy score (smallest in expectation for the posterior
+    itself), or a function of samples (batch, n, *shape) and measurements whose value, kept as "score", is to be small.
+    measurements: a batch of them in the place of simulated ones; with it ``metric`` is such a function, since nothing
+    else is known of the signals. path: JSON file for the result, replaced whole. progress: called with each row.
 
-    A row has "settings", "psnr" (mean of samples), "energy", "nfe", "seconds" (the first with its compilation) and "finite"; one that is
-    not finite is never the best. Raises ValueError for an unknown name, metric or setting, or where nothing was finite.
+    A row has "settings", "psnr" (mean of samples), "energy", "nfe", "seconds" (the first with its compilation) and
+    "finite"; one that is not finite is never the best. Raises ValueError for an unknown name, metric or setting, or
+    where nothing was finite.
     """
     if not callable(metric) and (metric not in METRICS or measurements is not None):
         known = "a function" if measurements is not None else f"one of {sorted(METRICS)} or a function"
@@ -46,7 +62,11 @@ def tune(
         measurements = task.measure(k_measure, x0)
     rows = []
     for values in itertools.product(*grid.values()):
-        rows.append(_row(make_sampler(name, task, **dict(zip(grid, values, strict=True))), k_sample, measurements, x0, n, metric))
+        rows.append(
+            _row(
+                make_sampler(name, task, **dict(zip(grid, values, strict=True))), k_sample, measurements, x0, n, metric
+            )
+        )
         rows[-1] = {"settings": dict(zip(grid, values, strict=True)), **rows[-1]}
         if progress is not None:
             progress(rows[-1])
@@ -55,12 +75,19 @@ def tune(
         raise ValueError(f"no setting of {name!r} gave finite samples; tried {grid}")
     best = min(finite, key=lambda row: row["score"] if callable(metric) else METRICS[metric] * row[metric])
     found = {
-        "sampler": name, "task": task.name, "sigma_y": float(task.sigma_y), "operator": task.operator.settings(),
-        "signals": None if x0 is None else signals, "n_measurements": len(measurements.y), "n": n,
-        "metric": getattr(metric, "__name__", metric), "best": best["settings"], "search": rows,
-    }  # fmt: skip
+        "sampler": name,
+        "task": task.name,
+        "sigma_y": float(task.sigma_y),
+        "operator": task.operator.settings(),
+        "signals": None if x0 is None else signals,
+        "n_measurements": len(measurements.y),
+        "n": n,
+        "metric": getattr(metric, "__name__", metric),
+        "best": best["settings"],
+        "search": rows,
+    }
     if path is not None:
-        write_bytes(path, (json.dumps(found, indent=1) + "\n").encode())
+        write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
     return found
 
 
@@ -74,16 +101,23 @@ def default_grid(name):
 
 def _row(sampler, key, measurements, x0, n, metric):
     begin = time.perf_counter()
-    samples = np.asarray(sampler.sample(key, measurements, n), np.float64)
+    samples = None  # samples that are not finite are a result of the search
+    with suppress(checks.NotFiniteError):
+        samples = np.asarray(sampler.sample(key, measurements, n), np.float64)
     seconds = time.perf_counter() - begin
-    finite = bool(np.all(np.isfinite(samples)))
-    row = {"psnr": None, "energy": None, "nfe": sampler.nfe, "seconds": round(seconds, 3), "finite": finite}
-    if finite and callable(metric):
+    row = {
+        "psnr": None,
+        "energy": None,
+        "nfe": sampler.nfe,
+        "seconds": round(seconds, 3),
+        "finite": samples is not None,
+    }
+    if samples is not None and callable(metric):
         row["score"] = float(metric(samples, measurements))
-    if finite and x0 is not None:
-        row["psnr"] = float(metrics.psnr(samples.mean(axis=1), x0).mean())
+    if samples is not None and x0 is not None:
+        row["psnr"] = float(quality.psnr(samples.mean(axis=1), x0).mean())
         if n > 1:
-            row["energy"] = float(np.mean([metrics.energy_score(s, x) for s, x in zip(samples, x0, strict=True)]))
+            row["energy"] = float(np.mean([quality.energy_score(s, x) for s, x in zip(samples, x0, strict=True)]))
     return row
 
 
@@ -92,8 +126,12 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m aps_core.samplers.tune", description=main.__doc__)
     parser.add_argument("name", choices=sorted(METHODS))
     parser.add_argument("--task", required=True, help="a name that load_task knows")
-    parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="of the task, such as sigma_y=0.2")
-    parser.add_argument("--try", action="append", default=[], dest="tried", metavar="NAME=V1,V2", help="values of a setting")
+    parser.add_argument(
+        "--parameter", action="append", default=[], metavar="NAME=VALUE", help="of the task, such as sigma_y=0.2"
+    )
+    parser.add_argument(
+        "--try", action="append", default=[], dest="tried", metavar="NAME=V1,V2", help="values of a setting"
+    )
     parser.add_argument("--measurements", type=int, default=8)
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--metric", choices=sorted(METRICS), default="psnr")
@@ -103,9 +141,16 @@ def main(arguments=None):
     task = load_task(options.task, **{k: v[0] for k, v in map(_assignment, options.parameter)})
     out = options.out or Path("results") / f"tune-{options.name}-{task.name}.json"
     found = tune(
-        options.name, task, dict(map(_assignment, options.tried)) or None, jax.random.key(options.seed),
-        n_measurements=options.measurements, n=options.samples, metric=options.metric, path=out, progress=_show,
-    )  # fmt: skip
+        options.name,
+        task,
+        dict(map(_assignment, options.tried)) or None,
+        jax.random.key(checks.seed("--seed", options.seed)),
+        n_measurements=options.measurements,
+        n=options.samples,
+        metric=options.metric,
+        path=out,
+        progress=_show,
+    )
     print(f"best by {options.metric}: {found['best']}; written to {out}")
     return found
 

@@ -1,0 +1,59 @@
+"""Posterior samples of temperature fields as CF NetCDF, to be opened by any program that reads fields.
+
+Needs xarray, of the extra ``netcdf``.
+"""
+
+import numpy as np
+
+from aps_core.checks import real
+from aps_core.data.temperature import to_kelvin
+from aps_core.files import write_atomically
+from aps_core.geometry.sphere import LATITUDE, LONGITUDE, SHAPE, latitude_edges
+
+AXES = {
+    "realization": {"standard_name": "realization", "long_name": "posterior sample"},
+    "latitude": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y", "bounds": "latitude_bounds"},
+    "longitude": {"standard_name": "longitude", "units": "degrees_east", "axis": "X", "bounds": "longitude_bounds"},
+}
+TEMPERATURE = {"standard_name": "air_temperature", "units": "K", "cell_methods": "area: mean"}
+
+
+def write_samples(path, samples, measurement=None, time="", **attributes):
+    """Write ``samples`` (n, 46, 90), in the scale of the sphere task, to ``path`` as CF-1.11 NetCDF 3; returns the path.
+
+    The file has air_temperature (realization, latitude, longitude) in K as float32, bounds of the cells, and the
+    ``measurement`` they belong to as measured_temperature, NaN where missing. time: a date as text, kept as a scalar
+    coordinate. attributes: further text or numbers that the file shall state, such as sigma_y or the weights' name.
+    Raises TypeError or ValueError for other arrays, and ImportError without the extra netcdf.
+    """
+    try:
+        import xarray
+    except ImportError as error:
+        raise ImportError("samples are written with xarray: install aps-core[netcdf]") from error
+
+    samples = np.asarray(real("samples", samples))
+    if samples.ndim != 3 or samples.shape[1:] != SHAPE or len(samples) == 0 or not np.isfinite(samples).all():
+        raise ValueError(f"samples has shape {samples.shape}, expected (n, 46, 90) finite numbers")
+    variables = {"air_temperature": (tuple(AXES), to_kelvin(samples).astype(np.float32), TEMPERATURE)}
+    if measurement is not None:
+        variables["measured_temperature"] = (("latitude", "longitude"), _measured(measurement), TEMPERATURE)
+    edges = latitude_edges()
+    variables["latitude_bounds"] = (("latitude", "bound"), np.stack([edges[:-1], edges[1:]], axis=1))
+    variables["longitude_bounds"] = (("longitude", "bound"), np.stack([LONGITUDE - 2, LONGITUDE + 2], axis=1))
+    values = {"realization": np.arange(len(samples), dtype=np.int32), "latitude": LATITUDE, "longitude": LONGITUDE}
+    coordinates = {name: (name, values[name], attrs) for name, attrs in AXES.items()}
+    if time:
+        coordinates["time"] = ((), np.datetime64(time, "ns"), {"standard_name": "time"})
+    said = {"Conventions": "CF-1.11", "title": "Posterior samples of a temperature field", "source": "aps_core"}
+    dataset = xarray.Dataset(variables, coordinates, {**said, **attributes})
+    no_fill = {name: {"_FillValue": None} for name in [*coordinates, "latitude_bounds", "longitude_bounds"]}
+    return write_atomically(path, bytes(dataset.to_netcdf(engine="scipy", encoding=no_fill)))
+
+
+def _measured(measurement):
+    """Its values in K (46, 90) float32, NaN where missing."""
+    y = np.asarray(measurement.y)
+    if y.shape != SHAPE:
+        raise ValueError(f"measurement has y of shape {y.shape}, expected (46, 90)")
+    mask = np.ones(SHAPE) if measurement.mask is None else np.asarray(measurement.mask)
+    return np.where(mask > 0, to_kelvin(y), np.nan).astype(np.float32)

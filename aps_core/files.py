@@ -1,0 +1,85 @@
+"""Files: where the project's folders lie, checksums, and writing that never leaves a half-written file."""
+
+import hashlib
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+CHECKOUT = PACKAGE.parent
+
+
+def folders(name):
+    """Where the folder ``name`` ("weights" or "recipes") may lie: in the checkout, then in the installed package."""
+    return [CHECKOUT / name, PACKAGE / f"_{name}"]
+
+
+def find(name, *parts):
+    """Path of the first file or folder ``parts`` below one of ``folders(name)``, or None."""
+    return next((path for folder in folders(name) if (path := folder.joinpath(*parts)).exists()), None)
+
+
+def cache_folder():
+    """Folder for what was fetched or took long to compute: APS_CACHE_DIR, else `aps_core` in XDG_CACHE_HOME or in
+    ~/.cache.
+    """
+    own = os.environ.get("APS_CACHE_DIR")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aps_core"
+
+
+def commit():
+    """(commit of this checkout, whether tracked files differ from it); (None, None) outside of a checkout."""
+    if not (CHECKOUT / ".git").exists():
+        return None, None
+    head, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    return head, None if changed is None else bool(changed)
+
+
+def _git(*arguments):
+    try:
+        done = subprocess.run(["git", "-C", CHECKOUT, *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def sha256_of(content):
+    """Hexadecimal SHA-256 of bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_atomically(path, content):
+    """Write bytes, or text as UTF-8, to ``path`` under a temporary name of its own beside it, then rename.
+
+    Missing folders are made. Whoever reads ``path`` sees the old file or the new one, also when several processes write
+    it at once or the disk is full; what could not be finished is removed. Raises OSError as ``open`` does.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def remove_unfinished(folder):
+    """Remove what killed processes left of ``write_atomically`` in ``folder``; only where nobody is writing there."""
+    for path in Path(folder).glob(".*.part"):
+        path.unlink(missing_ok=True)
+
+
+def _umask():
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,113 @@
+"""What trained weights were made for, in numbers that a card keeps: operator, noise and prior of their task."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aps_core.priors.gaussian import GaussianPrior
+from aps_core.priors.score_function import ScoreFunctionPrior
+
+TOLERANCE = 1e-3  # of the size of what is compared: the same task on another machine differs by rounding
+
+
+def made_for(task):
+    """The fingerprint of a Task, ready for JSON: by what the operator makes of two fixed signals, what the prior's arrays
+    say when projected, and the noise.
+    """
+    operator, prior = task.operator, task.prior
+    return {
+        "operator": {
+            "kind": operator.kind or type(operator).__name__,
+            "diagonal": bool(operator.diagonal),
+            "missing": float(operator.share_missing),
+            "action": _action(operator),
+        },
+        "sigma_y": float(task.sigma_y),
+        "prior": {"kind": prior_kind(prior), "numbers": _of_prior(prior)},
+    }
+
+
+def differences(card, task, any_noise=False, any_mask=False, any_operator=False):
+    """In words, what of ``task`` is not as in the fingerprint ``card`` of ``made_for``: a list, empty where all fits.
+
+    any_noise, any_mask, any_operator: whether another noise level, other missing entries under an operator that only hides
+    entries, and another operator, count as the same. Raises KeyError or TypeError for a card that is no fingerprint.
+    """
+    given, found = made_for(task), []
+    old, new = card["operator"], given["operator"]
+    if not any_operator and not (any_mask and old["diagonal"] and new["diagonal"]):
+        if not _close(old["action"], new["action"]):
+            found.append(f"another operator ({old['kind']} then, {new['kind']} now, with another action)")
+        elif abs(old["missing"] - new["missing"]) > 1e-6:
+            found.append(f"a share of {old['missing']:g} missing entries then, {new['missing']:g} now")
+    if not any_noise and abs(card["sigma_y"] - given["sigma_y"]) > 1e-6 * given["sigma_y"]:
+        found.append(f"sigma_y = {card['sigma_y']:g} then, {given['sigma_y']:g} now")
+    if not _close(card["prior"]["numbers"], given["prior"]["numbers"]):
+        found.append(f"another prior ({card['prior']['kind']} then, {given['prior']['kind']} now, with other numbers)")
+    return found
+
+
+def same_prior(card, task):
+    """Whether the prior of ``task`` is that of the fingerprint ``card``. Raises KeyError or TypeError for no fingerprint."""
+    return _close(card["prior"]["numbers"], _of_prior(task.prior))
+
+
+def prior_kind(prior):
+    """The word of a prior, or the name of its class."""
+    return getattr(prior, "kind", None) or type(prior).__name__
+
+
+def _close(old, new):
+    """Whether two lists of ``_projected`` agree, each array in its own scale."""
+    if len(old) != len(new):
+        return False
+    old, new = (np.reshape(np.asarray(a, np.float64), (-1, 4)) for a in (old, new))
+    return bool(np.all(np.abs(old - new) <= TOLERANCE * (np.abs(new).max(axis=1, keepdims=True) + 1e-12)))
+
+
+def _action(operator):
+    """Four projections of A(x) for each of two fixed signals; of an operator that draws its masks, with a fixed one."""
+    rng, mask = np.random.default_rng(0), None
+    if operator.random and not operator.diagonal:
+        mask = operator.draw(jax.random.key(0))
+    signals = (rng.random(operator.shape), rng.normal(size=operator.shape))
+    return [n for x in signals for n in _projected(operator(jnp.asarray(x, jnp.float32), mask))]
+
+
+def _of_prior(prior):
+    """Of its Gaussian what does not depend on the choice of modes: mean, and covariance times a fixed signal; and, for
+    what it has learned, a projection of each array, summed up.
+    """
+    try:
+        gaussian = getattr(prior, "gaussian", None)
+    except ValueError:  # a ScoreFunctionPrior without one
+        gaussian = None
+    numbers = [] if not isinstance(gaussian, GaussianPrior) else _of_gaussian(gaussian)
+    if prior is gaussian:
+        return numbers
+    held = {id(leaf) for leaf in jax.tree.leaves(gaussian)}
+    arrays = [leaf for leaf in jax.tree.leaves(prior) if id(leaf) not in held and hasattr(leaf, "dtype")]
+    learned = not isinstance(prior, ScoreFunctionPrior)
+    if arrays and learned:
+        sums = np.sum([[(i + 1) * n for n in _projected(array)] for i, array in enumerate(arrays)], axis=0)
+        numbers = numbers + [float(f"{n:.7g}") for n in sums / len(arrays)]
+    elif hasattr(prior, "eps"):
+        u = jnp.asarray(np.random.default_rng(4).normal(size=int(np.prod(prior.shape))), jnp.float32)
+        numbers = numbers + _projected(prior.eps(u, 0.5))
+    return numbers
+
+
+def _of_gaussian(gaussian):
+    mean, basis, excess, rest = (
+        np.asarray(a, np.float64) for a in (gaussian.mean, gaussian.basis, gaussian.excess, gaussian.rest)
+    )
+    v = np.random.default_rng(3).normal(size=mean.size)
+    return _projected(mean) + _projected(basis @ (excess * (v @ basis)) + rest * v)
+
+
+def _projected(array):
+    """Root mean square and three projections of an array on fixed noise, to seven digits."""
+    flat = np.asarray(array, np.float64).ravel()
+    noise = [np.resize(row, flat.size) for row in np.random.default_rng(1).normal(size=(3, 4099))]
+    numbers = [np.sqrt(np.mean(flat**2)), *(row @ flat / np.sqrt(flat.size) for row in noise)]
+    return [float(f"{n:.7g}") for n in numbers]

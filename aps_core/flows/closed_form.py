@@ -1,0 +1,144 @@
+"""The closed-form Gaussian posterior as the base of a flow, for any linear operator."""
+
+import flax.struct
+import jax.numpy as jnp
+
+from aps_core.checks import noise
+from aps_core.flows.base import Flow
+from aps_core.operators import Operator, kept_by
+from aps_core.priors.gaussian import GaussianPrior, gaussian_posterior
+from aps_core.priors.linear_gaussian import LinearPosteriorFactors, PosteriorModes, linear_posterior_factors
+
+
+@flax.struct.dataclass
+class PosteriorBase(Flow):
+    """N(mu_G(y), Sigma_G) of one prior, operator and noise: ``context(measurement)`` has ``mean``, ``marginal_std``,
+    ``log_det``, ``forward(z)`` and ``inverse(x)``. Made by ``posterior_base``.
+
+    Without ``factors`` the operator hides entries, and one small eigenproblem is solved for each measurement; without
+    ``operator`` as well, those that the measurement's mask says.
+    """
+
+    prior: GaussianPrior
+    sigma_y: float
+    operator: Operator | None = flax.struct.field(pytree_node=False, default=None)
+    factors: LinearPosteriorFactors | None = None
+
+    @property
+    def dim(self):
+        """Number of entries of a signal."""
+        return self.prior.dim
+
+    @property
+    def shape(self):
+        """Shape of a signal."""
+        return self.prior.shape
+
+    def with_noise(self, sigma_y):
+        """The same for another noise level; an operator's factors are computed anew."""
+        known = self.replace(sigma_y=noise("sigma_y", sigma_y))
+        if self.factors is None:
+            return known
+        return known.replace(factors=linear_posterior_factors(self.prior, self.operator, float(sigma_y)))
+
+    def context(self, measurement):
+        """The GaussianPosterior or LinearGaussianPosterior of one measurement."""
+        y = measurement.y.reshape(-1)
+        if self.factors is not None:
+            return self.factors.posterior(y)
+        mask = measurement.mask if self.operator is None else self.operator.observed(measurement.mask)
+        observed = jnp.ones_like(y) if mask is None else mask.reshape(-1)
+        return gaussian_posterior(self.prior, self.sigma_y, y, observed)
+
+
+def posterior_base(prior, operator, sigma_y):
+    """The PosteriorBase of a GaussianPrior, a linear operator and the noise's standard deviation.
+
+    Where A^T A is not diagonal the operator's matrix is factorized once (see ``linear_posterior_factors`` for its
+    cost). Raises TypeError for an operator that is not linear, ValueError for one whose signals are not those of the
+    prior.
+    """
+    noise("sigma_y", sigma_y)
+    if not operator.additive_noise:
+        raise TypeError(
+            f"{type(operator).__name__} is not A(x) + N(0, sigma_y^2): no Gaussian posterior in closed form; expected an "
+            "operator that tells mask and noise"
+        )
+    if not operator.linear:
+        raise TypeError(
+            f"{type(operator).__name__} is not linear: no Gaussian posterior in closed form; its linear part, operator.inner, has one"
+        )
+    if tuple(operator.shape) != tuple(prior.shape):
+        raise ValueError(
+            f"operator has signals of shape {tuple(operator.shape)}, the prior of shape {tuple(prior.shape)}"
+        )
+    factors = None if operator.diagonal else linear_posterior_factors(prior, operator, sigma_y)
+    operator = kept_by(operator)
+    # a random mask is that of the measurement: one compiled program serves all shares of missing entries
+    return PosteriorBase(prior, float(sigma_y), None if operator.random else operator, factors)
+
+
+@flax.struct.dataclass
+class ClosedFormModes(Flow):
+    """N(mu_G(y), V diag(std^2) V^T) behind the interface of a flow: the closed form that a DistilledFlow stands on, at
+    no further cost.
+    """
+
+    modes: PosteriorModes
+    shape: tuple = flax.struct.field(pytree_node=False)
+
+    @property
+    def dim(self):
+        """Number of entries of a signal."""
+        return self.modes.std.shape[0]
+
+    def init(self, key):
+        """No parameters."""
+        del key
+        return {}
+
+    def context(self, measurement):
+        """mu_G(y) (d,)."""
+        return self.modes.mean(measurement.y.reshape(-1))
+
+    def forward(self, params, z, context):
+        """x (d,) and log|dx/dz|."""
+        del params
+        return context + self.modes.basis @ (self.modes.std * z), jnp.sum(jnp.log(self.modes.std))
+
+    def inverse(self, params, x, context):
+        """z (d,) and log|dz/dx|."""
+        del params
+        return ((x - context) @ self.modes.basis) / self.modes.std, -jnp.sum(jnp.log(self.modes.std))
+
+
+@flax.struct.dataclass
+class ClosedFormGaussian(PosteriorBase):
+    """N(mu_G(y), Sigma_G(y)) behind the interface of a flow; it has nothing to train.
+
+    ``ClosedFormGaussian(prior, sigma_y)`` is that of denoising and of masks; ``closed_form`` makes that of any linear
+    operator.
+    """
+
+    def init(self, key):
+        """No parameters."""
+        del key
+        return {}
+
+    def forward(self, params, z, context):
+        """x (d,) and log|dx/dz|."""
+        del params
+        return context.forward(z)
+
+    def inverse(self, params, x, context):
+        """z (d,) and log|dz/dx|."""
+        del params
+        return context.inverse(x)
+
+
+def closed_form(prior, operator, sigma_y):
+    """The ClosedFormGaussian of a GaussianPrior, a linear operator and the noise; errors and cost as in
+    ``posterior_base``.
+    """
+    base = posterior_base(prior, operator, sigma_y)
+    return ClosedFormGaussian(base.prior, base.sigma_y, base.operator, base.factors)

@@ -1,0 +1,175 @@
+"""Is the spread of the samples right? Coverage, ranks, and divergence from a known Gaussian.
+
+Arrays may be NumPy or JAX; results are NumPy in float64. Divergences are in nats.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.stats import binom
+
+from aps_core.checks import real_array
+from aps_core.metrics.quality import check_draws, mean_and_standard_error
+
+
+def coverage(samples, x, levels=(0.5, 0.9)):
+    """Fraction (len(levels),) of the coordinates of `x` inside the central interval of the samples.
+
+    samples (n, *shape), x (*shape), levels in (0, 1). Take a subset of the coordinates by
+    giving `samples[:, chosen]` and `x[chosen]`.
+
+    With n draws from the distribution of x, P(s_(k) <= x <= s_(n+1-k)) = 1 - 2 k / (n + 1).
+    A level that needs a fractional k = (1 - level) (n + 1) / 2 counts the two neighbouring
+    intervals in proportion, and k = 0 is the whole line. So the expected value is the level
+    exactly, for every n and every continuous distribution.
+    """
+    samples, x = check_draws(samples, x)
+    levels = _levels(levels)
+    n = len(samples)
+    # x is inside [s_(k), s_(n+1-k)] exactly when k <= depth; intervals are closed, so ties count as inside.
+    depth = np.minimum((samples <= x).sum(axis=0), n - (samples < x).sum(axis=0))
+    k = (1 - levels) * (n + 1) / 2
+    return np.array([np.clip(depth + 1 - ki, 0, 1).mean() for ki in k])
+
+
+def band_coverage(samples, x, modes, n_bands=5, levels=(0.5, 0.9)):
+    """Coverage (n_bands, len(levels)) of the coordinates of `x` along `modes`, leading band first.
+
+    samples (n, *shape), x (*shape), modes (d, k) with orthonormal columns in the order of
+    falling variance and d = the size of a signal. The coordinates are modes^T x; subtracting
+    the mean would shift x and the samples alike and change nothing. The k modes are split
+    into n_bands runs of equal length (up to one).
+    """
+    samples, x = check_draws(samples, x)
+    modes = real_array("modes", modes)
+    if modes.ndim != 2 or len(modes) != x.size:
+        raise ValueError(f"modes has shape {modes.shape}, expected ({x.size}, k)")
+    if not 1 <= n_bands <= modes.shape[1]:
+        raise ValueError(f"n_bands is {n_bands}, expected 1 to {modes.shape[1]}, the number of modes")
+    z, zx = samples.reshape(len(samples), -1) @ modes, x.ravel() @ modes
+    bands = np.array_split(np.arange(modes.shape[1]), n_bands)
+    return np.stack([coverage(z[:, band], zx[band], levels) for band in bands])
+
+
+def sbc_ranks(samples, x):
+    """Rank (*shape) of `x` among the samples (n, *shape): how many of them are smaller, 0 to n.
+
+    Over many signals the ranks of an exact posterior are uniform on 0, ..., n
+    (simulation-based calibration, Talts et al. 2018). Ties count as larger.
+    """
+    samples, x = check_draws(samples, x)
+    return (samples < x).sum(axis=0)
+
+
+class RankBand(NamedTuple):
+    """What ``rank_band`` finds: places (k,) in (0, 1), the ECDF of the ranks there less the place, and the lower and
+    upper edge of the simultaneous band (k,); p, of uniform ranks; inside, whether the ECDF stays in the band.
+    """
+
+    place: np.ndarray
+    difference: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p: float
+    inside: bool
+
+
+def rank_band(ranks, n, level=0.95, n_simulated=2000, seed=0):
+    """Are ``ranks`` (m,), each 0 to ``n``, uniform? Their ECDF and its simultaneous band of probability ``level``: a
+    RankBand.
+
+    Säilynoja, Bürkner and Vehtari (2022): at place z the number of ranks below z (n + 1) is binomial(m, z) when the
+    ranks are uniform; the band is made of the central intervals, at all places together, of that pointwise
+    probability which ``n_simulated`` sets of uniform ranks stay inside of with probability ``level``. Raises
+    TypeError or ValueError for ranks of another form.
+    """
+    given = real_array("ranks", ranks)
+    if given.ndim != 1 or len(given) < 2 or not ((given >= 0) & (given <= n) & (given == np.round(given))).all():
+        raise ValueError(f"ranks must be at least two integers from 0 to n = {n}, got shape {given.shape}")
+    _levels(level)
+    m, place = len(given), np.arange(1, n + 1) / (n + 1)
+    drawn = np.random.default_rng(seed).integers(0, n + 1, (n_simulated, m))
+    found, simulated = _least_tail(_below(given[None], n), m, place)[0], _least_tail(_below(drawn, n), m, place)
+    tail = np.quantile(simulated, 1 - level)
+    low, high = binom.ppf(tail / 2, m, place) / m, binom.ppf(1 - tail / 2, m, place) / m
+    difference = _below(given[None], n)[0] / m - place
+    p = (1 + np.sum(simulated <= found)) / (n_simulated + 1)
+    return RankBand(place, difference, low - place, high - place, float(p), bool(found >= tail))
+
+
+def _below(ranks, n):
+    """How many of the ranks of each row (b, m) are below 1, ..., n: (b, n)."""
+    counts = np.stack([np.bincount(row.astype(int), minlength=n + 1) for row in ranks])
+    return np.cumsum(counts, axis=1)[:, :n]
+
+
+def _least_tail(below, m, place):
+    """The least two-sided tail probability over the places, for each row of counts (b, n) among m ranks."""
+    counts = np.arange(m + 1)[:, None]
+    tails = 2 * np.minimum(binom.cdf(counts, m, place), binom.sf(counts - 1, m, place))
+    return tails[below, np.arange(len(place))].min(axis=1)
+
+
+def gaussian_kl(mean_q, cov_q, mean_p, cov_p):
+    """KL(q || p) in nats of two Gaussians: means (d,), covariances (d, d).
+
+    KL = [tr(S_p^-1 S_q) + (m_p - m_q)^T S_p^-1 (m_p - m_q) - d + log det S_p - log det S_q] / 2.
+    Raises ValueError when a covariance has the wrong shape or is not positive definite.
+    """
+    mean_q, chol_q = _gaussian(mean_q, cov_q, "q")
+    mean_p, chol_p = _gaussian(mean_p, cov_p, "p")
+    if mean_q.shape != mean_p.shape:
+        raise ValueError(f"mean_q has shape {mean_q.shape}, expected that of mean_p, {mean_p.shape}")
+    trace = (solve_triangular(chol_p, chol_q, lower=True) ** 2).sum()
+    distance = (solve_triangular(chol_p, mean_p - mean_q, lower=True) ** 2).sum()
+    log_det = 2 * np.log(np.diag(chol_p)).sum() - 2 * np.log(np.diag(chol_q)).sum()
+    return float((trace + distance - len(mean_q) + log_det) / 2)
+
+
+def gaussian_log_prob(x, mean, cov):
+    """Log density (n,) in nats of x (n, *shape) under a Gaussian with mean (*shape) and covariance (d, d)."""
+    mean, chol = _gaussian(mean, cov, "p")
+    x = real_array("x", x)
+    x = x.reshape(len(x), -1)
+    if x.shape[1] != len(mean):
+        raise ValueError(f"x has {x.shape[1]} coordinates, expected {len(mean)}")
+    white = solve_triangular(chol, (x - mean).T, lower=True)
+    return -0.5 * (white**2).sum(axis=0) - np.log(np.diag(chol)).sum() - 0.5 * len(mean) * np.log(2 * np.pi)
+
+
+def kl_to_gaussian(samples, log_q, mean, cov):
+    """(KL(q || p), standard error) in nats from draws of q: the mean of log q - log p.
+
+    samples (n, *shape) drawn from q, log_q (n,) their log density under q, and the Gaussian p
+    with mean (*shape) and covariance (d, d).
+    """
+    log_q = real_array("log_q", log_q)
+    if log_q.shape != (len(samples),):
+        raise ValueError(f"log_q has shape {log_q.shape}, expected ({len(samples)},), one per sample")
+    kl, error = mean_and_standard_error(log_q - gaussian_log_prob(samples, mean, cov))
+    return float(kl), float(error)
+
+
+def _levels(levels):
+    """Levels as an array, each strictly between 0 and 1."""
+    levels = np.atleast_1d(real_array("levels", levels))
+    if levels.size == 0 or not ((levels > 0) & (levels < 1)).all():
+        raise ValueError(f"levels is {levels.tolist()}, expected fractions strictly between 0 and 1")
+    return levels
+
+
+def _gaussian(mean, cov, name):
+    """Flat mean (d,) and lower Cholesky factor (d, d) in float64."""
+    mean, cov = real_array(f"mean of {name}", mean).ravel(), real_array(f"covariance of {name}", cov)
+    if not np.isfinite(mean).all():
+        raise ValueError(f"mean of {name} holds entries that are not finite, expected numbers")
+    if cov.shape != (mean.size, mean.size):
+        raise ValueError(f"covariance of {name} has shape {cov.shape}, expected {(mean.size, mean.size)}")
+    try:
+        chol = np.linalg.cholesky(cov)
+    except np.linalg.LinAlgError as error:
+        raise ValueError(f"covariance of {name} is not positive definite, expected one that is") from error
+    if not np.isfinite(chol).all():
+        raise ValueError(f"covariance of {name} is not finite, expected numbers")
+    return mean, chol

@@ -1,0 +1,72 @@
+"""Factorizations that take long, kept in the cache folder by a digest of what they were made of."""
+
+import hashlib
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from aps_core.files import cache_folder, write_atomically
+from aps_core.operators import kept_by
+
+STAGES = 4  # of a factorization, after each of which it calls ``done``
+LEAST_DIM = 1024  # entries of a signal below which nothing is kept: it takes a second
+MOST_FILES = 12  # of some 100 MB each; the least recently used go first
+FORM = "1"  # of the files; another one makes all anew
+
+
+def kept(name, prior, operator, sigma_y, make):
+    """``make(done)``, a tuple of arrays, from the last time that it was asked for with the same arguments, or anew.
+
+    Kept in the prior's precision under ``name``, where signals are large. An operator is known by what it makes of fixed
+    signals, so that two that close over different arrays are told apart. A file that cannot be read is made again, and
+    where none can be written nothing is kept.
+    """
+    if prior.dim < LEAST_DIM:
+        return make(lambda: None)
+    dtype = np.asarray(prior.mean).dtype
+    path = cache_folder() / "factorizations" / f"{name}-{digest(prior, operator, sigma_y)}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            arrays = tuple(held[f"arr_{i}"] for i in range(len(held.files)))
+        path.touch()
+        return arrays
+    except Exception:  # missing, or damaged in one of many ways
+        with tqdm(total=STAGES, desc=f"factorizing {type(operator).__name__}", disable=None) as bar:
+            arrays = tuple(np.asarray(array, dtype) for array in make(bar.update))
+    _write(path, arrays)
+    return arrays
+
+
+def digest(prior, operator, sigma_y):
+    """Hexadecimal digest of a GaussianPrior, the action of a linear operator that draws no masks, and the noise."""
+    found = hashlib.sha256(f"{FORM} {float(sigma_y)!r} {prior.mean.dtype}".encode())
+    for leaf in (prior.mean, prior.basis, prior.excess, prior.rest):
+        found.update(np.ascontiguousarray(leaf))
+    found.update(action(operator).tobytes())
+    return found.hexdigest()[:24]
+
+
+def action(operator, n=8):
+    """A(x) of n fixed signals of normal noise, and of zero, (n + 1, y_size) in single precision: the fingerprint of a linear
+    operator that draws no masks.
+    """
+    signals = np.random.default_rng(20).normal(size=(n, *operator.shape))
+    signals = np.concatenate([np.zeros((1, *operator.shape)), signals])
+    with jax.enable_x64(True):
+        data = jax.jit(jax.vmap(kept_by(operator)))(jnp.asarray(signals))
+    return np.asarray(data, np.float32).reshape(n + 1, -1)
+
+
+def _write(path, arrays):
+    content = io.BytesIO()
+    np.savez(content, *arrays)
+    try:
+        write_atomically(path, content.getbuffer())
+        files = sorted(path.parent.glob("*.npz"), key=lambda file: file.stat().st_mtime, reverse=True)
+        for file in files[MOST_FILES:]:
+            file.unlink(missing_ok=True)
+    except OSError:  # a full disk, or a folder that is not ours
+        pass

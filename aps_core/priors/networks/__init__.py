@@ -1,0 +1,1 @@
+"""Networks that predict the residual to a Gaussian score, by the form of the signal."""

@@ -1,0 +1,176 @@
+"""An inverse problem: an operator, its noise, a prior, and signals to measure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aps_core import checks, operators
+from aps_core.checks import check_measurement, measured_array, real
+from aps_core.operators import Operator
+from aps_core.operators.content import content_of
+from aps_core.priors.base import PRIOR_WANTED, Prior
+from aps_core.priors.gaussian import GaussianPrior
+
+
+@dataclass(frozen=True, repr=False)
+class Task:
+    """y = A(x0) + N(0, sigma_y^2) with x0 from ``prior``.
+
+    operator: an Operator (see aps_core.operators) of signals of ``operator.shape`` and data of ``operator.y_shape``;
+    what one of your own declares is tested here (``operators.check_declared``), and it must not change afterwards.
+    sigma_y: noise standard deviation in the scale of the signals, from 1e-6 to 1e6. prior: a GaussianPrior or another
+    Prior over signals of the operator's shape; ``ScoreFunctionPrior`` makes one of a score of your own. signals: an
+    array (n, *shape), or a function of the split's name ("train", "val", "test") that returns one; None where there are
+    measurements alone, and then whatever needs signals raises ValueError. unit_range: signals lie in [0, 1] (or as far
+    beyond as those in the array ``signals``, or the draws of a Gaussian prior, do), so y far outside what A makes of
+    them is refused as being in another scale; False for signals of any range. extra_check: optional function of a
+    single measurement that raises ValueError for input of the wrong kind.
+    """
+
+    operator: Operator
+    sigma_y: float
+    prior: Prior
+    signals: Callable | None = field(default=None, repr=False)
+    name: str = "custom"
+    unit_range: bool = True
+    extra_check: Callable | None = field(default=None, repr=False)
+    _given: ClassVar = None  # somebody's operator, of which a copy was taken, and its content
+    _content: ClassVar = None
+    _data_range: ClassVar = None
+
+    def __post_init__(self):
+        checks.noise("sigma_y", self.sigma_y)
+        checks.flag("unit_range", self.unit_range)
+        operators.check_declared(self.operator)
+        checks.has("prior", self.prior, ["shape"], PRIOR_WANTED)
+        if tuple(self.prior.shape) != tuple(self.operator.shape):
+            raise ValueError(
+                f"prior has signals of shape {self.prior.shape}, the operator of shape {self.operator.shape}"
+            )
+        if not isinstance(self.name, str):
+            raise TypeError(f"name must be a string, got {self.name!r}")
+        range_of_signals = self._set_signals()
+        set_private = partial(object.__setattr__, self)
+        if not operators.is_of_the_package(self.operator):
+            set_private("_given", self.operator)
+            set_private("_content", content_of(self.operator))
+            set_private("operator", operators.kept_by(self.operator))
+        set_private("_data_range", None)
+        if self.unit_range:
+            set_private("_data_range", operators.data_extremes(self.operator, *range_of_signals))
+
+    def _set_signals(self):
+        """Make ``signals`` a function that checks what it returns; (smallest, largest) entry that signals can have."""
+        given = self.signals
+        if given is None:
+            given = partial(_no_signals, self.name)
+        low, high = _range_of_draws(self.prior)
+        if not callable(given):
+            values = self._checked_array(given)
+            low, high = min(low, float(np.min(values, initial=0))), max(high, float(np.max(values, initial=1)))
+            given = partial(_all_of, values)
+        elif not (isinstance(given, partial) and given.func in (_real_signals, _no_signals)):
+            given = partial(_real_signals, given)
+        object.__setattr__(self, "signals", given)
+        return low, high
+
+    def _checked_array(self, given):
+        values = jnp.asarray(real("signals", measured_array("signals", given)))
+        if values.dtype == bool or not jnp.issubdtype(values.dtype, jnp.number):
+            raise TypeError(f"signals must be numbers, got {values.dtype}")
+        if values.shape[1:] != tuple(self.shape):
+            raise ValueError(f"signals must have shape (n, {', '.join(map(str, self.shape))}), got {values.shape}")
+        if bad := int(jnp.sum(~jnp.isfinite(values).all(axis=tuple(range(1, values.ndim))))):
+            raise ValueError(f"signals hold {bad} of {len(values)} signals that are not finite, expected numbers")
+        return values
+
+    @property
+    def shape(self):
+        """Shape of a signal."""
+        return tuple(self.operator.shape)
+
+    @property
+    def y_shape(self):
+        """Shape of the data of one signal."""
+        return tuple(self.operator.y_shape)
+
+    def measure(self, key, x0):
+        """Simulate Measurement(s) of ``x0`` (*shape,) or (batch, *shape): a new mask and new noise for each."""
+        key = checks.random_key("key", key)
+        operators.check_unchanged(self._given, self._content)
+        x0 = jnp.asarray(real("x0", measured_array("x0", x0)))
+        if not jnp.issubdtype(x0.dtype, jnp.number):
+            raise TypeError(f"x0 must be numbers, got {x0.dtype}")
+        if not checks.is_traced(x0) and not np.all(np.isfinite(np.asarray(x0))):
+            raise ValueError("x0 holds entries that are not finite, expected numbers")
+        if x0.shape == self.shape:
+            return operators.simulate(self.operator, self.sigma_y, key, x0)
+        if x0.ndim == 0 or x0.shape[1:] != self.shape:
+            raise ValueError(f"x0 must have shape {self.shape} or (batch, *{self.shape}), got {x0.shape}")
+        keys = jax.random.split(key, x0.shape[0])
+        return jax.vmap(lambda k, x: operators.simulate(self.operator, self.sigma_y, k, x))(keys, x0)
+
+    def check(self, measurement):
+        """Raise TypeError or ValueError when ``measurement`` cannot be one of this task. Inside ``jit``, ``grad`` and
+        ``vmap`` kinds and shapes are checked, values cannot be.
+        """
+        operators.check_unchanged(self._given, self._content)
+        check_measurement(measurement, self.operator, self.sigma_y, self._data_range, self.extra_check)
+
+    def check_form(self, measurement):
+        """As ``check``, but numbers in another scale or order than this task's (``unit_range``, ``extra_check``) pass."""
+        operators.check_unchanged(self._given, self._content)
+        check_measurement(measurement, self.operator, self.sigma_y)
+
+    def batch(self, measurement):
+        """(whether ``measurement`` was a batch, the measurement as a batch). Raises as ``check``."""
+        self.check(measurement)
+        y = measured_array("y", measurement.y)
+        mask = None if measurement.mask is None else measured_array("mask", measurement.mask)
+        measurement = operators.Measurement(y, mask)
+        if y.ndim > len(self.y_shape):
+            return True, measurement
+        return False, jax.tree.map(lambda a: jnp.asarray(a)[None], measurement)
+
+    def __repr__(self):
+        return (
+            f"Task({self.name!r}: {self.operator!r}, sigma_y={float(self.sigma_y):g}, prior {type(self.prior).__name__}, "
+            f"signals {self.shape}, data {self.y_shape})"
+        )
+
+    def log_likelihood(self, x, measurement):
+        """log p(y | x) in nats for one signal and one measurement."""
+        return operators.log_likelihood(self.operator, self.sigma_y, x, measurement)
+
+
+PROTOCOLS = {"held-out": "train", "paper": "test"}  # the split whose measurements train the flow
+
+
+DEVIATIONS = 8  # of a Gaussian prior, within which its draws lie
+
+
+def _range_of_draws(prior):
+    """(smallest, largest) entry of a signal in [0, 1] or, under a prior that is a Gaussian, of its draws."""
+    if not isinstance(prior, GaussianPrior):
+        return 0.0, 1.0
+    mean, std = np.asarray(prior.mean, np.float64), np.asarray(prior.marginal_std, np.float64)
+    return min(0.0, float((mean - DEVIATIONS * std).min())), max(1.0, float((mean + DEVIATIONS * std).max()))
+
+
+def _all_of(values, split):
+    """The same signals for every split."""
+    del split
+    return values
+
+
+def _real_signals(signals, split):
+    return real(f"signals({split!r})", signals(split))
+
+
+def _no_signals(name, split):
+    raise ValueError(f"task {name!r} has no signals, so none of split {split!r}; train on measurements= instead")

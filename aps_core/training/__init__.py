@@ -1,0 +1,19 @@
+"""Training: one loop for every network. ``TRAINERS`` maps the word ``trains`` of a recipe to what trains it;
+``refine`` trains on for one measurement."""
+
+from aps_core.training.modal_prior import MODAL_PRIOR
+from aps_core.training.network_prior import NETWORK_PRIOR
+from aps_core.training.posterior import POSTERIOR
+from aps_core.training.refine import refine
+from aps_core.training.subspace_posterior import SUBSPACE_POSTERIOR
+from aps_core.training.subspace_prior import SUBSPACE_PRIOR
+
+__all__ = ["TRAINERS", "refine"]
+
+TRAINERS = {
+    "posterior": POSTERIOR,
+    "subspace-posterior": SUBSPACE_POSTERIOR,
+    "network-prior": NETWORK_PRIOR,
+    "modal-prior": MODAL_PRIOR,
+    "subspace-prior": SUBSPACE_PRIOR,
+}

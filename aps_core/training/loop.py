@@ -1,0 +1,384 @@
+"""One loop for every network: Adam with warm-up and cosine decay, clipping, EMA, exact resume, wall-clock budget, CSV
+log.
+
+Step i uses fold_in(key(seed), i), so that a resumed run continues with the numbers of an uninterrupted one. With
+several devices the batch is split over them (see aps_core.devices); the first process alone evaluates, writes and
+shows progress.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import signal
+import threading
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+from tqdm import tqdm
+
+from aps_core import checks, devices
+from aps_core.files import remove_unfinished, sha256_of, write_atomically
+from aps_core.weights import WeightsError
+
+SAVE_SECONDS = 60  # between two checkpoints
+PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Adam settings of a recipe: ``steps`` in all, peak ``learning_rate`` after ``warmup`` steps (by default 100, or a
+    quarter of ``steps`` where that is less), then cosine decay to ``final`` of it.
+
+    clip: largest global gradient norm; ema: decay of the averaged weights (0 keeps the last ones); seed: of all
+    randomness, from 0 to 2^31 - 1. matmul: precision of matrix products on a GPU or TPU, "float32", "tensorfloat32" or
+    "bfloat16"; a CPU always uses float32. frozen: parameters that stay as they are, by their path
+    ("network/params/Dense_0/kernel") or the beginning of one.
+    """
+
+    steps: int
+    learning_rate: float = 1e-3
+    warmup: int | None = None
+    final: float = 0.01
+    clip: float = 1.0
+    ema: float = 0.995
+    seed: int = 0
+    matmul: str = "float32"
+    frozen: tuple = ()
+
+    def __post_init__(self):
+        set_field = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        set_field("steps", checks.count("optimizer steps", self.steps))
+        for name in ("learning_rate", "clip"):
+            checks.positive(f"optimizer {name}", getattr(self, name))
+        for name in ("final", "ema"):
+            checks.number(f"optimizer {name}", getattr(self, name))
+        if self.warmup is None:
+            set_field("warmup", min(100, self.steps // 4))
+        if isinstance(self.warmup, bool) or not isinstance(self.warmup, (int, np.integer)):
+            raise TypeError(f"optimizer warmup must be an integer, got {self.warmup!r}")
+        if not 0 <= self.warmup < self.steps:
+            raise ValueError(f"optimizer warmup must lie in 0..steps-1 (steps {self.steps}), got {self.warmup!r}")
+        if not 0 <= self.final <= 1:
+            raise ValueError(f"optimizer final must lie in [0, 1], a share of learning_rate, got {self.final!r}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"optimizer ema must lie in [0, 1), got {self.ema!r}")
+        if not isinstance(self.matmul, str) or self.matmul not in PRECISIONS:
+            raise ValueError(f"optimizer matmul must be one of {PRECISIONS}, got {self.matmul!r}")
+        if (
+            isinstance(self.frozen, str)
+            or not np.iterable(self.frozen)
+            or not all(isinstance(name, str) for name in self.frozen)
+        ):
+            raise TypeError(f"optimizer frozen must be a list of paths of parameters, got {self.frozen!r}")
+        object.__setattr__(self, "frozen", tuple(self.frozen))
+        object.__setattr__(self, "seed", checks.seed("optimizer seed", self.seed))
+
+    @classmethod
+    def of(cls, settings):
+        """The Optimizer of a recipe's [optimizer]. Raises TypeError or ValueError that names the setting."""
+        if not isinstance(settings, dict):
+            raise TypeError(f"[optimizer] must be a table, a dict of settings, got {settings!r:.80}")
+        checks.known("[optimizer]", settings, [field.name for field in fields(cls)])
+        if "steps" not in settings:
+            raise ValueError("[optimizer] has no steps: how many are to be done in all; expected steps = an integer")
+        return cls(**settings)
+
+    def freeze(self, params):
+        """``params``, of which the frozen ones get no gradient. Raises ValueError for a path that none of them has."""
+        if not self.frozen:
+            return params
+        paths = ["/".join(map(_name, path)) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+        for name in self.frozen:
+            if not any(_lies_in(path, name) for path in paths):
+                raise ValueError(f"optimizer frozen names {name!r}, which is no path of parameters; there are {paths}")
+        held = [any(_lies_in(path, name) for name in self.frozen) for path in paths]
+        leaves, structure = jax.tree.flatten(params)
+        leaves = [jax.lax.stop_gradient(a) if stays else a for a, stays in zip(leaves, held, strict=True)]
+        return jax.tree.unflatten(structure, leaves)
+
+    def transform(self):
+        """The optax chain."""
+        peak = self.learning_rate
+        schedule = optax.warmup_cosine_decay_schedule(0.0, peak, self.warmup, self.steps, peak * self.final)
+        return optax.chain(optax.clip_by_global_norm(self.clip), optax.adam(schedule))
+
+
+def _name(key):
+    return str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))))
+
+
+def _lies_in(path, name):
+    return path == name or path.startswith(name.rstrip("/") + "/")
+
+
+@dataclass
+class Trained:
+    """What ``fit`` returns: ``params`` (averaged), the steps done, seconds over all sessions, and the log as rows."""
+
+    params: dict
+    step: int
+    seconds: float
+    history: list
+    finished: bool
+
+
+def fit(
+    loss,
+    params,
+    data,
+    optimizer,
+    *,
+    evaluate=None,
+    evaluate_every=100,
+    folder=None,
+    budget=None,
+    progress=True,
+    label="train",
+    inputs=None,
+):
+    """Minimise ``loss(params, data, key, progress) -> (value, dict of scalars)`` over ``params``; progress goes from 0
+    to 1.
+
+    data: pytree passed to the compiled step as an argument (never baked in). evaluate(params, data, key) -> dict of
+    floats is called on the averaged weights at step 0, every ``evaluate_every`` steps and at the end. folder: where the
+    checkpoint and ``log.csv`` are kept; a run found there is resumed. budget: seconds after which to save and stop.
+    SIGTERM and Ctrl-C save too. inputs: what the run depends on, ready for JSON; a checkpoint that was made from other
+    inputs is refused.
+
+    Raises FloatingPointError when the loss or its gradient stops being finite (naming the step), WeightsError for a
+    checkpoint that does not fit, and for a folder in which another training is at work.
+    """
+    folder = Path(folder) if folder else None
+    with _alone_in(folder):
+        run = _Run(loss, params, data, optimizer, folder, inputs)
+        return _until_done(run, optimizer, evaluate, evaluate_every, budget, progress, label)
+
+
+@contextlib.contextmanager
+def _alone_in(folder):
+    """Hold the lock of a checkpoint folder: two trainings would remove each other's states. A kill frees it."""
+    if folder is None or not devices.is_main():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise WeightsError(
+            f"another training is at work in the checkpoint folder {folder}: wait for it, or name another folder"
+        ) from None
+    try:
+        remove_unfinished(folder)
+        yield
+    finally:
+        lock.release()
+
+
+def _until_done(run, optimizer, evaluate, evaluate_every, budget, progress, label):
+    stop = _StopFlag()
+    begin = last_save = time.monotonic()
+    earlier = run.seconds
+    progress = progress and devices.is_main()
+    bar = tqdm(total=optimizer.steps, initial=run.step, desc=label, disable=None if progress else True, mininterval=1.0)
+    with stop, bar:
+        if run.step == 0 and evaluate is not None:
+            run.log(run.evaluate(evaluate))
+        while run.step < optimizer.steps and not devices.agree(stop.requested):
+            try:
+                value = run.advance()
+            except FloatingPointError:
+                run.save()
+                raise
+            run.seconds = earlier + time.monotonic() - begin
+            bar.update()
+            bar.set_postfix(loss=f"{value:.4g}", refresh=False)
+            done = run.step == optimizer.steps
+            if done or run.step % evaluate_every == 0:
+                run.log(run.evaluate(evaluate))
+            if budget is not None and devices.agree(time.monotonic() - begin > budget):
+                break
+            if time.monotonic() - last_save > SAVE_SECONDS:
+                run.save()
+                last_save = time.monotonic()
+        run.save()
+    return Trained(run.ema, run.step, run.seconds, run.history, run.step == optimizer.steps)
+
+
+class _Run:
+    """State of one training run and its checkpoint."""
+
+    def __init__(self, loss, params, data, optimizer, folder, inputs=None):
+        self.optimizer, self.folder, self.mesh = optimizer, folder, devices.data_mesh()
+        self.inputs = json.loads(json.dumps({"optimizer": asdict(optimizer), **(inputs or {})}))
+        self.data = devices.replicate(data, self.mesh)
+        transform = optimizer.transform()
+        self.params, self.ema, self.opt_state = params, params, transform.init(params)
+        self.step, self.seconds, self.history, self.recent = 0, 0.0, [], []
+
+        def update(state, data, step):
+            params, ema, opt_state = state
+            key, progress = self.key(step), (step - 1) / optimizer.steps
+            with devices.over(self.mesh), jax.default_matmul_precision(optimizer.matmul):
+                held = lambda *args: loss(optimizer.freeze(args[0]), *args[1:])  # noqa: E731
+                (value, parts), gradient = jax.value_and_grad(held, has_aux=True)(params, data, key, progress)
+            norm = optax.tree.norm(gradient)
+
+            def moved():
+                updates, new_opt_state = transform.update(gradient, opt_state, params)
+                new = optax.apply_updates(params, updates)
+                return (
+                    new,
+                    optax.incremental_update(new, ema, 1 - optimizer.ema) if optimizer.ema else new,
+                    new_opt_state,
+                )
+
+            # a choice between whole states, not between their entries: the latter costs twice the update itself
+            state = jax.lax.cond(jnp.isfinite(value) & jnp.isfinite(norm), moved, lambda: state)
+            return state, value, parts, norm
+
+        # the old state is overwritten, which saves a copy of everything at each step
+        self.update = jax.jit(update, donate_argnums=0)
+        if folder is not None and (folder / "state.json").is_file():
+            self.load()
+        # copies: the caller's arrays are not overwritten
+        state = jax.tree.map(jnp.array, (self.params, self.ema, self.opt_state))
+        self.params, self.ema, self.opt_state = devices.replicate(state, self.mesh)
+
+    def key(self, step):
+        return jax.random.fold_in(jax.random.key(self.optimizer.seed), step)
+
+    def advance(self):
+        """One step; returns the loss."""
+        state = (self.params, self.ema, self.opt_state)
+        (self.params, self.ema, self.opt_state), value, parts, norm = self.update(
+            state, self.data, np.int32(self.step + 1)
+        )
+        value, norm = float(value), float(norm)
+        if not np.isfinite(value + norm):
+            what = f"the loss is {value}, the norm of its gradient {norm}"
+            raise FloatingPointError(f"{what} at step {self.step + 1}; the last good state is that of step {self.step}")
+        self.step += 1
+        self.recent.append({"loss": value, **{name: float(part) for name, part in parts.items()}})
+        return value
+
+    def evaluate(self, function):
+        """What ``function(params, data, key)`` measures of the averaged weights; on one device, so that it needs no
+        other process.
+        """
+        if function is None or not devices.is_main():
+            return {}
+        params, data = jax.tree.map(jnp.array, self.ema), self.data
+        if self.mesh is not None:
+            params, data = jax.device_get((params, data))
+        return function(params, data, self.key(0))
+
+    def log(self, measured):
+        """Append a row: means of the losses since the last row, and what was evaluated."""
+        names = self.recent[0] if self.recent else []
+        means = {name: float(np.mean([row[name] for row in self.recent])) for name in names}
+        self.history.append({"step": self.step, "seconds": round(self.seconds, 3), **means, **measured})
+        self.recent = []
+
+    def save(self):
+        """Checkpoint and log, each written under a temporary name first; the log last-but-one, the step last."""
+        if self.folder is None or not devices.is_main():
+            return
+        leaves = jax.tree.leaves((self.params, self.ema, self.opt_state))
+        arrays = {f"{i:05d}": np.ascontiguousarray(leaf) for i, leaf in enumerate(leaves)}
+        content = save_safetensors(arrays)
+        write_atomically(self.folder / f"state-{self.step}.safetensors", content)
+        self._write_log()
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "sha256": sha256_of(content),
+            "inputs": self.inputs,
+            "history": self.history,
+            "recent": self.recent,
+        }
+        write_atomically(self.folder / "state.json", json.dumps(state).encode())
+        for old in self.folder.glob("state-*.safetensors"):
+            if old.name != f"state-{self.step}.safetensors":
+                old.unlink()
+
+    def _write_log(self):
+        names = list(dict.fromkeys(name for row in self.history for name in row))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, names)
+        writer.writeheader()
+        writer.writerows(self.history)
+        write_atomically(self.folder / "log.csv", text.getvalue())
+
+    def load(self):
+        state, arrays = self._read()
+        differing = _first_difference(state["inputs"], self.inputs)
+        if differing is not None:
+            raise WeightsError(
+                f"the checkpoint in {self.folder} was made from other inputs: {differing}; to start anew remove that folder "
+                "or name another one"
+            )
+        leaves, structure = jax.tree.flatten((self.params, self.ema, self.opt_state))
+        saved = [arrays[name] for name in sorted(arrays)]
+        # scalars (Adam's counters) are stored with shape (1,)
+        if [np.atleast_1d(leaf).shape for leaf in leaves] != [array.shape for array in saved]:
+            raise WeightsError(f"the checkpoint in {self.folder} is of another network")
+        restored = [jnp.asarray(array.reshape(leaf.shape)) for array, leaf in zip(saved, leaves, strict=True)]
+        self.params, self.ema, self.opt_state = jax.tree.unflatten(structure, restored)
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.history, self.recent = state["history"], state["recent"]
+
+    def _read(self):
+        """The state and the arrays that belong to it, checked by sha256."""
+        try:
+            state = json.loads((self.folder / "state.json").read_text())
+            content = (self.folder / f"state-{state['step']}.safetensors").read_bytes()
+            if state["sha256"] != (sha := sha256_of(content)):
+                raise ValueError(f"sha256 {sha[:12]}..., {state['sha256'][:12]}... expected")
+            return state, load_safetensors(content)
+        except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+            raise WeightsError(
+                f"the checkpoint in {self.folder} is truncated or altered: {error!r}; remove it to start anew"
+            ) from error
+
+
+def _first_difference(old, new, path=""):
+    """Where two JSON values differ first, in words, or None."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            found = _first_difference(old.get(name), new.get(name), f"{path}.{name}" if path else name)
+            if found is not None:
+                return found
+        return None
+    return None if old == new else f"{path} was {old!r}, now it is {new!r}"
+
+
+class _StopFlag:
+    """Turns SIGTERM and SIGINT into a request to stop after the current step; only in the main thread."""
+
+    requested = False
+
+    def __enter__(self):
+        self.previous = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self.previous[number] = signal.signal(number, self._request)
+        return self
+
+    def _request(self, number, frame):
+        del number, frame
+        self.requested = True
+
+    def __exit__(self, *exc):
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,83 @@
+"""Training in the leading modes alone: the contexts of measurements, computed once, and the loss on them."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aps_core import objective, operators
+from aps_core.flows.modal import GaussianBaseFlow
+from aps_core.priors.gaussian import gaussian_posterior
+
+
+def modal_loss(settings, params, arrays, key, progress):
+    del progress
+    k_pick, k_loss = jax.random.split(key)
+    picked = jax.random.randint(k_pick, (settings["batch"],), 0, len(arrays["pool"].mean))
+    modal = jax.tree.map(lambda a: a[picked], arrays["pool"])
+    flow = arrays["flow"]
+    value, parts = objective.modal_objective(
+        flow, params, arrays["prior"], k_loss, modal, settings["n_samples"], settings["n_times"], settings["estimator"]
+    )
+    return value / flow.k, parts
+
+
+def _check_modal(task, flow):
+    """Raise ValueError unless the flow can be trained in the modes of the task's prior."""
+    if not isinstance(flow, GaussianBaseFlow) or not task.prior.has_modal_log_ratio:
+        raise ValueError('prior_term "modes" needs a gaussian-base flow and a score prior')
+    if flow.k != task.prior.network.k:
+        raise ValueError(
+            f'prior_term "modes" needs as many coupled modes as the prior has, {task.prior.network.k}, got k = {flow.k}'
+        )
+
+
+@jax.jit
+def _modal_contexts(flow, measurements):
+    """The ModalContext of each of a batch of measurements."""
+
+    def one(m):
+        observed = jnp.ones_like(m.y) if m.mask is None else m.mask
+        return flow.modal_context(gaussian_posterior(flow.prior, flow.sigma_y, m.y.reshape(-1), observed.reshape(-1)))
+
+    return jax.lax.map(one, measurements)
+
+
+def contexts_of(task, flow, measurements):
+    """ModalContexts of measurements that somebody has recorded."""
+    _check_modal(task, flow)
+    return _modal_contexts(flow, measurements)
+
+
+def context_pool(task, flow, signals, settings, key):
+    """ModalContexts of ``pool`` measurements of random signals, their masks drawn at the fractions ``pool_missing``, in
+    noise of the task's level or, with ``pool_noise`` = [low, high], of one drawn for each, uniform in its logarithm.
+    """
+    _check_modal(task, flow)
+    fractions = settings["pool_missing"] or [task.operator.missing]
+    shares, levels = np.array_split(np.arange(settings["pool"]), len(fractions)), settings["pool_noise"]
+
+    @partial(jax.jit, static_argnums=2)
+    def contexts(flow, args, operator):
+        def one(args):
+            key, x0, sigma_y = args
+            m = operators.simulate(operator, sigma_y, key, x0)
+            observed = operator.observed(m.mask).reshape(-1)
+            return flow.modal_context(gaussian_posterior(flow.prior, sigma_y, m.y.reshape(-1), observed))
+
+        return jax.lax.map(one, args)
+
+    parts = []
+    for fraction, share in zip(fractions, shares, strict=True):
+        key, k_pick, k_measure = jax.random.split(key, 3)
+        picked = jax.random.randint(k_pick, (len(share),), 0, signals.shape[0])
+        sigmas = jnp.full(len(share), task.sigma_y)
+        if levels:
+            key, k_level = jax.random.split(key)
+            low, high = jnp.log(jnp.asarray(levels))
+            sigmas = jnp.exp(jax.random.uniform(k_level, (len(share),), minval=low, maxval=high))
+        operator = replace(task.operator, missing=fraction)
+        parts.append(contexts(flow, (jax.random.split(k_measure, len(share)), signals[picked], sigmas), operator))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

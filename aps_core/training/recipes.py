@@ -1,0 +1,85 @@
+"""Recipes (TOML): reading one, and refusing what nothing would read. ``python -m aps_core.train FILE`` runs one.
+
+``trains`` says what a recipe trains (a word of ``training.TRAINERS``; a posterior where it is absent), and with it which tables it
+has. Every recipe has an [optimizer]; the files in ``recipes/`` are the examples.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aps_core.checks import count, known
+
+EVERY = ("name", "trains", "evaluate_every", "optimizer")
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What trains one kind of recipe: ``job(recipe) -> Job`` (``job(recipe, measurements)`` for posteriors).
+
+    tables and settings: the top-level names that such a recipe has beside those of every recipe; optional: tables that it
+    may lack.
+    """
+
+    job: Callable
+    tables: tuple
+    settings: tuple = ()
+    optional: tuple = ("objective", "task")
+
+
+def read(path):
+    """The recipe at ``path`` as a dict. Raises FileNotFoundError or ValueError naming the file."""
+    path = Path(path)
+    if not path.is_file():
+        what = "it is a folder" if path.is_dir() else "there is no such file"
+        raise FileNotFoundError(f"no recipe {path}: {what}; expected a TOML file")
+    try:
+        recipe = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"recipe {path} is not valid TOML: {error}") from error
+    recipe.setdefault("name", path.stem)
+    _check_name(recipe["name"])
+    return recipe
+
+
+def checked(recipe, trainer=None):
+    """``recipe`` (a dict, or the path of one), of which every top-level entry is one that is read.
+
+    trainer: the Trainer that it is for; without one only what every recipe needs is checked. Raises TypeError or
+    ValueError that names the recipe and the entry.
+    """
+    recipe = read(recipe) if isinstance(recipe, (str, Path)) else recipe
+    if not isinstance(recipe, dict):
+        raise TypeError(f"recipe must be a dict or the path of a TOML file, got {recipe!r}")
+    what = f"recipe {recipe.get('name', 'unnamed')!r}"
+    if trainer is not None:
+        known(what, recipe, (*EVERY, *trainer.tables, *trainer.settings))
+    if "evaluate_every" in recipe:
+        count(f"{what}: evaluate_every", recipe["evaluate_every"])
+    for table in ("optimizer", *(trainer.tables if trainer else ())):
+        if table not in recipe and (trainer is None or table not in trainer.optional):
+            raise ValueError(f"{what} has no [{table}] table")
+        if not isinstance(recipe.get(table, {}), dict):
+            raise TypeError(f"{what}: {table} must be a table, [{table}], got {recipe[table]!r}")
+    return recipe
+
+
+def objective_of(recipe, defaults):
+    """The recipe's [objective] table over its ``defaults``. Raises TypeError where it is no table, ValueError for a name
+    that is not among them.
+    """
+    given = recipe.get("objective", {})
+    if not isinstance(given, dict):
+        raise TypeError(f"[objective] must be a table, a dict of settings, got {given!r:.80}")
+    known("[objective]", given, defaults)
+    return {**defaults, **given}
+
+
+def _check_name(name):
+    """The name of a recipe from a file becomes that of files: letters, digits, ".", "_" and "-", and no way out of their folder."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(
+            f'recipe name must be letters, digits, ".", "_" and "-", beginning with the former, got {name!r}'
+        )
