@@ -1,5 +1,8 @@
-"""Tasks of the build: notebooks -> results -> HTML -> checks. `make book` runs `doit book`; only what is stale is redone."""
+"""Tasks of the build: notebooks -> results -> HTML -> checks. `make book` runs `doit book`; only what is stale is
+redone.
+"""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -11,27 +14,44 @@ import absl.logging  # noqa: F401  binds the real stderr before doit replaces it
 from doit.exceptions import TaskFailed
 from doit.tools import config_changed
 
+from aps_book import notebooks as known
+from aps_book import running
+from aps_book.page import with_placeholders
+from aps_book.progress import Progress
+
 ROOT = Path(__file__).resolve().parent
 BUILD = Path(".build")
 RESULTS = Path("book/results")
 HTML = Path("_build/html")
+PDF = Path("_build/aps.pdf")
+HTML_DONE = BUILD / "html.done"  # says that the HTML was built to the end
 BUILD.mkdir(exist_ok=True)
-DOIT_CONFIG = {"backend": "json", "dep_file": str(BUILD / "doit.json"), "default_tasks": ["book"], "verbosity": 2}
+# the backend is aps_book/build_state.py, named in pyproject.toml
+DOIT_CONFIG = {
+    "backend": "safe",
+    "dep_file": str(BUILD / "doit.json"),
+    "default_tasks": ["book"],
+    "verbosity": 2,
+    "reporter": Progress,
+}
 
 
 def notebooks():
-    return sorted(path.stem for path in Path("notebooks").glob("*.py"))
+    return known.names(Path())
 
 
 def settings(name):
-    """How a notebook is run, from book/build.toml: {"weights": [...], "build": {...}, "full": {...}}."""
-    table = tomllib.loads(Path("book/build.toml").read_text("utf-8"))
-    for other, entry in table.items():
-        unknown = set(entry) - {"weights", "build", "full"}
-        if other not in notebooks() or unknown:
-            what = f"unknown key {sorted(unknown)[0]!r}" if unknown else f"no notebook notebooks/{other}.py"
-            raise ValueError(f"book/build.toml, [{other}]: {what}")
-    return {"weights": ["weights/**/*"], "build": {}, "full": {}, **table.get(name, {})}
+    """How a notebook is run, from book/build.toml."""
+    return known.settings(name, Path())
+
+
+def chosen():
+    """The notebooks of this build: those that PAGES names, or all."""
+    names = os.environ.get("PAGES", "").replace(",", " ").split()
+    for name in names:
+        if name not in notebooks():
+            sys.exit(f"PAGES={name}: expected some of {', '.join(notebooks())}")
+    return sorted(set(names)) or notebooks()
 
 
 def files(folder, pattern="*"):
@@ -39,52 +59,70 @@ def files(folder, pattern="*"):
     return sorted(str(path) for path in found if not {"__pycache__", "results"} & set(path.parts))
 
 
+def book_files(source):
+    """Files of `aps_book` that a Python file imports, directly or through others; also those imported in functions."""
+    found, todo = set(), [source]
+    while todo:
+        for name in imported(todo.pop()):
+            path = Path(*name.split("."))
+            for file in (path.with_suffix(".py"), path / "__init__.py"):
+                if name.startswith("aps_book") and file.is_file() and str(file) not in found:
+                    found.add(str(file))
+                    todo.append(file)
+    beside = [*Path("aps_book").rglob("*.toml"), *Path("aps_book/figures/views").glob("*.[hcj]*")]
+    return sorted(found | {str(path) for path in beside})
+
+
+def imported(source):
+    """Dotted names that a Python file imports, with the packages that they lie in."""
+    names = set()
+    for node in ast.walk(ast.parse(Path(source).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names | {".".join(name.split(".")[:i]) for name in names for i in range(1, name.count(".") + 1)}
+
+
 def execute(name, parameters, results):
-    """Run notebooks/<name>.py with papermill; it writes its record and figures into `results`, we add the notebook."""
-    import jupytext
-    import nbformat
-    import papermill
-    from traitlets.config import Config
+    """Run notebooks/<name>.py with papermill in a folder of its own; what it made is published in `results` when all
+    of it is there, so that nothing of an earlier run passes for a result of this one.
+    """
+    from aps_book import compiled
+    from aps_core.files import remove_unfinished
 
-    encrypted = Config({"KernelManager": {"transport_encryption": "auto"}})  # without it each kernel prints a warning
-    notebook = jupytext.read(Path("notebooks") / f"{name}.py")
-    ran = BUILD / f"{name}.ipynb"
-    os.environ["APS_RESULTS_DIR"] = str(ROOT / results)
+    for folder in (BUILD, results):
+        remove_unfinished(folder)
+    made = BUILD / "running" / results.name / name
+    cache = compiled.environment(BUILD / "compiled") if settings(name)["cache"] else {}
     try:
-        papermill.execute_notebook(
-            notebook, ran, parameters, kernel_name="python3", progress_bar=False, cwd=ROOT, config=encrypted
-        )
-    except papermill.PapermillExecutionError as error:
-        return TaskFailed(f"notebooks/{name}.py failed; what it did is in {ran}\n{error}")
-    if not (results / f"{name}.json").exists():
-        return TaskFailed(f"notebooks/{name}.py wrote no record: its last cell must call run.finish()")
-    publish(nbformat.read(ran, as_version=4), results / f"{name}.ipynb")
-
-
-def publish(notebook, path):
-    """Write a notebook without what differs from machine to machine: paths, times, random cell names."""
-    import nbformat
-
-    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
-    for number, cell in enumerate(notebook.cells):
-        cell.id = f"cell-{number}"
-        cell.metadata = {key: value for key, value in cell.metadata.items() if key not in ("papermill", "execution")}
-    part = path.with_suffix(".part")
-    nbformat.write(notebook, part)
-    os.replace(part, path)
+        running.execute(Path("notebooks") / f"{name}.py", parameters, made, results, ROOT, cache)
+    except running.RunFailed as error:
+        return TaskFailed(str(error))
 
 
 def task_notebook():
     """Run each notebook with the parameters of the build."""
-    for name in notebooks():
+    for name in chosen():
         entry = settings(name)
         patterns = [*entry["weights"], f"weights/results/{name}*.json"]
         weights = {path for pattern in patterns for path in Path().glob(pattern) if path.is_file()}
-        named = {path for pattern in entry["weights"] if pattern.startswith("weights/results/") for path in Path().glob(pattern)}
+        named = {
+            path
+            for pattern in entry["weights"]
+            if pattern.startswith("weights/results/")
+            for path in Path().glob(pattern)
+        }
         weights -= {path for path in Path("weights/results").glob("*") if path.name.partition(".")[0] != name} - named
         yield {
             "name": name,
-            "file_dep": [f"notebooks/{name}.py", "requirements.lock", *files("aps_core"), *map(str, sorted(weights))],
+            "file_dep": [
+                f"notebooks/{name}.py",
+                "requirements.lock",
+                *files("aps_core"),
+                *book_files(f"notebooks/{name}.py"),
+                *map(str, sorted(weights)),
+            ],
             "uptodate": [config_changed(entry["build"])],
             "targets": [str(RESULTS / f"{name}.ipynb"), str(RESULTS / f"{name}.json")],
             "actions": [(execute, [name, entry["build"], RESULTS])],
@@ -101,32 +139,50 @@ def build_html():
     if listed != set(notebooks()):
         odd = ", ".join(sorted(listed ^ set(notebooks())))
         return TaskFailed(f"book/_toc.yml and notebooks/ do not name the same chapters: {odd}")
+    HTML_DONE.unlink(missing_ok=True)
     shutil.rmtree(HTML, ignore_errors=True)
-    command = [Path(sys.executable).with_name("jupyter-book"), "build", "book", "--config", "_config.yml"]
-    command += ["--toc", ROOT / "book/_toc.yml", "--path-output", ".", "--all", "-W", "-n", "--keep-going", "--quiet"]
-    if subprocess.run(command).returncode:
-        return TaskFailed("jupyter-book failed; the warnings above say why")
+    source, strict = Path("book"), ["-W", "-n", "--keep-going"]
+    if chosen() != notebooks():  # what links to a page that is not there is no fault then
+        source, strict = with_placeholders(source, RESULTS, notebooks(), BUILD / "some" / "book"), []
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "--config", "_config.yml"]
+    command += ["--toc", ROOT / "book/_toc.yml", "--path-output", ".", "--all", "--quiet", *strict]
+    done = subprocess.run(command, **({} if strict else {"capture_output": True, "text": True}))
+    if done.returncode:
+        return TaskFailed(f"jupyter-book failed; the warnings above say why{done.stderr or ''}")
+    HTML_DONE.touch()
 
 
 def task_html():
     """Build the HTML from the pages and the executed notebooks."""
-    made = [str(RESULTS / f"{name}.{suffix}") for name in notebooks() for suffix in ("ipynb", "json")]
+    made = [str(RESULTS / f"{name}.{suffix}") for name in chosen() for suffix in ("ipynb", "json")]
     return {
-        "file_dep": [*files("book"), *files("aps_core"), "_config.yml", "requirements.lock", *made],  # docstrings are a page too
-        "uptodate": [config_changed(" ".join(notebooks()))],
-        "targets": [str(HTML / "index.html")],
+        # docstrings are a page too
+        "file_dep": [
+            *files("book"),
+            *files("aps_core"),
+            *files("aps_book"),
+            *map(str, sorted(Path("weights/results").glob("*.json"))),  # verdicts on the claims
+            "_config.yml",
+            "requirements.lock",
+            *made,
+        ],
+        "uptodate": [config_changed(" ".join(chosen()))],
+        "targets": [str(HTML / "index.html"), str(HTML_DONE)],
         "actions": [build_html],
     }
 
 
 def check_tolerances():
-    from aps_core import record, tolerances
+    from aps_book.record import load, tolerances
 
-    rules = tomllib.loads(Path("tolerances.toml").read_text("utf-8"))
-    stray = sorted(set(rules) - set(notebooks()))
-    failures = [f"tolerances.toml names {name!r}, which is no notebook" for name in stray]
-    for name in notebooks():
-        failures += tolerances.check(record.load(RESULTS / f"{name}.json"), rules.get(name, {}))
+    try:
+        rules = tomllib.loads(Path("tolerances.toml").read_text("utf-8"))
+        stray = sorted(set(rules) - set(notebooks()))
+        failures = [f"tolerances.toml names {name!r}, which is no notebook" for name in stray]
+        for name in chosen():
+            failures += tolerances.check(load(RESULTS / f"{name}.json"), rules.get(name, {}))
+    except (TypeError, ValueError) as error:
+        return TaskFailed(f"tolerances.toml or a record is not valid: {error}")
     if failures:
         return TaskFailed("numbers outside tolerances.toml:\n  " + "\n  ".join(failures))
 
@@ -149,6 +205,10 @@ def check_html():
                 if path in text:
                     at = text.index(path)
                     return TaskFailed(f"{page} holds a path of this machine: ...{text[max(at - 40, 0) : at + 60]}...")
+    if others := sorted(set(notebooks()) - set(chosen())):
+        never = [name for name in others if not (RESULTS / f"{name}.json").is_file()]
+        earlier = sorted(set(others) - set(never))
+        print(f"Not built now: {', '.join(others)}. Of these, shown as built before: {', '.join(earlier) or 'none'}.")
     print(f"The book: {ROOT / HTML / 'index.html'}")
 
 
@@ -157,17 +217,35 @@ def task_book():
     return {"task_dep": ["html", "tolerances"], "actions": [check_html]}
 
 
+def make_pdf():
+    from aps_book import pdf
+    from aps_book.running import RunFailed
+
+    missing = [name for name in notebooks() if not (RESULTS / f"{name}.ipynb").is_file()]
+    if missing:
+        return TaskFailed(f"{', '.join(missing)} did not run yet: `make book` first")
+    try:
+        print(f"The book on paper: {pdf.build(ROOT, ROOT / PDF)}")
+    except RunFailed as error:
+        return TaskFailed(str(error))
+
+
+def task_pdf():
+    """The whole book as one PDF, printed by a Chromium: make pdf."""
+    return {"actions": [make_pdf], "uptodate": [False]}
+
+
 def run_full(notebook):
     """Run a notebook with its full-size parameters and keep the record, without pictures, under weights/results."""
-    from aps_core import record
+    from aps_book.record import load, save
 
     if notebook not in notebooks():
         return TaskFailed(f"NOTEBOOK={notebook!r}: expected one of {', '.join(notebooks())}")
     failed = execute(notebook, settings(notebook)["full"], BUILD / "full")
     if failed:
         return failed
-    made = record.load(BUILD / "full" / f"{notebook}.json")
-    print(record.save({**made, "figures": []}, Path("weights/results") / f"{notebook}.json"))
+    made = load(BUILD / "full" / f"{notebook}.json")
+    print(save({**made, "figures": []}, Path("weights/results") / f"{notebook}.json"))
 
 
 def task_full():

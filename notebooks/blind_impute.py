@@ -11,10 +11,11 @@
 # ---
 
 # %% [markdown]
-# # Blind imputation on the sphere
+# # Blind imputation on the sphere: APS Figure 5
 #
-# The share of missing cells is drawn between 30 and 60 % and not told, nor is the mask; one network serves all of it. This is Figure 5 of the APS
-# paper {cite:p}`mammadov2024aps`, on the monthly temperatures of the page {doc}`sphere_impute`. What "blind" means must be said exactly.
+# The share of missing cells is drawn between 30 and 60 % and not told, nor is the mask; one network serves all of it.
+# This is Figure 5 of the APS paper {cite:p}`mammadov2024aps`, on the monthly temperatures of the page
+# {doc}`sphere_impute`. What "blind" means must be said exactly.
 
 # %% tags=["parameters"]
 sigma_y = 0.05  # noise standard deviation, temperatures in [0, 1]
@@ -28,117 +29,223 @@ seed = 0
 # %% tags=["hide-input"]
 import jax
 
-from aps_core import blind_noise, blind_study, data, load_posterior, plotting_blind, record
+from aps_book import record
+from aps_book.experiments import blind_impute
+from aps_book.figures import curves as curves_figures
+from aps_core import data, load_posterior
 
-run = record.start("blind_impute", globals(), {
-    "sigma_y": record.between(0, 1, open=True),
-    "levels": record.list_of(record.between(0.3, 0.6)),
-    "noises": record.list_of(record.between(0, 2, open=True)),
-    "n_samples": record.integer(3, 4096),
-    "n_test": record.integer(2, 242),
-    "n_unknown": record.integer(2, 242),
-    "seed": record.integer(0),
-})  # fmt: skip
+run = record.start(
+    "blind_impute",
+    globals(),
+    {
+        "sigma_y": record.between(0, 1, open=True),
+        "levels": record.list_of(record.between(0.3, 0.6)),
+        "noises": record.list_of(record.between(0, 2, open=True)),
+        "n_samples": record.integer(3, 4096),
+        "n_test": record.integer(2, 242),
+        "n_unknown": record.integer(2, 242),
+        "seed": record.seed(),
+    },
+)
 
 # %% [markdown]
 # ## Two settings
 #
-# **The paper's.** A missing cell is zero and has no noise: $y = m \odot (x + \sigma_y n)$. A measured cell is never exactly zero, so $y$ gives the mask
-# away; a network that is "not told" the mask can read it off. The honest answer is to read it off: the flow of the page {doc}`sphere_impute`
-# is given the mask $y \ne 0$ ({py:func}`~aps_core.blind.mask_of_zeros`). It was trained at shares between 30 and 80 %, so one network serves every level.
+# **The paper's.** A missing cell is zero and has no noise: $y = m \odot (x + \sigma_y n)$. A measured cell is never
+# exactly zero, so $y$ gives the mask away; a network that is "not told" the mask can read it off. The honest answer
+# is to read it off: the flow of the page {doc}`sphere_impute` is given the mask $y \ne 0$
+# ({py:func}`~aps_core.flows.untold_mask.mask_of_zeros`). It was trained at shares between 30 and 80 %, so one
+# network serves every level.
 #
-# **Truly blind.** Every cell has noise, $y = m \odot x + \sigma_y n$: a missing cell is a thermometer that reads noise. For a share $r$ that is itself unknown,
+# **Truly blind.** Every cell has noise, $y = m \odot x + \sigma_y n$: a missing cell is a thermometer that reads noise.
+# For a share $r$ that is itself unknown,
 #
 # $$
-# p(y \mid x) = \int \prod_i \big[ (1 - r)\, \mathcal N(y_i; x_i, \sigma_y^2) + r\, \mathcal N(y_i; 0, \sigma_y^2) \big]\, p(r)\, dr ,
+# p(y \mid x) = \int \prod_i \big[ (1 - r)\, \mathcal N(y_i; x_i, \sigma_y^2) + r\, \mathcal N(y_i; 0, \sigma_y^2)
+# \big]\, p(r)\, dr ,
 # $$ (eq-blind-likelihood)
 #
-# with $r$ uniform between 0.3 and 0.6. A training loss that is told the mask would not converge to the posterior of this likelihood. Here the mask is
-# inferred from $y$: each cell's odds of being missing compare its value with zero and with what the other cells predict for it under the
-# Gaussian prior, with $r$ averaged over its posterior ({py:func}`~aps_core.blind.infer_mask`); the flow is then given the cells that were more likely
-# measured than not. That is a plug-in. It leaves out the uncertainty of the mask, which the coverage below would show if it mattered.
+# with $r$ uniform between 0.3 and 0.6. A training loss that is told the mask would not converge to the posterior of
+# this likelihood. Here the mask is inferred from $y$: each cell's odds of being missing compare its value with zero
+# and with what the other cells predict for it under the Gaussian prior, with $r$ averaged over its posterior
+# ({py:func}`~aps_core.flows.untold_mask.infer_mask`); the flow is then given the cells that were more likely measured
+# than not ({py:class}`~aps_core.flows.untold_mask.InferMask`). That is a plug-in. It leaves out the uncertainty of the
+# mask, which the coverage below would show if it mattered. The same flow was then trained on, by the reverse
+# divergence with {eq}`eq-blind-likelihood` itself, on measurements that tell no mask: its row is the public task,
+#
+# ```python
+# task = aps_core.load_task("sphere-impute-blind", noise_everywhere=True)  # False: the paper's setting
+# samples = aps_core.load_posterior(task).sample(key, task.measure(key, x0), 128)  # y alone is measured
+# ```
+#
+# and `"sphere-impute-blind-noise"` is that of the last section.
 
 # %% tags=["hide-input"]
 test = data.load("ncep-temperature", "test")
 run.uses_data(test)
-run.uses_weights(load_posterior("sphere-impute").card)
+flow = load_posterior("sphere-impute")
+blind = load_posterior("sphere-impute-blind")
+run.uses_weights(flow.card, blind.card)
+run.say(
+    f"The flow that is told the mask was trained by: {flow.trained_by}. The one of the public task: {blind.trained_by}."
+)
 key = jax.random.key(seed + 1)
 for level in levels:
-    scores, misjudged = blind_study.run_level(level, sigma_y, test, n_test, n_samples, key, seed)
-    blind_study.store(run, level, scores, misjudged)
+    scores, misjudged = blind_impute.run_level(level, sigma_y, test, n_test, n_samples, key, seed)
+    blind_impute.store(run, level, scores, misjudged)
 
 # %% tags=["hide-input"]
-labels = {f"r{100 * level:.0f}.{row}_n128": f"{100 * level:.0f} % missing, {label}" for level in levels for row, label in blind_study.LABELS.items()}
-run.table(labels, {"psnr": ("PSNR of the mean [dB]", ".2f")}, caption="Test months, mean of the samples (mean ± standard error over months).")
-low, high = (f"r{100 * level:.0f}" for level in (min(levels), max(levels)))
+labels = {
+    f"{blind_impute.level_key(level)}.{row}_n128": f"{blind_impute.missing(level)}, {label}"
+    for level in levels
+    for row, label in blind_impute.LABELS.items()
+}
+run.table(
+    labels,
+    {"psnr": ("PSNR of the mean [dB]", ".2f")},
+    caption="Test months, mean of the samples (mean ± standard error over months).",
+)
+low, high = (blind_impute.level_key(level) for level in (min(levels), max(levels)))
 run.say(
-    f"At every level the blind flow in the paper's setting is the told one, sample for sample: the difference is {{{low}.zeros.loss:.3f}} dB at the lowest level and {{{high}.zeros.loss:.3f}} dB at the "
-    f"highest. Truly blind it loses {{{low}.noise.loss:z.3f}} ± {{{low}.noise.loss.se:.3f}} dB and {{{high}.noise.loss:z.3f}} ± {{{high}.noise.loss.se:.3f}} dB. The paper has at least "
-    "{paper/aps.figure5.psnr_at_least:.0f} dB at every level, on single fields of ERA5, which are harder than monthly means.")
+    f"At every level the blind flow in the paper's setting is the told one, sample for sample: the difference is "
+    f"{{{low}.zeros.loss:.3f}} dB at the lowest level and {{{high}.zeros.loss:.3f}} dB at the highest. The "
+    f"paper has at "
+    "least {paper/aps.figure5.psnr_at_least:.0f} dB at every level, on single fields of ERA5, which are harder than "
+    "monthly means."
+)
+run.verdict(
+    *(
+        record.Difference(f"{level}.{row}.loss", f"the told flow ({share:.0%} missing)", label, form="+.3f")
+        for level, share in ((low, min(levels)), (high, max(levels)))
+        for row, label in (("noise", "the truly blind one"), ("trained", "the one trained on the blind likelihood"))
+    ),
+    before="By the mean, month by month:",
+)
 
-# %% mystnb={"image": {"alt": "PSNR of the mean of the samples against the share of missing cells. The told flow and the two blind ones lie on each other, the Gaussian closed form a little below; all fall slowly as more is missing, far above the paper's least value."}, "figure": {"caption": "PSNR of the mean of the samples against the share of missing cells. Bars: two standard errors. Dashed: the least value that the paper reports, on other data.", "name": "fig-blind-levels"}} tags=["hide-input"]
+# %% tags=["hide-input"]
 numbers = run.as_dict()["numbers"]
 curves = {
-    label: ([100 * level for level in levels], *zip(*((n["value"], n["se"]) for n in (numbers[f"r{100 * level:.0f}.{row}_n128.psnr"] for level in levels))))
-    for row, label in blind_study.LABELS.items()
+    label: (
+        [100 * level for level in levels],
+        *zip(
+            *(
+                (n["value"], n["se"])
+                for n in (numbers[f"{blind_impute.level_key(level)}.{row}_n128.psnr"] for level in levels)
+            ),
+            strict=True,
+        ),
+    )
+    for row, label in blind_impute.LABELS.items()
 }
-run.figure(plotting_blind.level_plot(curves, record.paper_value("aps.figure5.psnr_at_least")), "levels")
+run.figure(
+    curves_figures.level_plot(curves, record.paper_value("aps.figure5.psnr_at_least")),
+    "levels",
+    alt="PSNR of the mean of the samples against the share of missing cells. The told flow and the two blind ones "
+    "lie on each other, the Gaussian closed form a little below; all fall slowly as more is missing, far above "
+    "the paper's least value.",
+    caption="PSNR of the mean of the samples against the share of missing cells. Bars: two standard errors. Dashed: "
+    "the "
+    "least value that the paper reports, on other data.",
+    label="fig-blind-levels",
+)
 
 # %% [markdown]
 # ## How well the mask is found, and whether the spread is right
 
 # %% tags=["hide-input"]
-rows = {f"r{100 * level:.0f}.misjudged": f"{100 * level:.0f} % missing" for level in levels}
-run.table(rows, {"seen": ("missing, taken as measured", ".2f"), "lost": ("measured, taken as missing", ".2f")}, caption="Cells misjudged in the truly blind setting, in per cent of all cells.")
-rows = {f"r{100 * level:.0f}.{row}": f"{100 * level:.0f} % missing, {blind_study.LABELS[row]}" for level in levels for row in ("told", "noise")}
+rows = {f"{blind_impute.level_key(level)}.misjudged": blind_impute.missing(level) for level in levels}
+run.table(
+    rows,
+    {"seen": ("missing, taken as measured", ".2f"), "lost": ("measured, taken as missing", ".2f")},
+    caption="Cells misjudged in the truly blind setting, in per cent of all cells.",
+)
+rows = {
+    f"{blind_impute.level_key(level)}.{row}": f"{blind_impute.missing(level)}, {blind_impute.LABELS[row]}"
+    for level in levels
+    for row in ("told", "noise", "trained")
+}
 run.table(rows, {"coverage_90": ("90 % interval", ".1f")}, caption="Coverage in per cent of all cells.")
 
 # %% [markdown]
 # ## Where the mask is hard to see
 #
-# At the noise of the paper a cell that is not measured stands out: most of the Earth is ten standard deviations from zero. With more noise it
-# does not. No flow was trained for that, so the table compares the closed form with itself: truly blind against told the mask, at 45 % missing.
+# At the noise of the paper a cell that is not measured stands out: most of the Earth is ten standard deviations from
+# zero. With more noise it does not. No flow was trained for that, so the table compares the closed form with itself:
+# truly blind against told the mask, at 45 % missing.
 
 # %% tags=["hide-input"]
 for noise in noises:
-    blind_study.store_noise(run, noise, *blind_study.noise_level(noise, 0.45, test, n_test, n_samples, key, seed))
-rows = {f"noise{1000 * noise:.0f}": f"noise {noise:g}" for noise in noises}
-run.table(rows, {"loss": ("PSNR lost [dB]", "z.2f"), "coverage_90": ("90 % interval [%]", ".1f")}, caption="What it costs not to be told the mask, and the coverage of the blind intervals.")
-run.table(rows, {"seen": ("missing, taken as measured", ".2f"), "lost": ("measured, taken as missing", ".2f")}, caption="Cells misjudged, in per cent of all cells.")
+    blind_impute.store_noise(run, noise, *blind_impute.noise_level(noise, 0.45, test, n_test, n_samples, key, seed))
+rows = {blind_impute.noise_key(noise): f"noise {record.exact(noise)}" for noise in noises}
+run.table(
+    rows,
+    {"loss": ("PSNR lost [dB]", "z.2f"), "coverage_90": ("90 % interval [%]", ".1f")},
+    caption="What it costs not to be told the mask, and the coverage of the blind intervals.",
+)
+run.table(
+    rows,
+    {"seen": ("missing, taken as measured", ".2f"), "lost": ("measured, taken as missing", ".2f")},
+    caption="Cells misjudged, in per cent of all cells.",
+)
 
 # %% [markdown]
 # ## Where the noise is not told
 #
-# Now the standard deviation of the noise is drawn for each field, uniform in its logarithm over a factor of five, and not told; missing cells are zero, 45 % of all. Under the
-# Gaussian prior the density of the observed cells is known for every noise level, and so is the posterior of the level
-# ({py:func}`~aps_core.blind_noise.infer_noise`). Its mean is put in the place of the level. The flow was trained at one level only; it meets another
-# one through its closed-form base, which is exact at every level, and through the posterior standard deviations, which its networks see.
+# Now the standard deviation of the noise is drawn for each field, uniform in its logarithm over a factor of five, and
+# not told; missing cells are zero, 45 % of all. Under the Gaussian prior the density of the observed cells is known
+# for every noise level, and so is the posterior of the level ({py:func}`~aps_core.flows.untold_noise.infer_noise`).
+# Its mean is put in the place of the level. The flow was trained at one level only; it meets another one through its
+# closed-form base, which is exact at every level, and through the posterior standard deviations, which its networks
+# see.
 
 # %% tags=["hide-input"]
-scores, drawn, inferred = blind_study.unknown_noise(sigma_y, 0.45, test, n_unknown, n_samples, key, seed)
-blind_study.store_unknown(run, scores, drawn, inferred)
-run.numbers("unknown", {"low": blind_noise.RANGE[0], "high": blind_noise.RANGE[1]})
+scores, drawn, inferred = blind_impute.unknown_noise(sigma_y, 0.45, test, n_unknown, n_samples, key, seed)
+blind_impute.store_unknown(run, scores, drawn, inferred)
+run.numbers("unknown", {"low": blind_impute.NOISES[0], "high": blind_impute.NOISES[1]})
 run.table(
-    blind_study.UNKNOWN, {"psnr": ("PSNR of the mean [dB]", ".2f"), "loss": ("lost by not being told [dB]", "z.3f"), "coverage_90": ("90 % interval [%]", ".1f")}, "unknown",
-    caption="Test months whose noise level is drawn at random.")
+    blind_impute.UNKNOWN,
+    {
+        "psnr": ("PSNR of the mean [dB]", ".2f"),
+        "loss": ("lost by not being told [dB]", "z.3f"),
+        "coverage_90": ("90 % interval [%]", ".1f"),
+    },
+    "unknown",
+    caption="Test months whose noise level is drawn at random.",
+)
 run.say(
-    "Between {unknown.low:g} and {unknown.high:g} the inferred level is off by {unknown.error:.1f} ± {unknown.error.se:.1f} % (mean of absolute values; its own posterior standard deviation is {unknown.spread:.1f} %; "
-    "signed, {unknown.bias:+.1f} ± {unknown.bias.se:.1f} %). With it the flow loses {unknown.inferred.loss:z.3f} ± {unknown.inferred.loss.se:.3f} dB against the flow that is told, and its 90 % intervals hold "
-    "{unknown.inferred.coverage_90:.1f} %.")
+    "Between {unknown.low:g} and {unknown.high:g} the inferred level is off by {unknown.error:.1f} ± "
+    "{unknown.error.se:.1f} % (mean of absolute values; its own posterior standard deviation is "
+    "{unknown.spread:.1f} %; "
+    "signed, {unknown.bias:+.1f} ± {unknown.bias.se:.1f} %)."
+)
+run.verdict(
+    record.Difference(
+        "unknown.inferred.loss",
+        "the mean of the flow that is told the level",
+        "that of the flow with it inferred",
+        form="+.3f",
+    ),
+    before="Month by month:",
+)
+run.say("Its 90 % intervals hold {unknown.inferred.coverage_90:.1f} % of the cells.")
 
 # %% [markdown]
 # ## What it means, and what it does not show
 #
 # - In the paper's setting blindness costs nothing, and could not: the zeros say where the mask is.
-# - Truly blind, it costs next to nothing at the paper's noise, because most of the Earth is far from zero in these units: only the coldest cells,
-#   over Antarctica and the Arctic winter, can be mistaken for noise, and their neighbours say what they should be. With more noise it costs more and more, and the
-#   plug-in mask makes the intervals far too narrow: a posterior that is sure of a wrong mask is sure of a wrong field. In units in which zero is a usual temperature it would be a
-#   harder problem at any noise.
-# - The inference of the mask is not amortized and not the flow's: a network trained on {eq}`eq-blind-likelihood` would do both at once.
-# - An unknown noise level costs next to nothing where missing cells are zero: thousands of cells tell it to a few per cent, and a prior that is nearly
-#   Gaussian knows how. What the network learned at one level serves the others, since the level enters through the closed form.
+# - Truly blind, it costs next to nothing at the paper's noise, because most of the Earth is far from zero in these
+#   units: only the coldest cells, over Antarctica and the Arctic winter, can be mistaken for noise, and their
+#   neighbours say what they should be. With more noise it costs more and more, and the plug-in mask makes the intervals
+#   far too narrow: a posterior that is sure of a wrong mask is sure of a wrong field. In units in which zero is a usual
+#   temperature it would be a harder problem at any noise.
+# - The inference of the mask is a computation before the flow, not a network; training on {eq}`eq-blind-likelihood`
+#   teaches the flow what to make of a mask that may be wrong.
+# - An unknown noise level costs next to nothing where missing cells are zero: thousands of cells tell it to a few per
+#   cent, and a prior that is nearly Gaussian knows how. What the network learned at one level serves the others, since
+#   the level enters through the closed form.
 #
-# Not shown: a flow trained on {eq}`eq-blind-likelihood` itself, or at many noise levels; mask and noise level unknown together; shares outside of 30 to 60 %.
+# Not shown: a network that reads the mask from $y$ by itself; mask and noise level unknown together; shares outside of
+# 30 to 60 %. A flow trained at many noise levels is on the page {doc}`any_mask`.
 
 # %% tags=["hide-input"]
 run.finish()

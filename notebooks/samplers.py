@@ -11,12 +11,13 @@
 # ---
 
 # %% [markdown]
-# # Do they sample the posterior?
+# # Do they sample the posterior? APS Table 1
 #
-# Diffusion models come with many ways to solve an inverse problem, and most are called posterior samplers. Their papers show that the
-# signals they return look right and fit the measurement. This page asks for more: are the samples distributed as the posterior? That
-# can be answered only where the posterior is known, so the two problems of this page have a prior whose score is a formula at every
-# diffusion time. No network is involved, and whatever a method does wrong here it does wrong by itself.
+# Diffusion models come with many ways to solve an inverse problem, and most are called posterior samplers. Their papers
+# show that the signals they return look right and fit the measurement. This page asks for more: are the samples
+# distributed as the posterior? That can be answered only where the posterior is known, so the two problems of this page
+# have a prior whose score is a formula at every diffusion time. No network is involved, and whatever a method does
+# wrong here it does wrong by itself.
 
 # %% tags=["parameters"]
 n_gaussian = 2  # measurements of the Gaussian problem
@@ -32,32 +33,51 @@ n_denoise = 32  # signals for the comparison of posterior means
 seed = 0
 
 # %% tags=["hide-input"]
-from aps_core import record
-from aps_core.record import between, boolean, integer
+from aps_book import record
+from aps_book.record.run import between, boolean, integer
 
-run = record.start("samplers", globals(), {
-    "n_gaussian": integer(2, 512), "n_gaussian_samples": integer(8), "n_mixture": integer(2, 512), "n_mixture_samples": integer(8),
-    "high_gaussian": between(0, 10, open=True), "high_mixture": between(0, 10, open=True), "n_fitted": integer(1),
-    "fit_steps": integer(20), "fit_high": boolean(), "n_denoise": integer(2, 512), "seed": integer(0),
-})  # fmt: skip
+run = record.start(
+    "samplers",
+    globals(),
+    {
+        "n_gaussian": integer(2, 512),
+        "n_gaussian_samples": integer(8),
+        "n_mixture": integer(2, 512),
+        "n_mixture_samples": integer(8),
+        "high_gaussian": between(0, 10, open=True),
+        "high_mixture": between(0, 10, open=True),
+        "n_fitted": integer(1),
+        "fit_steps": integer(20),
+        "fit_high": boolean(),
+        "n_denoise": integer(2, 512),
+        "seed": record.seed(),
+    },
+)
 
 # %% tags=["hide-input"]
 import jax
 import numpy as np
 
 import aps_core
-from aps_core import known_posteriors, plotting_samplers, sampler_study, searches
+from aps_book.experiments import known_posteriors
+from aps_book.experiments import samplers as sampler_study
+from aps_book.figures import charts, curves, densities
+from aps_book.record import tuning_records
 
 key_compare, key_sweep, key_denoise, key_saturating = jax.random.split(jax.random.key(seed), 4)
-found = searches.read(searches.path("samplers"))
-run.uses_weights(searches.path("samplers"))
+found = tuning_records.read(tuning_records.path("samplers"))
+run.uses_weights(tuning_records.path("samplers"))
 LOW = sampler_study.LOW
-noises = {"gaussian16": {"low": LOW["gaussian16"], "high": high_gaussian}, "mixture2": {"low": LOW["mixture2"], "high": high_mixture}}
+noises = {
+    "gaussian16": {"low": LOW["gaussian16"], "high": high_gaussian},
+    "mixture2": {"low": LOW["mixture2"], "high": high_mixture},
+}
 sizes = {"gaussian16": (n_gaussian, n_gaussian_samples), "mixture2": (n_mixture, n_mixture_samples)}
 cases = {
     (problem, level): sampler_study.known_case(problem, sigma_y, sizes[problem][0], seed)
-    for problem, levels in noises.items() for level, sigma_y in levels.items()
-}  # fmt: skip
+    for problem, levels in noises.items()
+    for level, sigma_y in levels.items()
+}
 for problem, levels in noises.items():
     for level, sigma_y in levels.items():
         run.number(f"noise.{problem}.{level}", sigma_y)
@@ -65,30 +85,37 @@ for problem, levels in noises.items():
 # %% [markdown]
 # ## Two posteriors that are known
 #
-# **Gaussian.** Denoising of 16 × 16 signals under the Gaussian prior of the page "A posterior we know". Along the principal directions of
-# the prior, prior and posterior are independent normal variables: their variances are $\lambda_i$ and
-# $s_i = \lambda_i \sigma_y^2/(\lambda_i + \sigma_y^2)$.
+# **Gaussian.** Denoising of 16 × 16 signals under the Gaussian prior of the page "A posterior we know". Along the
+# principal directions of the prior, prior and posterior are independent normal variables: their variances are
+# $\lambda_i$ and $s_i = \lambda_i \sigma_y^2/(\lambda_i + \sigma_y^2)$.
 #
-# **Mixture.** Three Gaussians in the plane, of which a measurement sees the first coordinate, $y = x_1 + \sigma_y n$. The posterior is a
-# mixture again, in closed form, and most measurements leave more than one component possible.
+# **Mixture.** Three Gaussians in the plane, of which a measurement sees the first coordinate, $y = x_1 + \sigma_y n$.
+# The posterior is a mixture again, in closed form, and most measurements leave more than one component possible.
 #
 # What is asked of the samples of a method, over several measurements of test signals
-# ({py:class}`~aps_core.known_posteriors.KnownPosterior`):
+# ({py:class}`~aps_book.experiments.known_posteriors.KnownPosterior`):
 #
-# - *KL*, in nats per dimension, from the samples to the posterior. In the Gaussian problem it compares mean and variance along the
-#   principal directions, so it is a lower bound: shape and correlations could only add to it. In the mixture the entropy of
-#   the samples is estimated from the distances to their nearest neighbours {cite:p}`kozachenko1987entropy`, and $\log p(x \mid y)$ is exact.
-#   Draws of the posterior itself have zero in expectation and scatter about it; they stand in the first row of each table. Where the
-#   samples have no spread in some direction the KL is infinite, and the table has a dash.
+# - *KL*, in nats per dimension, from the samples to the posterior. In the Gaussian problem it compares mean and
+#   variance along the principal directions, so it is a lower bound: shape and correlations could only add to it. In the
+#   mixture the entropy of the samples is estimated from the distances to their nearest neighbours
+#   {cite:p}`kozachenko1987entropy`, and $\log p(x \mid y)$ is exact. Draws of the posterior itself have zero in
+#   expectation and scatter about it; they stand in the first row of each table. Where the samples have no spread in
+#   some direction the KL is infinite, and the table has a dash.
 # - *Variance ratio*: the variance of the samples over that of the posterior. It should be 1.
-# - *Mean error*: how far the mean of the samples is from the posterior mean, in posterior standard deviations. It should be 0.
-# - *Coverage*: the share of true coordinates inside the central 90 % interval of the samples. It should be 90 %, up to the
-#   few measurements of a small run.
+# - *Mean error*: how far the mean of the samples is from the posterior mean, in posterior standard deviations. It
+#   should be 0.
+# - *Coverage*: the share of true coordinates inside the central 90 % interval of the samples. It should be 90 %, up to
+#   the few measurements of a small run.
 
 # %% tags=["hide-input"]
-run.say("The noise $\\sigma_y$ is {noise.gaussian16.low} and {noise.gaussian16.high} in the Gaussian problem, {noise.mixture2.low} and "
-        "{noise.mixture2.high} in the mixture. This run has {parameters/n_gaussian} measurements with {parameters/n_gaussian_samples} samples each, and "
-        "{parameters/n_mixture} with {parameters/n_mixture_samples}; the score priors are fitted to {parameters/n_fitted} of them.")
+run.say(
+    "The noise $\\sigma_y$ is {noise.gaussian16.low} and {noise.gaussian16.high} in the Gaussian problem, "
+    "{noise.mixture2.low} and "
+    "{noise.mixture2.high} in the mixture. This run has {parameters/n_gaussian} measurements with "
+    "{parameters/n_gaussian_samples} samples each, and "
+    "{parameters/n_mixture} with {parameters/n_mixture_samples}; the score priors are fitted to "
+    "{parameters/n_fitted} of them."
+)
 
 # %% [markdown]
 # ## Methods and settings
@@ -97,7 +124,7 @@ run.say("The noise $\\sigma_y$ is {noise.gaussian16.low} and {noise.gaussian16.h
 # | --- | --- | --- |
 # | Gaussian closed form | exact under the Gaussian with mean and covariance of the prior | linear |
 # | APS {cite:p}`mammadov2024aps` | a conditional flow, trained once for all measurements | any |
-# | score prior {cite:p}`feng2023principled` | a flow fitted to one measurement, with the exact log-prior or (“surrogate”) its bound | any |
+# | score prior {cite:p}`feng2023principled` | a flow for one measurement, with the exact log-prior or its bound | any |
 # | Noise2Score {cite:p}`kim2021noise2score` | Tweedie's formula, once: the posterior mean | denoising |
 # | DPS {cite:p}`chung2023dps` | ancestral sampling with a gradient step on the misfit | any |
 # | MCG {cite:p}`chung2022mcg` | DPS and a projection onto the measurement; on denoising it is DPS | linear |
@@ -108,25 +135,33 @@ run.say("The noise $\\sigma_y$ is {noise.gaussian16.low} and {noise.gaussian16.h
 # | DAPS {cite:p}`zhang2024daps` | Langevin steps around the end of the probability-flow ODE, noised again | any |
 # | RED-diff {cite:p}`mardani2023reddiff` | optimization of one signal | any |
 #
-# “Paper's setting” is the default of each class, which is that of the method's paper where it states one. “Tuned” is the best of a search
-# on validation signals at the *low* noise level, by the KL to the known posterior. In practice nobody can tune by that, so a tuned row
-# is the best that the method can do. The same value is used at the high noise, as {cite:t}`feng2023principled` do: a method that samples
-# the posterior needs no new tuning when the noise changes.
+# “Default setting” is that of each class: the setting of the method's paper or program, where it has one that carries
+# over to other data (DPS, MCG, PiGDM, DDRM, RED-diff), and this project's own for SDE+Proj, Score-ALD and DAPS; the
+# docstring of each class says which, and how the class differs from the authors' program. “Tuned” is the best of a
+# search on validation signals at the *low* noise level, by the KL to the known posterior. In practice nobody can tune
+# by that, so a tuned row is the best that was found of the method. The same value is used at the high noise, as
+# {cite:t}`feng2023principled` do: a method that samples the posterior needs no new tuning when the noise changes.
 
 # %% tags=["hide-input"]
 for problem, title in (("gaussian16", "Gaussian"), ("mixture2", "Mixture")):
-    run.say(f"**{title}**, score of the search (KL in nats per dimension, ∞ where it is infinite):\n\n" + searches.summary(found[problem], sampler_study.LABELS))
+    run.say(
+        f"**{title}**, score of the search (KL in nats per dimension, ∞ where it is infinite):\n\n"
+        + tuning_records.summary(found[problem], sampler_study.LABELS)
+    )
 
 # %% [markdown]
-# Every setting that was tried stands in `weights/results/samplers.search.json`; `python -m aps_core.sampler_study` repeats the search.
+# Every setting that was tried stands in `weights/results/samplers.search.json`; `python -m
+# aps_book.experiments.samplers` repeats the search.
 
 # %% [markdown]
 # ## The Gaussian posterior
 
 # %% tags=["hide-input"]
 samples = {}
-aps = {"gaussian16": aps_core.load_posterior(cases["gaussian16", "low"].task, weights="gaussian16-realnvp-denoise"),
-       "mixture2": sampler_study.fitted_aps(cases["mixture2", "low"], fit_steps)}
+aps = {
+    "gaussian16": aps_core.load_posterior(cases["gaussian16", "low"].task, weights="gaussian16-realnvp-denoise"),
+    "mixture2": sampler_study.fitted_aps(cases["mixture2", "low"], fit_steps),
+}
 run.uses_weights(aps["gaussian16"].card)
 for (problem, level), case in cases.items():
     rows = {"exact": sampler_study.Exact(case), "gaussian": aps_core.gaussian_posterior(case.task)}
@@ -137,103 +172,222 @@ for (problem, level), case in cases.items():
     if level == "low" or fit_high:
         rows |= sampler_study.score_priors(case, fit_steps)
     rows |= sampler_study.iterative(case, found[problem])
-    samples[problem, level] = sampler_study.compare(run, f"{problem}.{level}", rows, key_compare, case, sizes[problem][1], n_fitted)
+    samples[problem, level] = sampler_study.compare(
+        run, f"{problem}.{level}", rows, key_compare, case, sizes[problem][1], n_fitted
+    )
 
-quality = {"kl": ("KL [nats/dim]", ".3f"), "ratio": ("variance ratio", ".3f"), "mean": ("mean error", ".2f"), "coverage": ("coverage [%]", ".0f")}
-run.table(sampler_study.table_rows(run, "gaussian16.low"), quality, "gaussian16.low", caption=f"Gaussian problem, σ_y = {noises['gaussian16']['low']}")
+quality = {
+    "kl": ("KL [nats/dim]", ".3f"),
+    "ratio": ("variance ratio", ".3f"),
+    "mean": ("mean error", ".2f"),
+    "coverage": ("coverage [%]", ".0f"),
+}
+run.table(
+    sampler_study.table_rows(run, "gaussian16.low"),
+    quality,
+    "gaussian16.low",
+    caption=f"Gaussian problem, σ_y = {noises['gaussian16']['low']}",
+    signals=sampler_study.signals(sampler_study.table_rows(run, "gaussian16.low"), "n_gaussian"),
+)
 
 # %% tags=["hide-input"]
-run.table(sampler_study.table_rows(run, "gaussian16.high"), quality, "gaussian16.high",
-          caption=f"Gaussian problem, σ_y = {noises['gaussian16']['high']}, settings tuned at the low noise")
+run.table(
+    sampler_study.table_rows(run, "gaussian16.high"),
+    quality,
+    "gaussian16.high",
+    caption=f"Gaussian problem, σ_y = {noises['gaussian16']['high']}, settings tuned at the low noise",
+    signals=sampler_study.signals(sampler_study.table_rows(run, "gaussian16.high"), "n_gaussian"),
+)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Divergence of each method on a logarithmic axis, four marks each. APS, the score priors and the closed form lie at the left edge; the iterative methods lie further right, tuned settings left of the papers'."}, "figure": {"caption": "Gaussian problem: KL from the samples to the posterior by method. Open marks: paper's setting; filled: tuned at the low noise, or nothing to tune. An arrow at the right edge is infinite; marks on the dashed line are within what draws of the posterior itself would show.", "name": "fig-samplers-gaussian"}}
-run.figure(plotting_samplers.distance_chart(
-    sampler_study.chart(run, {"low noise": "gaussian16.low", "high noise": "gaussian16.high"}), "KL (nats per dimension)", 0.01,
-    sampler_study.LABELS.values()), "gaussian")
+# %% tags=["hide-input"]
+run.figure(
+    charts.distance_chart(
+        sampler_study.chart(run, {"low noise": "gaussian16.low", "high noise": "gaussian16.high"}),
+        "KL (nats per dimension)",
+        0.01,
+        sampler_study.LABELS.values(),
+    ),
+    "gaussian",
+    alt="Divergence of each method on a logarithmic axis, up to four marks each. At the low noise, tuned, from near to "
+    f"far: {sampler_study.nearest_first(run, 'gaussian16.low')}.",
+    caption="Gaussian problem: KL from the samples to the posterior by method. Open marks: default setting; filled: "
+    "tuned at the low noise, or nothing to tune. An arrow at the right edge is infinite; marks on the dashed "
+    "line are within what draws of the posterior itself would show.",
+    label="fig-samplers-gaussian",
+)
 
 # %% [markdown]
 # ### What the step size of DPS does
 #
-# DPS has no $\sigma_y$ in it: its step size takes the place of the noise level, and the spread of its samples is whatever the step size
-# makes it.
+# DPS has no $\sigma_y$ in it: its step size takes the place of the noise level, and the spread of its samples is
+# whatever the step size makes it.
 
 # %% tags=["hide-input"]
 steps = np.geomspace(3e-4, 1.0, 8)
-ratios = {level: sampler_study.sweep(run, f"sweep.{level}", cases["gaussian16", level], steps, key_sweep, n_gaussian_samples) for level in ("low", "high")}
-
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Variance of the samples of DPS over that of the posterior against the step size, both logarithmic. The ratio falls from far above one to less than a hundredth, and rises again at the largest step size; the curve of the higher noise lies below that of the lower noise and crosses one at a smaller step size."}, "figure": {"caption": "Gaussian problem: variance ratio of DPS against its step size. Dashed: the posterior. Dotted: the paper's setting and the tuned one.", "name": "fig-samplers-dps"}}
-run.figure(plotting_samplers.step_size_plot(
-    {f"σ_y = {noises['gaussian16'][level]}": (steps, ratios[level]) for level in ratios},
-    {"tuned": found["gaussian16"]["dps"]["best"]["step_size"], "paper's": 1.0}), "dps")
+ratios = {
+    level: sampler_study.sweep(run, f"sweep.{level}", cases["gaussian16", level], steps, key_sweep, n_gaussian_samples)
+    for level in ("low", "high")
+}
 
 # %% tags=["hide-input"]
-run.say("From the smallest step size to {sweep.low.s6.size:.2g} the ratio goes from {sweep.low.s0.ratio:.2g} to {sweep.low.s6.ratio:.2g} at the low noise, and "
-        "from {sweep.high.s0.ratio:.2g} to {sweep.high.s6.ratio:.2g} at the high one; at {sweep.low.s7.size:.0f}, the paper's, it is {sweep.low.s7.ratio:.2g} and "
-        "{sweep.high.s7.ratio:.2g}: steps this large overshoot. One step size can make it 1 at one noise level, in the sum over "
-        "all directions; it does not make each direction right, and at another noise level it is another one.")
+run.figure(
+    curves.step_size_plot(
+        {f"σ_y = {noises['gaussian16'][level]}": (steps, ratios[level]) for level in ratios},
+        {"tuned": found["gaussian16"]["dps"]["best"]["step_size"], "paper's": 1.0},
+    ),
+    "dps",
+    alt="Variance of the samples of DPS over that of the posterior against the step size, both logarithmic. The "
+    "ratio falls from far above one to less than a hundredth, and rises again at the largest step size; the "
+    "curve of the higher noise lies below that of the lower noise and crosses one at a smaller step size.",
+    caption="Gaussian problem: variance ratio of DPS against its step size. Dashed: the posterior. Dotted: the paper's "
+    "setting and the tuned one.",
+    label="fig-samplers-dps",
+)
+
+# %% tags=["hide-input"]
+run.say(
+    "From the smallest step size to {sweep.low.s6.size:.2g} the ratio goes from {sweep.low.s0.ratio:.2g} to "
+    "{sweep.low.s6.ratio:.2g} at the low noise, and "
+    "from {sweep.high.s0.ratio:.2g} to {sweep.high.s6.ratio:.2g} at the high one; at {sweep.low.s7.size:.0f}, the "
+    "paper's, it is {sweep.low.s7.ratio:.2g} and "
+    "{sweep.high.s7.ratio:.2g}: steps this large overshoot. One step size can make it 1 at one noise level, in the "
+    "sum over "
+    "all directions; it does not make each direction right, and at another noise level it is another one."
+)
 
 # %% [markdown]
 # ## The mixture
 
 # %% tags=["hide-input"]
 wide = {**quality, "energy": ("energy distance", ".4f")}
-run.table(sampler_study.table_rows(run, "mixture2.low"), wide, "mixture2.low", caption=f"Mixture problem, σ_y = {noises['mixture2']['low']}")
+run.table(
+    sampler_study.table_rows(run, "mixture2.low"),
+    wide,
+    "mixture2.low",
+    caption=f"Mixture problem, σ_y = {noises['mixture2']['low']}",
+    signals=sampler_study.signals(sampler_study.table_rows(run, "mixture2.low"), "n_mixture"),
+)
 
 # %% tags=["hide-input"]
-run.table(sampler_study.table_rows(run, "mixture2.high"), wide, "mixture2.high",
-          caption=f"Mixture problem, σ_y = {noises['mixture2']['high']}, settings tuned at the low noise")
+run.table(
+    sampler_study.table_rows(run, "mixture2.high"),
+    wide,
+    "mixture2.high",
+    caption=f"Mixture problem, σ_y = {noises['mixture2']['high']}, settings tuned at the low noise",
+    signals=sampler_study.signals(sampler_study.table_rows(run, "mixture2.high"), "n_mixture"),
+)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Divergence of each method on the mixture on a logarithmic axis, four marks each. APS and the score priors lie at the left, Score-ALD and DAPS next, then DDRM, PiGDM and DPS, with MCG and RED-diff at the right edge."}, "figure": {"caption": "Mixture problem: KL from the samples to the posterior by method, marks as in the figure of the Gaussian problem.", "name": "fig-samplers-mixture"}}
-run.figure(plotting_samplers.distance_chart(
-    sampler_study.chart(run, {"low noise": "mixture2.low", "high noise": "mixture2.high"}), "KL (nats per dimension)", 0.01,
-    sampler_study.LABELS.values()), "mixture")
+# %% tags=["hide-input"]
+run.figure(
+    charts.distance_chart(
+        sampler_study.chart(run, {"low noise": "mixture2.low", "high noise": "mixture2.high"}),
+        "KL (nats per dimension)",
+        0.01,
+        sampler_study.LABELS.values(),
+    ),
+    "mixture",
+    alt="Divergence of each method on the mixture on a logarithmic axis, up to four marks each. At the low noise, "
+    f"tuned, from near to far: {sampler_study.nearest_first(run, 'mixture2.low')}.",
+    caption="Mixture problem: KL from the samples to the posterior by method, marks as in the figure of the Gaussian "
+    "problem.",
+    label="fig-samplers-mixture",
+)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "The density of one posterior with two modes above each other, and the samples of each method over its contours. Exact draws, Score-ALD and DAPS fill both modes; APS has few samples in the upper one and the surrogate score prior hardly any; MCG lies on a vertical line through both; RED-diff forms two small clumps; DPS, PiGDM, DDRM and SDE+Proj cover both but are narrower."}, "figure": {"caption": "Mixture problem, low noise, one measurement: the posterior density, and samples (dots) over its contours, which hold 50, 90 and 99 % of the probability. Iterative methods at their tuned settings.", "name": "fig-samplers-mixture-samples"}}
+# %% tags=["hide-input"]
 case = cases["mixture2", "low"]
 names = ["exact", "aps", "surrogate", *(f"{method}.tuned" for method in sampler_study.TUNED)]
-run.figure(plotting_samplers.density_panel(
-    known_posteriors.grid_log_prob(case, 0), 0.0, 1.0,
-    {sampler_study.SHORT.get(name, sampler_study.LABELS[name.split(".")[0]]): samples["mixture2", "low"][name][0] for name in names}), "mixture-samples")
+run.figure(
+    densities.density_panel(
+        known_posteriors.grid_log_prob(case, 0),
+        0.0,
+        1.0,
+        {
+            sampler_study.SHORT.get(name, sampler_study.LABELS[name.split(".")[0]]): samples["mixture2", "low"][name][0]
+            for name in names
+        },
+    ),
+    "mixture-samples",
+    alt="The density of one posterior with two modes above each other, and the samples of each method over its "
+    "contours. Exact draws, Score-ALD and DAPS fill both modes; flows that were trained for few steps have few samples "
+    "in the upper one; MCG lies on a vertical line through both; RED-diff forms two small clumps; DPS, PiGDM, DDRM and "
+    "SDE+Proj cover both but are narrower.",
+    caption="Mixture problem, low noise, one measurement, in this build: the posterior density, and samples (dots) "
+    "over its contours, which hold 50, 90 and 99 % of the probability. Iterative methods at their tuned settings; the "
+    f"flows of APS and of the score priors after {run.stated('fit_steps')} steps of training.",
+    label="fig-samplers-mixture-samples",
+)
 
 # %% [markdown]
 # ## Denoising: Noise2Score is the posterior mean
 #
-# The paper's Table 2 has APS, as the mean of 128 samples, above Noise2Score on denoising. With one and the same prior that cannot be.
-# Noise2Score is Tweedie's formula at the noise level of the measurement, and that is $\mathbb E[x_0 \mid y]$: no estimate has a smaller
-# expected squared error. The mean of $N$ samples can at best come within $10 \log_{10}(1 + 1/N)$ dB of it.
+# The paper's Table 2 has APS, as the mean of 128 samples, above Noise2Score on denoising. With one and the same
+# prior, and signals that are its draws, that cannot be. Noise2Score is Tweedie's formula at the noise level of the
+# measurement, and that is $\mathbb E[x_0
+# \mid y]$: no estimate has a smaller expected squared error. The mean of $N$ samples can at best come within $10
+# \log_{10}(1 + 1/N)$ dB of it.
 
 # %% tags=["hide-input"]
 sampler_study.denoising_means(run, aps["gaussian16"], key_denoise, n_denoise, 128)
-run.table({"formula": "posterior mean, formula", "noise2score": "Noise2Score", "exact": "mean of 128 exact samples", "aps": "APS, mean of 128 samples"},
-          {"psnr": ("PSNR [dB]", ".2f"), "above": ("minus the formula [dB]", "+.4f")}, "denoise", caption="Gaussian problem, low noise: estimates of the posterior mean")
-run.number("paper.lead", record.paper_value("aps.table2.celeba_denoise.aps_n128.psnr") - record.paper_value("aps.table2.celeba_denoise.noise2score.psnr"), unit="dB")
-run.say("Noise2Score and the formula differ by at most {denoise.noise2score.difference:.1e} in any pixel. The mean of 128 exact samples differs from it by "
-        "{denoise.exact.above:+.3f} ± {denoise.exact.above.se:.3f} dB, where {denoise.expected:+.3f} dB is expected, that of APS by "
-        "{denoise.aps.above:+.3f} ± {denoise.aps.above.se:.3f} dB. The paper reports {paper/aps.table2.celeba_denoise.aps_n128.psnr:.2f} dB for APS "
-        "and {paper/aps.table2.celeba_denoise.noise2score.psnr:.2f} dB for Noise2Score. A lead of {paper.lead:.2f} dB over the posterior mean of the "
-        "same prior is not possible; it says something about the two networks, not about the two methods.")
+run.table(
+    {
+        "formula": "posterior mean, formula",
+        "noise2score": "Noise2Score",
+        "exact": "mean of 128 exact samples",
+        "aps": f"{sampler_study.LABELS['aps']}, mean of 128 samples",
+    },
+    {"psnr": ("PSNR [dB]", ".2f"), "above": ("minus the formula [dB]", "+.4f")},
+    "denoise",
+    caption="Gaussian problem, low noise: estimates of the posterior mean",
+)
+run.number(
+    "paper.lead",
+    record.paper_value("aps.table2.celeba_denoise.aps_n128.psnr")
+    - record.paper_value("aps.table2.celeba_denoise.noise2score.psnr"),
+    unit="dB",
+)
+run.say(
+    "Noise2Score and the formula differ by at most {denoise.noise2score.difference:.1e} in any pixel. The mean of "
+    "128 exact samples differs from it by "
+    "{denoise.exact.above:+.3f} ± {denoise.exact.above.se:.3f} dB, where {denoise.expected:+.3f} dB is expected, "
+    "that of APS by "
+    "{denoise.aps.above:+.3f} ± {denoise.aps.above.se:.3f} dB. The paper reports "
+    "{paper/aps.table2.celeba_denoise.aps_n128.psnr:.2f} dB for APS "
+    "and {paper/aps.table2.celeba_denoise.noise2score.psnr:.2f} dB for Noise2Score. On draws of one prior a difference "
+    "of {paper.lead:.2f} dB to the posterior mean could not be; it says something about the two networks and the "
+    "photographs, not about the two methods."
+)
 
 # %% [markdown]
 # ## An operator that is not linear
 #
-# The same mixture through a sensor that saturates, $y = \tanh(2 x_1) + \sigma_y n$: bright values can no longer be told apart. The
-# posterior is computed on a fine grid. The methods that need a linear operator refuse it with an error that says so; the others run with
-# the settings that were tuned for the linear problem.
+# The same mixture through a sensor that saturates, $y = \tanh(2 x_1) + \sigma_y n$: bright values can no longer be told
+# apart. The posterior is computed on a fine grid. The methods that need a linear operator refuse it with an error that
+# says so; the others run with the settings that were tuned for the linear problem.
 
 # %% tags=["hide-input"]
 sensor = aps_core.SaturatingSensor(aps_core.FixedMask(np.array([1.0, 0.0])), gain=2.0)
 saturating = known_posteriors.mixture_case(LOW["mixture2"], n_mixture, seed, operator=sensor)
-rows = {"exact": sampler_study.Exact(saturating), **sampler_study.score_priors(saturating, fit_steps),
-        **sampler_study.iterative(saturating, found["mixture2"], sampler_study.ANY_OPERATOR, paper=False)}
+rows = {
+    "exact": sampler_study.Exact(saturating),
+    **sampler_study.score_priors(saturating, fit_steps),
+    **sampler_study.iterative(saturating, found["mixture2"], sampler_study.ANY_OPERATOR, paper=False),
+}
 _ = sampler_study.compare(run, "saturating", rows, key_saturating, saturating, n_mixture_samples, n_fitted)
-run.table(sampler_study.table_rows(run, "saturating"), wide, "saturating", caption=f"Mixture through a saturating sensor, σ_y = {LOW['mixture2']}")
+run.table(
+    sampler_study.table_rows(run, "saturating"),
+    wide,
+    "saturating",
+    caption=f"Mixture through a saturating sensor, σ_y = {LOW['mixture2']}",
+    signals=sampler_study.signals(sampler_study.table_rows(run, "saturating"), "n_mixture"),
+)
 
 # %% [markdown]
 # ## What it costs
 #
-# Seconds for all samples of one measurement on this machine, and network evaluations: of one sample for the iterative methods, of
-# the training on one measurement for the surrogate score prior. The scores here are formulas; with a network the evaluations are what takes the time.
-# A score prior trains anew for every measurement (its time has the compilation in it), APS once for all.
+# Seconds for all samples of one measurement on this machine, and network evaluations: of one sample for the iterative
+# methods, of the training on one measurement for the surrogate score prior. The scores here are formulas; with a
+# network the evaluations are what takes the time. A score prior trains anew for every measurement (its time has the
+# compilation in it), APS once for all.
 
 # %% tags=["hide-input"]
 cost = {"nfe": ("NFE", ",.0f"), "seconds": ("seconds", ".2g")}
@@ -248,36 +402,37 @@ run.table(shown, cost, "mixture2.low", caption="Mixture problem")
 # ## Which of them samples the posterior?
 
 # %% tags=["hide-input"]
+full = record.full_run("samplers")
+shown = run.as_dict() if full is None else full
 run.say(
-    "KL in nats per dimension, Gaussian problem and mixture at the low noise, the best setting of each:\n\n"
-    "- **The score priors and APS do where the posterior has one mode**: exact score prior {gaussian16.low.score_prior.kl:.3f}, surrogate "
-    "{gaussian16.low.surrogate.kl:.3f}, APS {gaussian16.low.aps.kl:.3f} in the Gaussian problem. They minimize this very divergence, the score priors anew for "
-    "every measurement. The score priors of the mixture are fitted to its widest posterior: the exact one has {mixture2.low.score_prior.kl:.3f} and "
-    "{mixture2.low.score_prior.ratio:.2f} of the variance, the surrogate {mixture2.low.surrogate.kl:.3f} and {mixture2.low.surrogate.ratio:.2f}; APS, over all "
-    "measurements, {mixture2.low.aps.kl:.3f} and {mixture2.low.aps.ratio:.2f}, after {parameters/fit_steps} training steps each. Where the variance falls short, a mode is "
-    "left out or a bridge between two of them stays: the reverse KL forgives the first, and a flow bends only gradually.\n"
-    "- **Score-ALD does, in both problems**, at its default setting ({gaussian16.low.score_ald.paper.kl:.3f} and {mixture2.low.score_ald.paper.kl:.3f}) and at the "
-    "higher noise ({gaussian16.high.score_ald.paper.kl:.3f} and {mixture2.high.score_ald.paper.kl:.3f}). Its likelihood is wrong at every noise level but tends "
-    "to the true one as the level falls, and it takes enough Langevin steps to forget the rest. Feng et al. find the same in two dimensions (their Supplementary Figure 5).\n"
-    "- **DAPS comes near**, with too wide a spread: {gaussian16.low.daps.tuned.kl:.3f} and {mixture2.low.daps.tuned.kl:.3f}, {gaussian16.high.daps.tuned.kl:.3f} and "
-    "{mixture2.high.daps.tuned.kl:.3f} at the higher noise. So does **PiGDM**, once its guidance enters the score and its prior variance is tuned: "
-    "{gaussian16.low.pigdm.tuned.kl:.3f} and {mixture2.low.pigdm.tuned.kl:.3f}; with the rule of its paper {gaussian16.low.pigdm.paper.kl:.3f} and "
-    "{mixture2.low.pigdm.paper.kl:.3f}.\n"
-    "- **DPS, DDRM and SDE+Proj do not.** Tuned at the low noise they have {gaussian16.low.dps.tuned.kl:.3f}, {gaussian16.low.ddrm.tuned.kl:.3f} and "
-    "{gaussian16.low.sde_proj.tuned.kl:.3f} in the Gaussian problem, {mixture2.low.dps.tuned.kl:.3f}, {mixture2.low.ddrm.tuned.kl:.3f} and "
-    "{mixture2.low.sde_proj.tuned.kl:.3f} in the mixture. With the same setting at the higher noise DPS has {gaussian16.high.dps.tuned.kl:.2f} and "
-    "{mixture2.high.dps.tuned.kl:.2f}, SDE+Proj {gaussian16.high.sde_proj.tuned.kl:.2f} and {mixture2.high.sde_proj.tuned.kl:.2f}: $\\sigma_y$ enters neither, "
-    "so that a value is right for one noise level at most. With the settings of their papers DPS has {gaussian16.low.dps.paper.ratio:.3f} of the posterior's variance in "
-    "the Gaussian problem, SDE+Proj {gaussian16.low.sde_proj.paper.ratio:.4f}.\n"
-    "- **MCG, RED-diff and Noise2Score are no samplers of the posterior at all**: MCG reproduces the noisy data, RED-diff seeks a point "
-    "({gaussian16.low.red_diff.paper.ratio:.3f} of the variance at its paper's setting), and Noise2Score is the posterior mean."
+    f"KL in nats per dimension in {'this build' if full is None else 'the full run'} (default / tuned at the "
+    f"low noise), "
+    "with the standard error over measurements. **Bold**: not resolved from draws of the posterior itself.\n\n"
+    + sampler_study.verdicts(shown["numbers"])
 )
 
 # %% [markdown]
-# What this does not show. The scores are exact; with a learned score every method inherits its error, and that of a flow comes on top. The problems
-# are small, and neither has the structure of images. The tuned rows use the known posterior to tune by, which is nowhere else possible.
-# A sampler with too little spread is not useless: its PSNR may be better than that of a posterior sample, because it is close to the posterior
-# mean. It is its spread that means nothing.
+# What the table says of each method is what its theory says:
+#
+# - *Score priors and APS* minimize this very divergence, the score priors anew for every measurement. The score priors
+#   of the mixture are fitted to its widest posteriors; APS is trained over all measurements. Where the variance falls
+#   short, a mode is left out or a bridge between two of them stays: the reverse KL forgives the first, and a flow bends
+#   only gradually.
+# - *Score-ALD* has a likelihood that is wrong at every noise level but tends to the true one as the level falls, and it
+#   takes enough Langevin steps to forget the rest. Feng et al. show the same in two dimensions (their Supplementary
+#   Figure 5).
+# - *DAPS* spreads too widely where its Gaussian around the end of the ODE is wider than the prior. *PiGDM* depends on
+#   where its guidance enters and on the prior variance that it assumes.
+# - *DPS, DDRM and SDE+Proj*: $\sigma_y$ enters neither DPS nor SDE+Proj, so that a value is right for one noise level
+#   at most; the number of steps is part of DDRM.
+# - *MCG* reproduces the noisy data, *RED-diff* seeks a point, and *Noise2Score* is the posterior mean: none of the
+#   three samples a posterior. Where one has no spread in some direction its KL is infinite, and the table has a dash.
+
+# %% [markdown]
+# What this does not show. The scores are exact; with a learned score every method inherits its error, and that of a
+# flow comes on top. The problems are small, and neither has the structure of images. The tuned rows use the known
+# posterior to tune by, which is nowhere else possible. A sampler with too little spread is not useless: it is close to
+# the posterior mean. It is its spread that means nothing.
 
 # %% tags=["hide-input"]
 run.finish()

@@ -1,0 +1,128 @@
+"""What `aps sample` reads and writes: a measurement in a file, and its posterior samples in another."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import aps_core
+from aps_book.notebooks import WORDS
+from aps_core import checks, data
+from aps_core.data.unpacking import read_npz
+from aps_core.files import write_atomically
+from aps_core.training.recorded import LIMIT, load_measurements
+
+SPHERE = "sphere-impute"
+SHOWN = 3  # samples in a picture
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Posterior samples: samples (n, *shape), or (batch, n, *shape) of a batch; log_prob in nats; what drew them."""
+
+    samples: np.ndarray
+    log_prob: np.ndarray
+    about: dict[str, Any]
+
+
+def check_out(out: Path, task: str) -> None:
+    """Raise ValueError, before anything is drawn, for a file that the samples of a task cannot be written to."""
+    expected = [".npz", ".png"] + [".nc"] * (task == SPHERE)
+    if out.suffix not in expected:
+        raise ValueError(f"--out {out}: expected a name that ends in {' or '.join(expected)} for task {task!r}")
+
+
+def settings(task: str, given: dict[str, str]) -> dict[str, float]:
+    """Parameters of a task as numbers. Raises ValueError for a value that is none."""
+    found = {}
+    for name, text in given.items():
+        try:
+            found[name] = WORDS[text.lower()] if text.lower() in WORDS else float(text)
+        except ValueError:
+            raise ValueError(f"-p {name} {text}: expected a number, a parameter of task {task!r}") from None
+    return found
+
+
+def read(path: Path, name: str, given: dict[str, float], time: str | None):
+    """(task, Measurement, time as text) of a file; its noise is that of the task unless ``given`` says another.
+
+    Raises FileNotFoundError, or ValueError for a file of another kind or a measurement that is none of the task.
+    """
+    if name not in aps_core.list_tasks():
+        raise ValueError(f"task {name!r}: expected one of {', '.join(aps_core.list_tasks())}")
+    if not path.exists():
+        raise FileNotFoundError(f"--measurement {path}: there is no such file")
+    if path.suffix == ".npz":
+        if time is not None:
+            raise ValueError(f"--time {time}: expected none beside an .npz file")
+        arrays = read_npz(path, limit=LIMIT)
+        if np.size(arrays.get("sigma_y", ())) == 1:
+            given = {"sigma_y": float(np.squeeze(arrays["sigma_y"])), **given}
+        task = aps_core.load_task(name, **given)
+        return task, load_measurements(path, task), ""
+    if name != SPHERE:
+        raise ValueError(f"--measurement {path}: expected an .npz file for task {name!r}")
+    field = data.open_field(path, time=int(time) if time and len(time) < 4 and time.lstrip("-").isdigit() else time)
+    return aps_core.load_task(name, **given), field.measurement, field.time
+
+
+def draw(task, measurement, n: int, seed: int, protocol: str, weights: str | None) -> Drawn:
+    """n samples of the trained posterior of a task. Raises as ``load_posterior`` and ``AmortizedPosterior.sample``."""
+    posterior = aps_core.load_posterior(task, protocol, weights)
+    key = jax.random.key(checks.seed("--seed", seed))
+    samples, log_prob = posterior.sample_and_log_prob(key, measurement, n)
+    about = {"task": task.name, "sigma_y": float(task.sigma_y), "seed": seed, "weights": posterior.card["name"]}
+    about |= {"weights_sha256": posterior.card["sha256"], "trained_by": posterior.trained_by}
+    return Drawn(np.asarray(samples), np.asarray(log_prob), about)
+
+
+def write(out: Path, drawn: Drawn, measurement, when: str) -> Path:
+    """Write samples by the suffix of ``out``. Raises ValueError where that form cannot hold them."""
+    if out.suffix == ".npz":
+        axis = drawn.log_prob.ndim - 1  # that of the samples
+        arrays = {"samples": drawn.samples, "log_prob": drawn.log_prob, **drawn.about}
+        content = io.BytesIO()
+        np.savez(content, mean=drawn.samples.mean(axis), std=drawn.samples.std(axis), **arrays)
+        return write_atomically(out, content.getvalue())
+    if drawn.log_prob.ndim > 1:
+        measurement, samples = jax.tree.map(lambda a: a[0], measurement), drawn.samples[0]
+        if len(drawn.samples) > 1:
+            raise ValueError(f"--out {out}: expected .npz for a batch of {len(drawn.samples)} measurements")
+    else:
+        samples = drawn.samples
+    if out.suffix == ".nc":
+        return data.write_samples(out, samples, measurement, time=when, **drawn.about)
+    return write_atomically(out, picture(out, samples, measurement))
+
+
+def picture(out: Path, samples: np.ndarray, measurement) -> bytes:
+    """PNG of the measurement, mean and standard deviation of the samples, and the first of them."""
+    from matplotlib.figure import Figure
+
+    if not _is_image(samples[0]):
+        raise ValueError(f"--out {out}: expected .npz, signals of shape {samples.shape[1:]} are no pictures")
+    mean, std = samples.mean(0), samples.std(0)
+    panels = {"measurement": np.asarray(measurement.y), "mean": mean, "standard deviation": std}
+    if measurement.mask is not None:
+        panels["measurement"] = np.where(np.asarray(measurement.mask) > 0, panels["measurement"], np.nan)
+    panels = {name: values for name, values in panels.items() if _is_image(values)}
+    panels |= {f"sample {i + 1}": samples[i] for i in range(min(SHOWN, len(samples)))}
+    fig = Figure(figsize=(2.4 * len(panels), 2.6), layout="constrained")
+    for ax, (name, values) in zip(fig.subplots(1, len(panels)), panels.items(), strict=True):
+        if name == "standard deviation" and values.ndim == 3:
+            values = values.mean(-1)
+        shown = np.clip(values, 0, 1) if values.ndim == 3 else values
+        limits = {} if name == "standard deviation" else {"vmin": 0, "vmax": 1}
+        ax.imshow(shown, interpolation="nearest", **limits)
+        ax.set_title(name, fontsize=9)
+        ax.set_axis_off()
+    content = io.BytesIO()
+    fig.savefig(content, format="png", dpi=150)
+    return content.getvalue()
+
+
+def _is_image(values: np.ndarray) -> bool:
+    return values.ndim == 2 or (values.ndim == 3 and values.shape[-1] == 3)

@@ -1,0 +1,62 @@
+"""`aps sweep`: a grid or list of parameters through Snakemake, gathered into one table and a page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aps_book.cli.common import FAILED, leave
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML or CSV: a notebook and its parameters.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the sweep; by default results/sweeps/NAME_OF_FILE.")
+    ] = None,
+    notebook: Annotated[str | None, typer.Option(help="The notebook, where the file names none.")] = None,
+    profile: Annotated[str, typer.Option(help="local, slurm, or the folder of a Snakemake profile.")] = "local",
+    jobs: Annotated[int | None, typer.Option(min=1, help="How many run at a time.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
+    gather: Annotated[bool, typer.Option("--gather", help="Only make table and page of what is finished.")] = False,
+    more: Annotated[list[str] | None, typer.Argument(metavar="[-- ...]", help="Further options of Snakemake.")] = None,
+) -> None:
+    """Run one notebook with many sets of parameters: each set one job of Snakemake, checked before anything starts.
+
+    The same command goes on where it stopped: what is finished is not run again. A job that fails leaves its notebook in
+    runs/JOB/running, and the others go on. The table (table.parquet, or table.csv without pyarrow) has a row for each
+    number of each job; index.html shows small multiples and paired differences.
+
+    A file holds `notebook: toy2d`, `grid: {low: [0.03, 0.1], seed: [0, 1]}` (all combinations) or `list:` (one set each),
+    and perhaps `parameters:` (the same in all) and `numbers:` (keys that the page shows).
+
+    Examples:
+
+    - `aps sweep noise.yaml`
+    - `aps sweep sets.csv --notebook toy2d --jobs 2`
+    - `aps sweep noise.yaml --profile slurm --dry-run`
+    """
+    from aps_book.sweeps import engine, plan, table
+    from aps_book.sweeps import page as sweep_page
+
+    found = plan.read(file, notebook)
+    folder = out or Path("results") / "sweeps" / file.stem
+    chosen = engine.profile(profile)
+    if not gather:
+        engine.find()
+    print(f"{len(found.jobs)} sets of parameters of {found.notebook.name}, in {folder}", flush=True)
+    code = 0
+    if not gather:
+        code = engine.call(found.write(folder), chosen, jobs, dry_run, list(more or ()))
+        if dry_run:
+            if code:
+                leave("Snakemake refused the plan; what it says stands above", FAILED)
+            return
+    rows = table.gather(folder, found.notebook, found.jobs, found.varied)
+    failed = table.missing(folder, found.notebook.name, found.jobs)
+    keys = sweep_page.chosen(found.notebook.name, rows, found.numbers) if len(rows) else []
+    print(f"table    {table.write(rows, folder)}")
+    print(f"page     {sweep_page.write(folder, found.notebook.name, rows, found.varied, keys, failed)}")
+    for job, ran in failed.items():
+        print(f"{job} has no record: {'it did not begin' if ran is None else f'what it did is in {ran}'}")
+    if failed or code:
+        leave(f"{len(failed)} of {len(found.jobs)} sets have no record; the same command runs them again", FAILED)

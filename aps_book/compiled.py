@@ -1,0 +1,38 @@
+"""JAX's cache of compiled programs, for the notebooks of one checkout.
+
+A cache keeps what XLA compiled for one processor by one version; a folder of its own stands for both. Notebooks whose page
+tells times that include compiling do without (`cache = false` in book/build.toml), so that no page depends on what was
+built before.
+"""
+
+import hashlib
+import platform
+from importlib import metadata
+from pathlib import Path
+
+LIMIT = 2**31  # bytes; what was used least recently goes first
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Variables that make JAX keep compiled programs in ``folder``, below a name for its versions and this processor."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str((folder / key()).resolve()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(LIMIT),
+    }
+
+
+def key() -> str:
+    """Versions of JAX and the processor, such as "0.10.2-0.10.2-3f2a9c1b"."""
+    versions = [metadata.version(name) for name in ("jax", "jaxlib")]
+    return "-".join([*versions, hashlib.sha256(processor().encode()).hexdigest()[:8]])
+
+
+def processor() -> str:
+    """What compiled code depends on of the processor: its kind and its flags, where the system tells them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    told = {line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "flags", "Features"))}
+    return "\n".join([platform.machine(), platform.processor(), *sorted(told)])

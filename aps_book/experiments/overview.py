@@ -1,0 +1,641 @@
+"""The chapter that puts the full runs of all others side by side: which numbers, on which signals, and how they are
+shown.
+
+What is compared stands on the same signals: a table of the closed form and the flows on all signals of a full run, and
+tables with the samplers that iterate on the few signals that those were run on. Every flow says what trained it.
+"""
+
+import re
+from dataclasses import dataclass, field
+from itertools import product
+
+from aps_book.record import Difference
+from aps_book.record.run import full_run, paper_value
+from aps_book.record.verdicts import size
+from aps_core.weights import in_a_sentence, label_of, load_card, trained_by
+
+NOT_RUN, ABSENT = "not run", "–"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row: where its full run keeps the numbers, and where the paper's stand (None: it has no such experiment).
+
+    reverse: the row of the flow that the reverse divergence alone has trained, as the paper's; other, other_weights:
+    the row of another one and its weights. None: there is none. What the tables of subsets and the plane call the flow
+    is the other one, or with none that of reverse_weights.
+    """
+
+    label: str
+    page: str
+    prefix: str = "test"
+    reverse: str | None = "reverse"
+    other: str | None = "aps"
+    other_weights: str | None = None
+    reverse_weights: str | None = None
+    seconds: str | None = None  # the key of one sample's
+    paper: str | None = None
+    n: str = "n_test"  # the parameter of its page that says on how many signals it stands
+    paired: str = ""  # what stands before ``FLOW.psnr_n1``, differences to the closed form; "" is ``prefix_paired``
+
+    @property
+    def flow(self):
+        """The weights of the flow in the tables of subsets and in the plane."""
+        return self.other_weights or self.reverse_weights
+
+
+EXPERIMENTS = {
+    "sphere": Experiment(
+        "temperature on the sphere, 60 % missing",
+        "sphere_impute",
+        reverse="held_out",
+        other=None,
+        reverse_weights="sphere-impute-held-out",
+        seconds="test.held_out_n1.seconds",
+        paper="aps.table2.era5_impute",
+        paired="paired",
+    ),
+    "bunny": Experiment(
+        "digits on the bunny, 30 % missing",
+        "bunny_inpaint",
+        other_weights="bunny-inpaint-held-out",
+        seconds="test.aps_n1.seconds",
+        paper="aps.table2.bunny_inpaint",
+        paired="paired",
+    ),
+    "denoise": Experiment(
+        "faces, noise 0.1",
+        "faces",
+        "denoise",
+        other_weights="faces-denoise-held-out",
+        seconds="time.aps.seconds",
+        paper="aps.table2.celeba_denoise",
+    ),
+    "sr2": Experiment(
+        "faces, 2x super-resolution", "faces", "sr2", other_weights="faces-sr2-held-out", paper="aps.table3"
+    ),
+    "deblur": Experiment(
+        "faces, blurred", "faces", "deblur", other_weights="faces-deblur-held-out", paper="aps.table3"
+    ),
+    "sensor": Experiment(
+        "faces, blurred, saturating sensor",
+        "sensor",
+        reverse=None,
+        other_weights="faces-saturated-held-out",
+        seconds="time.aps",
+    ),
+}
+METHODS = {
+    "gaussian": "closed form",
+    "mcg": "MCG",
+    "dps": "DPS",
+    "ddrm": "DDRM",
+    "pigdm": "PiGDM",
+    "daps": "DAPS",
+    "aps": "flow",
+}
+FLOWS = {name: label_of(one.flow) for name, one in EXPERIMENTS.items()}  # labels that say what trained them
+FACES = FLOWS["denoise"]  # those of the other tasks on faces are trained in the same way
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Where a page keeps PSNR of several methods on the same signals, and paired differences.
+
+    Attributes:
+      page: of the record.
+      n: the parameter that says on how many signals.
+      keys: of PSNR by method of METHODS.
+      above: keys of paired differences of the flow to a method, each with the sign that makes it flow minus method.
+      samples: of how many samples the mean is, in words; "" for single samples.
+    """
+
+    page: str
+    n: str
+    keys: dict
+    above: dict = field(default_factory=dict)
+    samples: str = ""
+
+
+def _rows(template, **names):
+    return {method: template.format(name) for method, name in names.items()}
+
+
+ITERATIVE = ("dps", "ddrm", "pigdm")
+SINGLES = {
+    "sphere": Subset(
+        "sphere_impute",
+        "n_iterative",
+        _rows("iterative.{}.psnr_n1", gaussian="gaussian", mcg="mcg", dps="dps", aps="held_out"),
+        {"dps": ("iterative.held_out.above_dps", 1)},
+    ),
+    **{
+        task: Subset(
+            "perception",
+            "n_faces",
+            _rows(f"{task}.{{}}.psnr", gaussian="gaussian_n1", dps="dps", ddrm="ddrm", pigdm="pigdm", aps="aps_n1"),
+        )
+        for task in ("denoise", "sr2", "deblur")
+    },
+    "sensor": Subset("sensor", "n_dps", {}, {"dps": ("paired.aps_dps", 1)}),
+}
+MEANS = {
+    "sphere": Subset(
+        "sphere_impute",
+        "n_iterative",
+        _rows("iterative.{}.psnr_mean", gaussian="gaussian", mcg="mcg", dps="dps", aps="held_out"),
+        samples="16 of DPS and MCG, 128 of the others",
+    ),
+    "bunny": Subset(
+        "bunny_inpaint",
+        "n_best",
+        _rows("best.{}.psnr", dps="dps", ddrm="ddrm", daps="daps"),
+        {method: (f"best.{method}.lead", -1) for method in ("dps", "ddrm", "daps")},
+        samples="16 of the rivals, 128 of the flow",
+    ),
+    **{
+        task: Subset(
+            "faces",
+            "n_long",
+            _rows(f"{task}_long.{{}}.psnr", **{method: method for method in ("gaussian", *ITERATIVE, "aps")}),
+            {method: (f"{task}_long.{method}.aps_above", 1) for method in ("gaussian", *ITERATIVE)},
+            samples="128, from 4 and their variance",
+        )
+        for task in ("denoise", "sr2", "deblur")
+    },
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One method at one budget: where its full run keeps what it takes and what it gives. None: nobody measured it.
+
+    Attributes:
+      task: of EXPERIMENTS.
+      label: method and budget, in words.
+      psnr, mean: keys of PSNR of one sample, and of the mean of many.
+      seconds, seconds_many: keys of the time of one sample, and of 128.
+      energy, coverage: keys of the energy score and of the coverage of 90 % intervals.
+      page, n: of the record, and the parameter (or number) that says on how many signals the quality stands.
+    """
+
+    task: str
+    label: str
+    psnr: str | None = None
+    mean: str | None = None
+    seconds: str | None = None
+    seconds_many: str | None = None
+    energy: str | None = None
+    coverage: str | None = None
+    page: str | None = None
+    n: str | None = None
+
+
+def _direct(task, label, row, prefix, seconds, coverage, page=None):
+    """A Setting whose keys follow the common form: closed forms and flows, which need no steps."""
+    one, many = seconds
+    return Setting(
+        task, label, f"{prefix}.{row}_n1.psnr", f"{prefix}.{row}_n128.psnr", one, many, f"{prefix}.{row}.energy",
+        coverage, page,
+    )  # fmt: skip
+
+
+def _of_sphere(label, row):
+    seconds = (f"test.{row}_n1.seconds", f"test.{row}_n128.seconds")
+    return _direct("sphere", label, row, "test", seconds, f"coverage.all.{row}_90")
+
+
+SETTINGS = (
+    _direct("denoise", "closed form", "gaussian", "denoise", ("time.gaussian.seconds", None),
+            "denoise_coverage.all.gaussian_90"),
+    Setting("denoise", "Noise2Score", None, "denoise.noise2score.psnr", None, "time.noise2score.seconds"),
+    *(
+        Setting("denoise", f"DPS, step size 1, {n} evaluations", f"nfe.n{n}.psnr", page="dps_ablation")
+        for n in (10, 20, 50, 100, 200, 500)
+    ),
+    Setting("denoise", "DPS, step size 1, 1000 evaluations", "nfe.n1000.psnr", seconds="faces/time.dps.seconds",
+            page="dps_ablation"),
+    Setting("denoise", "DPS, tuned, 50 evaluations", "denoise.dps.psnr", n="n_iterative"),
+    Setting("denoise", "DDRM, tuned, 100 evaluations", "denoise.ddrm.psnr", n="n_iterative"),
+    Setting("denoise", "PiGDM, tuned, 50 evaluations", "denoise.pigdm.psnr", n="n_long"),
+    _direct("denoise", label_of("faces-denoise-reverse"), "reverse", "denoise", (None, None),
+            "denoise_coverage.all.reverse_90"),
+    _direct("denoise", FLOWS["denoise"], "aps", "denoise", ("time.aps.seconds", "time.aps_all.seconds"),
+            "denoise_coverage.all.aps_90"),
+    _of_sphere("closed form", "gaussian"),
+    Setting("sphere", "MCG, tuned, 1000 evaluations", "test.mcg.psnr", seconds="test.mcg.seconds", n="n_iterative",
+            coverage="iterative.mcg.coverage_90"),
+    Setting("sphere", "DPS, tuned, 1000 evaluations", "test.dps.psnr", seconds="test.dps.seconds", n="n_iterative",
+            coverage="iterative.dps.coverage_90"),
+    _of_sphere(FLOWS["sphere"], "held_out"),
+    _direct("bunny", "closed form", "gaussian", "test", ("test.gaussian_n1.seconds", "test.gaussian_n128.seconds"),
+            "plain.gaussian.coverage_90"),
+    Setting("bunny", "MCG, tuned, 1000 evaluations", "test.mcg.psnr", seconds="test.mcg.seconds", n="n_iterative"),
+    Setting("bunny", "DPS, tuned, 1000 evaluations", "test.dps.psnr", seconds="test.dps.seconds", n="n_iterative"),
+    _direct("bunny", FLOWS["bunny"], "aps", "test", ("test.aps_n1.seconds", "test.aps_n128.seconds"),
+            "plain.aps.coverage_90"),
+    _direct("sensor", "Laplace's approximation", "gaussian", "test", ("time.gaussian", None), "test.gaussian.inside_90"),
+    Setting("sensor", "DPS, tuned, 100 evaluations", "test.dps.psnr", seconds="time.dps", n="n_dps"),
+    _direct("sensor", FLOWS["sensor"], "aps", "test", ("time.aps", None), "test.aps.inside_90"),
+)  # fmt: skip
+CLAIMS = (  # page, what its full run says: a template for Run.say, numbers under the page's name
+    (
+        "faces",
+        "**Speed, with its quality.** Denoising a face, one sample of the "
+        + FACES
+        + " took {faces.time.aps.seconds:.2g} s and "
+        "one of "
+        "DPS with 1000 evaluations and step size 1 {faces.time.dps.seconds:.2g} s, {faces.time.speedup:,.0f} times as "
+        "long; on the same few faces that DPS has {dps_ablation.nfe.n1000.psnr:.2f} ± "
+        "{dps_ablation.nfe.n1000.psnr.se:.2f} dB and the flow {dps_ablation.aps.n1.psnr:.2f} ± "
+        "{dps_ablation.aps.n1.psnr.se:.2f} dB. Tuned at 50 evaluations DPS has {faces.denoise.dps.psnr:.2f} dB on "
+        "others, "
+        "at a twentieth of the evaluations",
+    ),
+    (
+        "faces",
+        "**Spread.** 90 % intervals of the samples of the " + FACES + " hold {faces.denoise_coverage.all.aps_90:.1f}, "
+        "{faces.sr2_coverage.all.aps_90:.1f} and {faces.deblur_coverage.all.aps_90:.1f} % of the pixels for denoising, "
+        "super-resolution and deblurring",
+    ),
+    (
+        "faces",
+        "**Unseen images.** On faces of another collection the mean of the "
+        + FACES
+        + " differs from the closed form's by "
+        "{faces.lfw_paired.aps.psnr_n128:+.2f} ± {faces.lfw_paired.aps.psnr_n128.se:.2f} dB",
+    ),
+    (
+        "protocol",
+        "**Training on the measurements of the test set**, as the paper does, with the paper's objective and more "
+        "steps after the forward divergence, changes the mean by "
+        "{protocol.test_paired.paper.psnr_n128:+.3f} dB on them and by {protocol.val_paired.paper.psnr_n128:+.3f} "
+        "dB on others",
+    ),
+    (
+        "protocol",
+        "**The mean by the paper's objective.** On noisy faces the reverse divergence moves the mean of a flow by "
+        "{protocol.moved.reverse.lost:.2f} ± {protocol.moved.reverse.lost.se:.2f} dB from the denoised signal of its "
+        "prior; without any flow the mean under the bound lies {protocol.moved.bound.along:.0f} ± "
+        "{protocol.moved.bound.along.se:.0f} % of the way there",
+    ),
+    (
+        "perception",
+        "**How one sample looks.** Kernel distance to photographs (KID, times 1000) of one sample of the "
+        + FACES
+        + ", of DPS "
+        "and of the closed form: {perception.denoise.aps_n1.kid:.0f}, {perception.denoise.dps.kid:.0f} and "
+        "{perception.denoise.gaussian_n1.kid:.0f} for denoising; {perception.sr2.aps_n1.kid:.0f}, "
+        "{perception.sr2.dps.kid:.0f} and {perception.sr2.gaussian_n1.kid:.0f} for super-resolution; "
+        "{perception.deblur.aps_n1.kid:.0f}, "
+        "{perception.deblur.dps.kid:.0f} and {perception.deblur.gaussian_n1.kid:.0f} for deblurring. A sample that "
+        "lies too near to the mean looks cleaner than an exact one",
+    ),
+    (
+        "blind_impute",
+        "**Blind imputation.** With 30 and 60 % missing the mean of a flow trained by the reverse divergence has "
+        "{blind_impute.r30.zeros_n128.psnr:.2f} and "
+        "{blind_impute.r60.zeros_n128.psnr:.2f} dB in the paper's setting, where zeros give the mask "
+        "away, and {blind_impute.r60.noise_n128.psnr:.2f} dB at 60 % where nothing does",
+    ),
+    (
+        "samplers",
+        "**Do iterative samplers sample the posterior?** On a posterior that is known DPS is "
+        "{samplers.gaussian16.low.dps.paper.kl:.2f} nats per dimension away from it with the usual step size, "
+        "{samplers.gaussian16.low.dps.tuned.kl:.3f} with a tuned one, and "
+        "APS (reverse divergence) {samplers.gaussian16.low.aps.kl:.4f}",
+    ),
+    (
+        "logprob",
+        "**Density of a score network by its ODE.** KL to a Gaussian truth {logprob.solver.dopri5.kl:.3f} nats with "
+        "Dopri5 in 256 dimensions (Feng et al.: {paper/feng.table1.dopri5.kl:.3f})",
+    ),
+    (
+        "gradients",
+        "**Gradient of that density.** The median relative standard deviation falls from "
+        "{gradients.faces.traces10.relative_std:.3f} to {gradients.faces.traces50.relative_std:.3f} from 10 to "
+        "50 trace estimators "
+        "(Feng et al.: {paper/feng.figure2.traces10.relative_std:.3f} and "
+        "{paper/feng.figure2.traces50.relative_std:.3f})",
+    ),
+    (
+        "discrete_flow",
+        "**Score prior or discrete flow as prior.** {discrete_flow.held_out.score.bits:.2f} bits per pixel of "
+        "unseen grey faces at most with the score prior, {discrete_flow.held_out.flow.bits:.2f} with a flow of "
+        "couplings, {discrete_flow.held_out.gaussian.bits:.2f} with a Gaussian; fits under the flow are unstable "
+        "away from faces, as reported",
+    ),
+)
+KEYS = {
+    "gaussian_n1": "gaussian_n1.psnr",
+    "gaussian_n128": "gaussian_n128.psnr",
+    "dps": "dps.psnr",
+    "reverse_n1": "{reverse}_n1.psnr",
+    "reverse_n128": "{reverse}_n128.psnr",
+    "other_n1": "{other}_n1.psnr",
+    "other_n128": "{other}_n128.psnr",
+}
+
+
+def collect(run, names=tuple(EXPERIMENTS)):
+    """Keep PSNR and seconds of the full run of every named experiment as ``NAME.reverse_n1``, ``NAME.other_n1`` and so
+    on, with standard errors and numbers of signals, and what these flows have on the closed form, paired, as
+    ``NAME.reverse_above_n1`` and so on.
+
+    Returns {name: Experiment} of those that have a full run.
+    """
+    done = {}
+    for name in names:
+        one = EXPERIMENTS[name]
+        full = full_run(one.page)
+        if full is None:
+            continue
+        done[name] = one
+        few = {"dps": "n_dps" if one.page == "sensor" else "n_iterative"}
+        for key, where in KEYS.items():
+            where = where.format(reverse=one.reverse, other=one.other)
+            _keep(run, f"{name}.{key}", full, f"{one.prefix}.{where}", few.get(key, one.n))
+        for flow, kind in product(("reverse", "other"), ("n1", "n128")):
+            where = f"{_paired(one)}.{getattr(one, flow)}.psnr_{kind}"
+            _keep(run, f"{name}.{flow}_above_{kind}", full, where, one.n)
+        if one.seconds is not None and one.seconds in full["numbers"]:
+            run.number(f"{name}.seconds", full["numbers"][one.seconds]["value"], unit="s")
+    return done
+
+
+def _paired(one):
+    return one.paired or f"{one.prefix}_paired"
+
+
+def _keep(run, key, full, where, n, sign=1):
+    """Store the number ``where`` of a full run as ``key``, if it is there; says whether it is."""
+    found = None if full is None else full["numbers"].get(where)
+    if found is None:
+        return False
+    run.number(key, sign * found["value"], found["se"], found["unit"], size(full, found, n))
+    return True
+
+
+def collect_subsets(run, kind, subsets, names):
+    """Keep what several methods have on the same signals: PSNR as ``KIND.NAME.METHOD``, and what the flow has above
+    each, paired, as ``KIND.NAME.above.METHOD``. Returns {name: Subset} of those with a full run.
+
+    The flow itself follows from a rival's PSNR and the paired difference where the record does not have it.
+    """
+    done = {}
+    for name, subset in subsets.items():
+        full = full_run(subset.page)
+        if name not in names or full is None:
+            continue
+        done[name] = subset
+        for method, where in subset.keys.items():
+            _keep(run, f"{kind}.{name}.{method}", full, where, subset.n)
+        for method, (where, sign) in subset.above.items():
+            _keep(run, f"{kind}.{name}.above.{method}", full, where, subset.n, sign)
+        known = run.as_dict()["numbers"]
+        for method in subset.above:
+            pair = known.get(f"{kind}.{name}.{method}"), known.get(f"{kind}.{name}.above.{method}")
+            if f"{kind}.{name}.aps" not in known and all(pair):
+                run.number(f"{kind}.{name}.aps", pair[0]["value"] + pair[1]["value"], None, "dB", pair[0]["n"])
+    return done
+
+
+def carry(run, page, keys):
+    """Keep numbers of the full run of ``page`` under ``page.KEY`` where it has all of ``keys``; returns whether it
+    has."""
+    full = (full_run(page) or {"numbers": {}})["numbers"]
+    if not set(keys) <= set(full):
+        return False
+    known = run.as_dict()["numbers"]
+    for key in keys:
+        if f"{page}.{key}" not in known:
+            run.number(f"{page}.{key}", full[key]["value"], full[key]["se"], full[key]["unit"], full[key].get("n"))
+    return True
+
+
+def claims(run):
+    """The templates of CLAIMS whose numbers the full runs have all, each with a link to its page; their numbers are
+    kept.
+    """
+    found = []
+    for page, template in CLAIMS:
+        named = re.findall(r"\{([a-z0-9_]+)\.([a-z0-9_.]+?)(?:\.se)?:", template)
+        pages = {one: {key for other, key in named if other == one} for one, _ in named}
+        carried = [carry(run, one, keys) for one, keys in pages.items()]
+        if all(carried):
+            found.append(f"{template} ({{{{doc}}}}`{page}`).")
+    return found
+
+
+def psnr_table(run, experiments):
+    """A Markdown template for ``Run.say``: the paper's DPS and APS; closed form and flows here, N = 1 / N = 128, with
+    how many signals there are, and what each flow has on the closed form; below it what trained the other flows.
+
+    experiments: what ``collect`` returned.
+    """
+    known = run.as_dict()["numbers"]
+    lines = [
+        "| experiment | paper: DPS | paper: APS | signals | closed form | APS, reverse divergence | minus closed form "
+        "| another flow | minus closed form |",
+        "|" + " --- |" * 9,
+    ]
+    for name, one in experiments.items():
+        paper = f"{_paper(one, 'dps')} | {_paper(one, 'aps_n1')} / {_paper(one, 'aps_n128')}"
+        above = {
+            flow: " / ".join(_cell(known, f"{name}.{flow}_above_{kind}", "+.2f") for kind in ("n1", "n128"))
+            for flow in ("reverse", "other")
+        }
+        n = (known.get(f"{name}.gaussian_n1") or {}).get("n")
+        lines.append(
+            f"| {{{{doc}}}}`{one.label} <{one.page}>` | {paper} | {ABSENT if n is None else f'{n:,}'} | "
+            f"{_pair(known, name, 'gaussian', n)} | {_pair(known, name, 'reverse', n)} | {above['reverse']} | "
+            f"{_pair(known, name, 'other', n)} | {above['other']} |"
+        )
+    return "\n".join(lines) + "\n\nThe other flow was trained by: " + _who_trained(experiments) + "."
+
+
+def _who_trained(experiments):
+    """What trained the other flows, in words, with the experiments that share it together."""
+    by = {}
+    for one in experiments.values():
+        if one.other_weights is not None:
+            by.setdefault(_trained(one.other_weights), []).append(one.label)
+    return "; ".join(f"{words} ({', '.join(labels)})" for words, labels in by.items()) or ABSENT
+
+
+def _trained(weights):
+    return ABSENT if weights is None else trained_by(load_card(weights))
+
+
+def subset_table(run, kind, subsets):
+    """A Markdown template for ``Run.say``: PSNR of all methods on the same signals. subsets: of ``collect_subsets``."""
+    known = run.as_dict()["numbers"]
+    methods = [m for m in METHODS if any(f"{kind}.{name}.{m}" in known for name in subsets)]
+    means = any(subset.samples for subset in subsets.values())
+    heads = [
+        "experiment",
+        "signals",
+        *(["mean of"] if means else []),
+        *(METHODS[m] for m in methods),
+        "what trained the flow",
+    ]
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    for name, subset in subsets.items():
+        cells = [_cell(known, f"{kind}.{name}.{method}", ".2f", NOT_RUN) for method in methods]
+        if all(cell == NOT_RUN for cell in cells):
+            continue
+        n = next(known[f"{kind}.{name}.{m}"]["n"] for m in methods if f"{kind}.{name}.{m}" in known)
+        label = f"{{{{doc}}}}`{EXPERIMENTS[name].label} <{subset.page}>`"
+        trained = _trained(EXPERIMENTS[name].flow)
+        lines.append("| " + " | ".join([label, f"{n:,}", *([subset.samples] if means else []), *cells, trained]) + " |")
+    return "\n".join(lines)
+
+
+def differences(run, kind, subsets):
+    """What the flow has on every rival where a record has it paired, for ``Run.verdict``; of single samples only which is
+    above, since a sample that is nearer to the truth than an exact one is not better.
+    """
+    known = run.as_dict()["numbers"]
+    what = "one sample" if kind == "one" else "the mean"
+    return tuple(
+        Difference(
+            f"{kind}.{name}.above.{method}",
+            f"{EXPERIMENTS[name].label}: {what} of {in_a_sentence(FLOWS[name])}",
+            f"that of {'the ' if method == 'gaussian' else ''}{METHODS[method]}",
+            None if kind == "one" else "higher",
+        )
+        for name, subset in subsets.items()
+        for method in subset.above
+        if f"{kind}.{name}.above.{method}" in known
+    )
+
+
+COLUMNS = {
+    "seconds": ("1 sample [s]", ".3g"),
+    "seconds_many": ("128 samples [s]", ".3g"),
+    "psnr": ("PSNR, 1 sample [dB]", ".2f"),
+    "mean": ("PSNR, mean [dB]", ".2f"),
+    "energy": ("energy score", ".3f"),
+    "coverage": ("90 % intervals [%]", ".1f"),
+}
+
+
+def collect_plane(run, names):
+    """Keep what every Setting takes and gives, as ``plane.TASK.iNN.COLUMN``; returns {key: Setting} of those of which
+    any number is there.
+    """
+    done = {}
+    for i, one in enumerate(SETTINGS):
+        page = one.page or EXPERIMENTS[one.task].page
+        full, prefix = full_run(page), f"plane.{one.task}.i{i:02d}"
+        if one.task not in names or full is None:
+            continue
+        found = []
+        for column in COLUMNS:
+            where = getattr(one, column)
+            if where is None:
+                continue
+            other, _, key = where.rpartition("/")
+            n = None if column.startswith("seconds") else one.n or "n_test"
+            found.append(_keep(run, f"{prefix}.{column}", full_run(other) if other else full, key, n))
+        if any(found):
+            done[prefix] = one
+    return done
+
+
+def plane_table(run, settings, task):
+    """A Markdown template for ``Run.say``: time and quality of every setting of a task. settings: of
+    ``collect_plane``."""
+    known = run.as_dict()["numbers"]
+    heads = ["method, budget", *(label for label, _ in COLUMNS.values()), "signals"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    for prefix, one in settings.items():
+        if one.task == task:
+            cells = [_cell(known, f"{prefix}.{column}", form, NOT_RUN) for column, (_, form) in COLUMNS.items()]
+            n = next((known[f"{prefix}.{c}"]["n"] for c in ("psnr", "mean") if f"{prefix}.{c}" in known), None)
+            lines.append("| " + " | ".join([one.label, *cells, NOT_RUN if n is None else f"{n:,}"]) + " |")
+    return "\n".join(lines)
+
+
+def plane(run, settings):
+    """{task's label: {method: [(seconds, PSNR, standard error, whether the time was taken), ...]}} for
+    ``charts.quality_time``.
+    """
+    panels = {}
+    for title, points in plane_points(run, settings).items():
+        for one in points:
+            point = (one["seconds"], one["quality"], one["se"], one["taken"])
+            panels.setdefault(title, {}).setdefault(one["method"], []).append(point)
+    return panels
+
+
+def plane_points(run, settings):
+    """{task's label: [point, ...]} for ``charts.quality_time_view``; ``said`` has all that is known of a point.
+
+    The time of DPS at other numbers of evaluations than the one that was timed is taken in proportion to them.
+    """
+    known, panels = run.as_dict()["numbers"], {}
+    for prefix, one in settings.items():
+        direct = re.match(r"closed form|\w+ \(", one.label) is not None  # without a budget
+        method, _, budget = (one.label, "", "") if direct else one.label.partition(", ")
+        for seconds, psnr, samples in (("seconds", "psnr", "1 sample"), ("seconds_many", "mean", "mean of 128")):
+            time, quality = known.get(f"{prefix}.{seconds}"), known.get(f"{prefix}.{psnr}")
+            if quality is None:
+                continue
+            taken = time["value"] if time is not None else None
+            if taken is None and method == "DPS" and psnr == "psnr":
+                given = _in_proportion(known, settings, one)
+            else:
+                given = taken
+            if not given:
+                continue
+            label = f"{method}, {samples}" if direct else method
+            point = {
+                "method": f"{method}, tuned" if budget.startswith("tuned") else label,
+                "said": _point_in_words(f"{one.label}, {samples}", quality, given, taken is not None),
+                "seconds": given,
+                "quality": quality["value"],
+                "se": quality["se"],
+                "taken": taken is not None,
+            }
+            panels.setdefault(EXPERIMENTS[one.task].label, []).append(point)
+    return panels
+
+
+def _point_in_words(label, quality, seconds, taken):
+    error = "" if quality["se"] is None else f" ± {quality['se']:.2f}"
+    time = f"{seconds:.2g}" if seconds < 100 else f"{seconds:.0f}"
+    signals = f", on {quality['n']:,} signals" if quality.get("n") else ""
+    return f"{label}: {quality['value']:.2f}{error} dB in {time} s{'' if taken else ' (in proportion)'}{signals}"
+
+
+def _in_proportion(known, settings, one):
+    """Seconds of one sample of DPS with the evaluations of a Setting, from those of another of the same task."""
+    evaluations = lambda label: int(re.search(r"(\d+) evaluations", label).group(1))  # noqa: E731
+    for prefix, other in settings.items():
+        timed = known.get(f"{prefix}.seconds")
+        if other.task == one.task and other.label.startswith("DPS") and timed is not None:
+            return timed["value"] * evaluations(one.label) / evaluations(other.label)
+    return None
+
+
+def _cell(known, key, form, absent=ABSENT):
+    """A number with its standard error as a template for ``Run.say``, or ``absent``."""
+    if key not in known:
+        return absent
+    error = "" if known[key]["se"] is None else f" ± {{{key}.se:{form.replace('+', '')}}}"
+    return f"{{{key}:{form}}}{error}"
+
+
+def _pair(known, name, row, n):
+    """One sample and the mean of a row; where they stand on others than ``n`` signals, with how many."""
+    keys = [f"{name}.{row}_{kind}" for kind in ("n1", "n128")]
+    on = {known[key]["n"] for key in keys if key in known} - {n}
+    return " / ".join(f"{{{key}:.2f}}" if key in known else ABSENT for key in keys) + "".join(
+        f" (n = {other})" for other in sorted(filter(None, on))
+    )
+
+
+def _paper(one, row):
+    value = None if one.paper is None else paper_value(f"{one.paper}.{row}.psnr")
+    return f"{{paper/{one.paper}.{row}.psnr:.2f}}" if isinstance(value, float) else ABSENT

@@ -1,0 +1,301 @@
+"""The chapter on samplers: which are compared, with which settings, and what the record keeps of them."""
+
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from aps_book import record
+from aps_book.experiments import known_posteriors
+from aps_book.record import tuning_records
+from aps_book.record.verdicts import word
+from aps_core.checks import finite_or_not
+from aps_core.metrics import quality
+from aps_core.samplers import make_sampler
+from aps_core.samplers.tune import tune
+from aps_core.training import posterior
+from aps_core.weights import label_of
+
+LOW = {"gaussian16": 0.1, "mixture2": 0.05}  # noise of the searches, where "tuned" means what it says
+LABELS = {
+    "exact": "draws of the posterior itself",
+    "gaussian": "Gaussian closed form",
+    "aps": label_of("gaussian16-realnvp-denoise"),  # that of the mixture is trained in the same way
+    "score_prior": "score prior, exact",
+    "score_prior_ode": "score prior, ODE",
+    "surrogate": "score prior, surrogate",
+    "noise2score": "Noise2Score",
+    "dps": "DPS",
+    "mcg": "MCG",
+    "pigdm": "PiGDM",
+    "ddrm": "DDRM",
+    "sde_proj": "SDE+Proj",
+    "score_ald": "Score-ALD",
+    "daps": "DAPS",
+    "red_diff": "RED-diff",
+}
+SHORT = {"exact": "exact draws", "surrogate": "score prior"}  # titles of panels
+TUNED = ("dps", "mcg", "pigdm", "ddrm", "sde_proj", "score_ald", "daps", "red_diff")
+ANY_OPERATOR = ("dps", "score_ald", "daps", "red_diff")  # also such that are not linear
+GRIDS = {
+    "dps": {"n_steps": (100, 1000), "step_size": (0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 1.0)},
+    "mcg": {"n_steps": (100, 1000), "step_size": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)},
+    "pigdm": {"rule": ("paper", "score"), "n_steps": (100, 500), "prior_variance": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)},
+    "ddrm": {"n_steps": (5, 10, 20, 50), "eta": (0.5, 0.7, 0.85, 1.0), "eta_b": (0.5, 1.0)},
+    "sde_proj": {"n_steps": (100, 1000), "weight": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)},
+    "score_ald": {"n_inner": (5, 20), "step_size": (0.01, 0.03, 0.1, 0.3), "gamma": (0.5, 1.0)},
+    "daps": {"n_inner": (20, 100), "step_size": (0.03, 0.1, 0.3)},
+    "red_diff": {"step_size": (0.03, 0.1), "weight": (0.003, 0.01, 0.03, 0.1, 0.25, 1.0, 3.0)},
+}  # around the defaults of the classes
+# of the score priors and of APS in two dimensions
+FLOW = {"kind": "realnvp", "steps": 8, "width": 64, "shortcut": True}
+SCORE_PRIORS = {
+    "score_prior": ("score-prior", {"prior_term": "exact"}),
+    "score_prior_ode": ("score-prior", {}),
+    "surrogate": ("score-prior-surrogate", {}),
+}
+
+
+def search(path=None, problems=("mixture2", "gaussian16"), methods=TUNED, progress=print):
+    """Search the settings of every method on validation signals of every problem at its low noise, by the KL to the
+    known posterior.
+
+    Returns and, with ``path``, writes {problem: {method: what ``tune`` found, with "paper": the score of the default
+    settings}}. A file that is there already is added to.
+    """
+    found = tuning_records.read(path) if path and Path(path).exists() else {}
+    for problem in problems:
+        n_measurements, n = (8, 256) if problem == "mixture2" else (4, 32)
+        case = known_case(problem, LOW[problem], n_measurements, split="val")
+        settings = {"measurements": case.measurements, "metric": case.badness, "n": n}
+        for method in methods:
+            if method == "mcg" and problem == "gaussian16":
+                continue  # denoising: MCG is DPS
+            name = method.replace("_", "-")
+            best = tune(name, case.task, GRIDS[method], **settings)
+            paper = tune(name, case.task, {}, **settings)["search"][0]["score"]
+            found.setdefault(problem, {})[method] = {**best, "metric": "kl", "signals": "val", "paper": paper}
+            progress(problem, method, best["best"], min(row["score"] for row in best["search"] if row["finite"]), paper)
+            if path:
+                tuning_records.write(path, found)
+    return found
+
+
+def known_case(problem, sigma_y, n, seed=0, split="test"):
+    """The KnownPosterior of "gaussian16" or "mixture2". Raises ValueError for another name."""
+    if problem not in LOW:
+        raise ValueError(f"problem must be one of {sorted(LOW)}, got {problem!r}")
+    return (known_posteriors.gaussian_case if problem == "gaussian16" else known_posteriors.mixture_case)(
+        sigma_y, n, seed, split
+    )
+
+
+def iterative(case, found, methods=TUNED, paper=True):
+    """The iterative samplers of a case by row: ``method.paper`` and ``method.tuned``; found: {method: what ``tune``
+    found}.
+    """
+    rows = {}
+    for method in methods:
+        if method == "mcg" and case.task.operator.kind == "identity":
+            continue
+        name = method.replace("_", "-")
+        if paper:
+            rows[f"{method}.paper"] = make_sampler(name, case.task)
+        rows[f"{method}.tuned"] = make_sampler(name, case.task, **found[method]["best"])
+    return rows
+
+
+def score_priors(case, steps, names=("score_prior", "surrogate"), batch=128):
+    """The score priors of a case by row, each to be fitted in ``steps`` steps to one measurement."""
+    optimizer = {"steps": steps, "learning_rate": 3e-3, "warmup": steps // 10, "ema": max(0.0, 1 - 20 / steps)}
+    rows = {}
+    for row in names:
+        name, settings = SCORE_PRIORS[row]
+        rows[row] = make_sampler(
+            name, case.task, flow=FLOW, optimizer=optimizer, objective={"batch": batch}, **settings
+        )
+    return rows
+
+
+def fitted_aps(case, steps, batch=256):
+    """APS for the task of a case, trained here on measurements of draws of the prior."""
+    optimizer = {"steps": steps, "learning_rate": 3e-3, "warmup": steps // 10, "ema": max(0.0, 1 - 20 / steps)}
+    recipe = {"name": "aps", "flow": FLOW, "objective": {"batch": batch, "noise": "fresh"}, "optimizer": optimizer}
+    return posterior.train_posterior(case.task, recipe, progress=False)[0]
+
+
+class Exact:
+    """Draws of the posterior itself, as a sampler of one case."""
+
+    nfe = 0
+
+    def __init__(self, case):
+        self.case = case
+
+
+def draw(sampler, key, case, n, n_measurements=None):
+    """(samples (b, n, *shape), seconds): n draws for each measurement of a case, or the first few, and the median time
+    of one measurement.
+
+    The first measurement, with the compilation, is left out of the time where there are others.
+    """
+    if isinstance(sampler, Exact):
+        return case.exact(key, n)[:n_measurements], 0.0
+    samples, seconds = [], []
+    for i, k in enumerate(jax.random.split(key, len(case.x0))[:n_measurements]):
+        begin = time.perf_counter()
+        samples.append(np.asarray(finite_or_not(lambda k=k, i=i: sampler.sample(k, case.one(i), n))))
+        seconds.append(time.perf_counter() - begin)
+    return np.stack(samples), float(np.median(seconds[1:] or seconds))
+
+
+def score(run, prefix, sampler, key, case, n, n_measurements=None):
+    """Keep what ``KnownPosterior.judge`` says of a sampler, its seconds and its NFE under ``prefix``; returns its
+    samples.
+    """
+    samples, seconds = draw(sampler, key, case, n, n_measurements)
+    found = case.judge(samples)
+    for name in ("kl", "ratio", "energy"):
+        if name in found and np.isfinite(found[name]).all():
+            run.number(f"{prefix}.{name}", *_mean(found[name]), n=len(found[name]))
+    run.number(f"{prefix}.mean", np.sqrt(max(0.0, found["mean"].mean())))
+    run.number(f"{prefix}.coverage", *_mean(100 * found["coverage"]), "%", len(found["coverage"]))
+    run.number(f"{prefix}.seconds", float(f"{seconds:.2g}"), unit="s")
+    run.number(f"{prefix}.nfe", getattr(sampler, "training_nfe", None) or sampler.nfe)
+    return samples
+
+
+def compare(run, prefix, rows, key, case, n, n_fitted=1):
+    """``score`` of every row, score priors on the first ``n_fitted`` measurements; returns the samples by row."""
+    return {
+        row: score(run, f"{prefix}.{row}", sampler, key, case, n, n_fitted if row in SCORE_PRIORS else None)
+        for row, sampler in rows.items()
+    }
+
+
+def table_rows(run, prefix):
+    """Labels of the rows under ``prefix`` of which this run or the full one has numbers, in the order of LABELS."""
+    stored = [run.as_dict(), record.full_run(run.notebook) or {"numbers": {}}]
+    known = {key.rpartition(".")[0] for source in stored for key in source["numbers"]}
+    labels = {}
+    for row, label in LABELS.items():
+        labels |= {row: label, f"{row}.paper": f"{label}, default setting", f"{row}.tuned": f"{label}, tuned"}
+    return {row: label for row, label in labels.items() if f"{prefix}.{row}" in known}
+
+
+def signals(labels, n):
+    """For the rows of ``table_rows``: the parameter that says on how many measurements each stands; n: that of all but
+    the score priors, which are fitted to a few.
+    """
+    return {row: "n_fitted" if row in SCORE_PRIORS else n for row in labels}
+
+
+def chart(run, prefixes, column="kl"):
+    """{mark: {method: value}} for ``plotting_samplers.distance_chart``: at each prefix (dict label -> prefix) default
+    settings, or those of methods without any, and tuned ones. None where a divergence is infinite.
+    """
+    numbers, groups = run.as_dict()["numbers"], {}
+    for label, prefix in prefixes.items():
+        rows = [row for row in table_rows(run, prefix) if row != "exact" and f"{prefix}.{row}.nfe" in numbers]
+        for kind, mark in (("paper", "default setting"), ("tuned", "tuned")):
+            chosen = [row for row in rows if row.endswith(kind) or (kind == "tuned" and "." not in row)]
+            stored = {LABELS[row.split(".")[0]]: numbers.get(f"{prefix}.{row}.{column}") for row in chosen}
+            values = {method: number and number["value"] for method, number in stored.items()}
+            groups[f"{label}, {mark}"] = values
+    return groups
+
+
+def nearest_first(run, prefix):
+    """The methods under ``prefix`` in words, by their KL from the posterior, at tuned settings where they have any; those
+    whose divergence is infinite last.
+    """
+    numbers, found = run.as_dict()["numbers"], {}
+    for row, label in LABELS.items():
+        kinds = [f"{prefix}.{row}.tuned", f"{prefix}.{row}"]
+        key = next((key for key in kinds if f"{key}.nfe" in numbers), None)
+        if key is not None and row != "exact":
+            found[label] = numbers.get(f"{key}.kl", {"value": np.inf})["value"]
+    ordered = sorted(found, key=found.get)
+    far = [label for label in ordered if np.isinf(found[label])]
+    near = ", ".join(label for label in ordered if label not in far)
+    return near + (f"; infinitely far {', '.join(far)}" if far else "")
+
+
+PROBLEMS = {
+    "gaussian16.low": "Gaussian, low noise",
+    "gaussian16.high": "Gaussian, high noise",
+    "mixture2.low": "mixture, low noise",
+    "mixture2.high": "mixture, high noise",
+}
+
+
+def verdicts(numbers, measure="kl"):
+    """A Markdown table: KL of every method at each problem, with the standard error over measurements; bold where it
+    cannot be told from that of draws of the posterior itself (their difference is less than two standard errors), a dash
+    where it is infinite or was not run. Default and tuned settings stand beside each other.
+    """
+    lines = ["| method | " + " | ".join(PROBLEMS.values()) + " |", "| --- |" + " --- |" * len(PROBLEMS)]
+    for row, label in LABELS.items():
+        cells = []
+        for prefix in PROBLEMS:
+            exact = numbers.get(f"{prefix}.exact.{measure}")
+            kinds = [numbers.get(f"{prefix}.{row}{kind}.{measure}") for kind in ("", ".paper", ".tuned")]
+            said = [_against(number, exact) for number in (kinds[:1] if kinds[0] else kinds[1:])]
+            cells.append("–" if set(said) == {"–"} else " / ".join(said))
+        if set(cells) != {"–"} and row != "exact":
+            lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _against(number, exact):
+    """A KL in words: bold where it is not resolved from that of exact draws."""
+    if number is None:
+        return "–"
+    error = number["se"] or 0.0
+    text = f"{number['value']:.3f} ± {error:.3f}"
+    apart = {"value": number["value"] - exact["value"], "se": float(np.hypot(error, exact["se"] or 0.0))}
+    return f"**{text}**" if word(apart, None) == "not resolved" else text
+
+
+def sweep(run, prefix, case, sizes, key, n):
+    """Ratios of the variance of DPS's samples to that of the posterior by step size, kept as ``prefix.s0.ratio`` and so
+    on.
+    """
+    ratios = []
+    for i, size in enumerate(sizes):
+        found = case.judge(draw(make_sampler("dps", case.task, step_size=float(size)), key, case, n)[0])
+        run.number(f"{prefix}.s{i}.size", float(size))
+        ratios.append(run.number(f"{prefix}.s{i}.ratio", *_mean(found["ratio"])))
+    return ratios
+
+
+def denoising_means(run, aps, key, n_signals, n):
+    """Keep PSNRs of posterior means of "gaussian16" by several ways, under ``denoise``: the formula, Noise2Score, the
+    mean of n exact samples, that of n samples of ``aps``; and the largest difference of Noise2Score to the formula.
+    """
+    case = known_posteriors.gaussian_case(float(aps.task.sigma_y), n_signals, seed=1)
+    shape = (n_signals, *case.task.shape)
+    means = {
+        "formula": case.mean.reshape(shape),
+        "noise2score": np.asarray(make_sampler("noise2score", case.task).sample(key, case.measurements, 1))[:, 0],
+        "exact": case.exact(key, n).mean(axis=1),
+        "aps": np.asarray(aps.sample(key, case.measurements, n), np.float64).mean(axis=1),
+    }
+    psnr = {name: quality.psnr(mean, case.x0) for name, mean in means.items()}
+    for name, values in psnr.items():
+        run.mean(f"denoise.{name}.psnr", values, "dB")
+        if name != "formula":
+            run.mean(f"denoise.{name}.above", values - psnr["formula"], "dB")
+    run.number("denoise.noise2score.difference", np.abs(means["noise2score"] - means["formula"]).max())
+    run.number("denoise.expected", -10 * np.log10(1 + 1 / n), unit="dB")
+
+
+def _mean(values):
+    """Mean, and standard error where there are two values or more."""
+    value, error = quality.mean_and_standard_error(values)
+    return value, None if np.isnan(error) else error
+
+
+if __name__ == "__main__":
+    search(Path("weights/results/samplers.search.json"))

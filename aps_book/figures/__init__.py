@@ -1,0 +1,1 @@
+"""Figures of the book, by kind; ``style`` holds what they share."""

@@ -1,0 +1,189 @@
+"""The notebooks of a checkout: which there are, how the build runs them, and what their parameters may be.
+
+Nothing here starts a kernel, and nothing but a notebook's own rules needs JAX.
+"""
+
+import ast
+import difflib
+import hashlib
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+WORDS = {"true": True, "false": False, "null": None, "none": None}
+SETTINGS = {"weights": ["weights/**/*"], "build": {}, "full": {}, "cache": True}
+
+
+def names(root: Path = ROOT) -> list[str]:
+    """The notebooks under ``root``, sorted."""
+    return sorted(path.stem for path in (root / "notebooks").glob("*.py"))
+
+
+def settings(name: str, root: Path = ROOT) -> dict[str, Any]:
+    """How a notebook is run, from book/build.toml: {"weights": [...], "build": {...}, "full": {...}, "cache": bool}.
+
+    Raises ValueError for an entry of another notebook or with an unknown key.
+    """
+    table = tomllib.loads((root / "book" / "build.toml").read_text("utf-8"))
+    for other, entry in table.items():
+        unknown = set(entry) - set(SETTINGS)
+        if other not in names(root) or unknown:
+            what = f"unknown key {sorted(unknown)[0]!r}" if unknown else f"no notebook notebooks/{other}.py"
+            raise ValueError(f"book/build.toml, [{other}]: {what}")
+    return {**SETTINGS, **table.get(name, {})}
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """One notebook, read and not run.
+
+    path: its file (.py in jupytext's percent form, or .ipynb). parameters: the values of its parameters cell by name.
+    comments: what stands behind a parameter in that cell. start: code that gives its rules, or None where there is none.
+    """
+
+    path: Path
+    parameters: dict[str, Any]
+    comments: dict[str, str]
+    title: str
+    start: str | None
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix, which is that of its record."""
+        return self.path.stem
+
+    def checked(self, given: dict[str, Any]) -> dict[str, Any]:
+        """``given`` after the notebook's own rules, which are applied to all of its parameters.
+
+        Raises ValueError for an unknown name or a value out of range, TypeError for one of another type, each naming the
+        parameter. A notebook whose rules cannot be read without running it checks them itself when it starts.
+        """
+        rules = None if self.start is None else _rules(self.start)
+        if rules is None:
+            _known(self.name, given, self.parameters)
+            return dict(given)
+        from aps_book.record.rules import check_parameters
+
+        values = check_parameters({**self.parameters, **given}, rules)
+        return {name: values[name] for name in given}
+
+    def parsed(self, name: str, text: str) -> Any:
+        """What ``text`` on a command line means: a number, list, True, None; where the parameter is a text, itself or None."""
+        if isinstance(self.parameters.get(name), str):
+            return None if text == "None" else text
+        if text.lower() in WORDS:
+            return WORDS[text.lower()]
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            return text
+        return list(value) if isinstance(value, tuple) else value
+
+
+def find(name: str, root: Path = ROOT) -> Notebook:
+    """The notebook of that name under ``root``, or in the file of that path (.py or .ipynb).
+
+    Raises FileNotFoundError where there is none, ValueError where the file is no notebook with a parameters cell.
+    """
+    path = Path(name)
+    if path.suffix not in (".py", ".ipynb"):
+        return of_the_book(name, root)
+    if not path.is_file():
+        raise FileNotFoundError(f"notebook {str(path)!r}: there is no such file")
+    if not NAME.fullmatch(path.stem):
+        raise ValueError(f"notebook {str(path)!r}: expected a name of lower-case letters, digits and underscores")
+    return _read(path)
+
+
+def of_the_book(name: str, root: Path = ROOT) -> Notebook:
+    """The notebook of that name under ``root``. Raises FileNotFoundError for any other."""
+    known = names(root)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        there = ", ".join(known) or f"none: {root} is no checkout"
+        raise FileNotFoundError(
+            f"notebook {name!r}: expected one of {there}{hint}, or the path of a notebook to run it"
+        )
+    return _read(root / "notebooks" / f"{name}.py")
+
+
+def identity(parameters: dict[str, Any]) -> str:
+    """Eight characters that stand for these parameters, in whatever order they are given."""
+    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _read(path: Path) -> Notebook:
+    import jupytext
+
+    try:
+        notebook = jupytext.read(path)
+        cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", ())]
+        if not tagged:
+            raise ValueError("it has no cell tagged parameters")
+        parameters, comments = _parameters(tagged[0])
+        code = "\n".join(cell.source for cell in cells)
+        text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(f"notebook {str(path)!r} cannot be read: {error}") from error
+    title = re.search(r"^# (.+)$", text, re.MULTILINE)
+    return Notebook(path, parameters, comments, title[1] if title else path.stem, _start(code))
+
+
+def _parameters(source: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values of the assignments of a parameters cell, and the comments behind them."""
+    values, comments, lines = {}, {}, source.splitlines()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            values[name] = ast.literal_eval(node.value)
+            comments[name] = lines[(node.end_lineno or 1) - 1][node.end_col_offset :].partition("#")[2].strip()
+    return values, comments
+
+
+def _start(code: str) -> str | None:
+    """Code that binds ``rules`` as the call of ``record.start`` gives them: the imports they need, and the dictionary."""
+    try:
+        tree = ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in code.splitlines()))
+    except SyntaxError:
+        return None
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_start(node.func)]
+    if not calls or len(calls[0].args) < 3:
+        return None
+    needed = {node.id for node in ast.walk(calls[0].args[2]) if isinstance(node, ast.Name)}
+    imports = [
+        ast.unparse(node)
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and needed & {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    ]
+    return "\n".join([*imports, f"rules = {ast.unparse(calls[0].args[2])}"])
+
+
+def _is_start(function: ast.expr) -> bool:
+    return isinstance(function, ast.Attribute) and ast.unparse(function) == "record.start"
+
+
+def _rules(start: str) -> dict | None:
+    """The rules of a notebook, or None where they need more than its imports."""
+    space: dict[str, Any] = {}
+    try:
+        exec(start, space)
+    except NameError:
+        return None
+    return space["rules"]
+
+
+def _known(notebook: str, given, parameters) -> None:
+    for name, value in given.items():
+        if name not in parameters:
+            near = difflib.get_close_matches(name, parameters, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            expected = ", ".join(map(repr, parameters)) or "no parameter at all"
+            raise ValueError(f"unknown parameter {name!r} = {value!r} of {notebook}: expected one of {expected}{hint}")

@@ -1,0 +1,1 @@
+"""What Sphinx makes of the pages beside what the notebooks show: answer boxes, the table of claims, folds."""

@@ -1,0 +1,115 @@
+"""Sphinx extension: answer boxes, one fold of code and what to take away on the pages of notebooks; ``{claims}``,
+``{verdicts}`` and ``{settings}``.
+"""
+
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+from aps_book import record
+from aps_book.pages import answers, claims_table, code_fold, settings, take_away, weight
+from aps_book.record.provenance import ROOT
+from aps_core import flows, tasks
+from aps_core.training import loop, posterior, subspace_posterior
+
+
+class Verdicts(SphinxDirective):
+    """The three sentences of the front page and the count of verdicts."""
+
+    def run(self):
+        _depends(self.env)
+        return [nodes.raw("", claims_table.summary(), format="html")]
+
+
+class Settings(SphinxDirective):
+    """The settings of one table of a recipe, ``{settings} flow.realnvp``, or with ``{settings} tasks`` the tasks."""
+
+    required_arguments = 1
+
+    def run(self):
+        for module in (settings, loop, posterior, subspace_posterior, tasks, flows):
+            self.env.note_dependency(module.__file__)
+        name = self.arguments[0]
+        return [nodes.raw("", settings.task_table() if name == "tasks" else settings.table(name), format="html")]
+
+
+class Claims(SphinxDirective):
+    """The table of claims."""
+
+    def run(self):
+        _depends(self.env)
+        return [nodes.raw("", claims_table.table(), format="html")]
+
+
+def _depends(env):
+    """A page is made anew when a record or the text of a claim changes."""
+    for path in (*(ROOT / "weights" / "results").glob("*.json"), *(ROOT / "book").glob("*.toml")):
+        env.note_dependency(str(path))
+
+
+def open_with_the_answer(app, doctree):
+    """On the page of a notebook: the answer under the title, at the end the code in one fold and what to take away. On
+    every other page: version and date.
+    """
+    source, pages = Path(app.env.doc2path(app.env.docname)), app.builder.name == "html"
+    if source.suffix != ".ipynb":
+        doctree += nodes.raw("", take_away.plain() if pages else "", format="html")
+        return
+    code_fold.gather(doctree)
+    made = source.with_suffix(".json")
+    if made.exists() and pages:
+        cite = "../cite.html" if "cite" in app.env.found_docs else None
+        options = app.config.html_theme_options
+        repository = options.get("repository_url", ""), options.get("repository_branch") or "main"
+        launch = take_away.binder(*repository, source.stem)
+        doctree += nodes.raw("", take_away.line(record.load(made), cite, launch), format="html")
+    box = answers.box(source.stem, "../intro.html" if pages and "intro" in app.env.found_docs else None)
+    titles = list(doctree.findall(nodes.title))
+    if box is None or not titles:
+        return
+    _depends(app.env)
+    section = titles[0].parent
+    section.insert(section.index(titles[0]) + 1, nodes.raw("", box, format="html"))
+
+
+def copy_records(app, error):
+    """Put the records of the pages beside them, to take away."""
+    if error is None and app.builder.name == "html":
+        take_away.copy_records(Path(app.srcdir) / "results", Path(app.outdir) / "results")
+
+
+def lighten(app, error):
+    """After everything is written: leave out what no page shows."""
+    if error is None and app.builder.name == "html":
+        weight.lighten(Path(app.outdir))
+
+
+def buttons_of_the_repository(app, config):
+    """``repository.url`` of ``_config.yml`` is the one place that says where the project lies: with it each page has the
+    buttons for the repository and its issues, without it none.
+    """
+    options = config.html_theme_options
+    known = bool(options.get("repository_url"))
+    options.update(use_repository_button=known, use_issues_button=known)
+
+
+def without_thebe(app, config):
+    """No page runs code in the browser: what sphinx-thebe, which jupyter-book loads, would put on each is left out (it
+    declares its address twice, an error in the console).
+    """
+    for name, listeners in app.events.listeners.items():
+        app.events.listeners[name] = [one for one in listeners if not one.handler.__module__.startswith("sphinx_thebe")]
+    app.registry.css_files = [one for one in app.registry.css_files if one[0] != "sphinx-thebe.css"]
+
+
+def setup(app):
+    app.add_directive("verdicts", Verdicts)
+    app.add_directive("claims", Claims)
+    app.add_directive("settings", Settings)
+    app.connect("config-inited", buttons_of_the_repository)
+    app.connect("config-inited", without_thebe, priority=900)
+    app.connect("doctree-read", open_with_the_answer)
+    app.connect("build-finished", copy_records)
+    app.connect("build-finished", lighten, priority=900)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,157 @@
+"""What a build prints while it works: which notebook of how many, how long it took, and how long the rest may take.
+
+The seconds of the last run of each notebook are kept in .build/seconds.json; the estimate is their sum over those that
+look stale (a file that they depend on is newer than their record).
+"""
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+
+from doit.reporter import ConsoleReporter
+
+SECONDS = Path(".build/seconds.json")
+PREFIX = "notebook:"
+
+
+class Progress(ConsoleReporter):
+    """doit's console reporter with a line at the beginning and the end of each notebook; on a terminal it counts on."""
+
+    desc = "which notebook of how many, seconds, and time left"
+
+    def __init__(self, outstream, options):
+        super().__init__(outstream, options)
+        self.order, self.stale, self.last, self.begun, self.clock = [], set(), seconds(), 0.0, None
+
+    def initialize(self, tasks, selected_tasks):
+        """Note the notebooks of this build and which of them look stale."""
+        wanted = needed(tasks, selected_tasks)
+        self.order = [name for name in tasks if name.startswith(PREFIX) and name in wanted]
+        self.stale = {name for name in self.order if looks_stale(tasks[name])}
+
+    def execute_task(self, task):
+        """A line that says what begins."""
+        if not task.name.startswith(PREFIX):
+            super().execute_task(task)
+            return
+        self.stale.add(task.name)
+        self.begun = time.monotonic()
+        self.write(f"{self._begins(task.name)}\n")
+        if self.outstream.isatty():
+            self.clock = Clock(self.outstream)
+
+    def skip_uptodate(self, task):
+        """As doit's; it does not run any more."""
+        self.stale.discard(task.name)
+        super().skip_uptodate(task)
+
+    def add_success(self, task):
+        """A line that says what ended."""
+        if task.name in self.stale and task.executed:
+            self._end(task.name, "done")
+
+    def add_failure(self, task, fail):
+        """A line that says what failed, then doit's."""
+        if task.name in self.stale and task.executed:
+            self._end(task.name, "failed")
+        super().add_failure(task, fail)
+
+    def _begins(self, name):
+        place = f"{self.order.index(name) + 1} of {len(self.order)}" if name in self.order else "1 of 1"
+        last = self.last.get(short(name))
+        before = "not run before" if last is None else f"{duration(last)} last time"
+        return f".  {place}: {short(name)} runs ({before}; {self.left()})"
+
+    def _end(self, name, how):
+        if self.clock is not None:
+            self.clock = self.clock.stop()
+        took = time.monotonic() - self.begun
+        self.stale.discard(name)
+        if how == "done":
+            self.last = keep(short(name), took)
+        self.write(f"   {short(name)} {how} after {duration(took)}; {self.left()}\n")
+
+    def left(self):
+        """The time left in words."""
+        known = [self.last[short(name)] for name in self.stale if short(name) in self.last]
+        new = len(self.stale) - len(known)
+        if not self.stale:
+            return "no notebook left"
+        if not known:
+            return "time left unknown"
+        return f"about {duration(sum(known))} left" + (f", and {new} not run before" if new else "")
+
+
+class Clock(threading.Thread):
+    """Counts the seconds of what runs, on a terminal, in a line that is removed at the end."""
+
+    def __init__(self, stream):
+        super().__init__(daemon=True)
+        self.stream, self.ended, self.begun = stream, threading.Event(), time.monotonic()
+        self.start()
+
+    def run(self):
+        """Write the line anew each second."""
+        while not self.ended.wait(1.0):
+            self.stream.write(f"\r   {duration(time.monotonic() - self.begun)} ")
+            self.stream.flush()
+        self.stream.write("\r\033[K")
+
+    def stop(self):
+        """End and remove the line; returns None."""
+        self.ended.set()
+        self.join()
+
+
+def needed(tasks, selected):
+    """The names of the selected tasks and of all that they need."""
+    found, todo = set(), list(selected)
+    while todo:
+        name = todo.pop()
+        if name in tasks and name not in found:
+            found.add(name)
+            todo += tasks[name].task_dep
+    return found
+
+
+def looks_stale(task):
+    """Whether a result of the task is missing, or older than a file that it depends on; doit itself looks closer."""
+    made, needed = [Path(p) for p in task.targets], [Path(p) for p in task.file_dep]
+    if not all(path.exists() for path in made):
+        return True
+    newest = max((path.stat().st_mtime for path in needed if path.exists()), default=0.0)
+    return newest > min(path.stat().st_mtime for path in made)
+
+
+def short(name):
+    """The notebook's name without the task's."""
+    return name.removeprefix(PREFIX)
+
+
+def duration(value):
+    """Seconds in words, such as "48 s" or "3 min 20 s"."""
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def seconds():
+    """{notebook: seconds of its last run}; empty where nothing is known."""
+    try:
+        found = json.loads(SECONDS.read_text("utf-8"))
+        return {name: float(value) for name, value in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def keep(name, value):
+    """Keep the seconds of a run; a file that cannot be written costs only the next estimate."""
+    from aps_core.files import write_atomically  # takes seconds, which `doit list` need not wait for
+
+    found = {**seconds(), name: round(value, 1)}
+    try:
+        write_atomically(SECONDS, json.dumps(found, indent=1, sort_keys=True) + "\n")
+    except OSError as error:
+        print(f"{SECONDS} was not written: {error}", file=sys.stderr)
+    return found

@@ -1,0 +1,27 @@
+"""What a notebook writes and what the book reads: records, rules for parameters, tables, tolerances."""
+
+from aps_book.record.rules import Rule, between, boolean, integer, list_of, one_of, optional, seed, text
+from aps_book.record.run import Run, full_run, load, paper_value, save, start
+from aps_book.record.verdicts import Difference
+from aps_book.record.words import exact, word
+
+__all__ = [
+    "Difference",
+    "Rule",
+    "Run",
+    "between",
+    "boolean",
+    "exact",
+    "full_run",
+    "integer",
+    "list_of",
+    "load",
+    "one_of",
+    "optional",
+    "paper_value",
+    "save",
+    "seed",
+    "start",
+    "text",
+    "word",
+]

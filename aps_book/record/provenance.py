@@ -1,0 +1,81 @@
+"""Where a result comes from: commit, inputs by sha256, machine, versions."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+_PACKAGES = ("aps-core", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-image", "matplotlib")
+
+
+def sha256_of_file(path: str | os.PathLike) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def identify(thing: Any) -> tuple[str, str]:
+    """A short name and a sha256 for weights or data.
+
+    Args:
+      thing: a path to a file; a mapping (a card) or an object with `name` and `sha256`, and perhaps `split`.
+
+    Raises:
+      FileNotFoundError: the path does not exist.
+      TypeError: neither a path nor something with `name` and `sha256`.
+    """
+    if isinstance(thing, (str, os.PathLike)):
+        return Path(thing).name, sha256_of_file(thing)
+    get = thing.get if isinstance(thing, Mapping) else lambda key: getattr(thing, key, None)
+    name, digest, split = get("name"), get("sha256"), get("split")
+    if not (isinstance(name, str) and isinstance(digest, str)):
+        raise TypeError(f"{thing!r}: expected a path, or something with a name and a sha256")
+    return (f"{name}/{split}" if split else name), digest
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def commit() -> tuple[str | None, bool | None]:
+    """The commit of this checkout and whether tracked files differ from it; (None, None) outside a checkout."""
+    if not (ROOT / ".git").exists():
+        return None, None
+    head, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    return head, None if changed is None else bool(changed)
+
+
+def device() -> str:
+    """The device that JAX computes on, such as "cpu" or "2 x NVIDIA H200"."""
+    if "jax" not in sys.modules:
+        return "cpu"
+    devices = sys.modules["jax"].devices()
+    return (f"{len(devices)} x " if len(devices) > 1 else "") + devices[0].device_kind
+
+
+def machine() -> dict[str, Any]:
+    """Device, operating system, number of cores and the versions of what computed."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "device": device(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "versions": versions,
+    }

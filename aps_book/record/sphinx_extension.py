@@ -1,0 +1,157 @@
+"""Sphinx extension: no picture without alt text and caption, provenance under the figures of a notebook, and a code
+reference.
+
+A page made from ``results/<name>.ipynb`` has its record in ``results/<name>.json`` beside it. Each breach is a warning,
+and the build turns warnings into errors. ``{reference} aps_core.objective`` lists what a module defines, so that
+``{py:func}`` and ``{py:class}`` link to it from any page.
+"""
+
+import importlib
+import inspect
+import re
+import shutil
+from pathlib import Path
+from typing import ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from docutils.statemachine import StringList
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+from aps_book import record
+from aps_book.record import tables
+
+logger = logging.getLogger(__name__)
+
+
+def check_and_sign(app, doctree):
+    """Check every picture of a page; on a notebook's page put the provenance line under each figure."""
+    source = Path(app.env.doc2path(app.env.docname))
+    for image in doctree.findall(nodes.image):
+        _check(image)
+    if source.suffix != ".ipynb":
+        return
+    path = source.with_suffix(".json")
+    app.env.note_dependency(str(path))
+    try:
+        made = record.load(path)
+        line = tables.folded(f"Made by notebooks/{made['notebook']}.py", tables.inputs_line(made))
+    except (FileNotFoundError, ValueError) as error:
+        logger.warning("no provenance for this page: %s", error, location=app.env.docname)
+        return
+    for figure in doctree.findall(nodes.figure):
+        figure += nodes.legend("", nodes.raw("", line, format="html"))
+
+
+def _check(image):
+    if not image.get("alt", "").strip():
+        logger.warning("picture without alt text", location=image)
+    figure = image.parent
+    while figure is not None and not isinstance(figure, nodes.figure):
+        figure = figure.parent
+    if figure is None or not any(isinstance(child, nodes.caption) for child in figure.children):
+        logger.warning("picture without a caption", location=image)
+
+
+def copy_views(app, error):
+    """Put the pages that notebooks show in a frame beside the notebooks' own pages."""
+    if error is None and app.builder.name == "html":
+        for page in sorted((Path(app.srcdir) / "results").glob("*-*.html")):
+            shutil.copyfile(page, Path(app.outdir) / "results" / page.name)
+
+
+class Reference(SphinxDirective):
+    """The public functions and classes of a module, with signature, docstring as plain text, and their source. With
+    ``:public:`` those of its ``__all__``, wherever they are defined, under the names by which a user has them.
+    """
+
+    required_arguments = 1
+    option_spec: ClassVar = {"public": directives.flag}
+
+    def run(self):
+        module = importlib.import_module(self.arguments[0])
+        source = Path(inspect.getsourcefile(module))
+        self.env.note_dependency(str(source))
+        lines = [f".. py:module:: {module.__name__}", ""]
+        for name, thing in _things(module, "public" in self.options):
+            lines += _entry(name, thing)
+        container = nodes.container(classes=["aps-reference"])
+        lines = ["```{eval-rst}", *lines, "```"]  # the pages are Markdown, the Python domain is not
+        self.state.nested_parse(StringList(lines, source=source.name), self.content_offset, container)
+        return [container]
+
+
+def _things(module, public):
+    """(name, function or class) of what a module defines, in its order; or of its ``__all__``, functions first."""
+    if public:
+        named = sorted(
+            ((name, getattr(module, name)) for name in module.__all__), key=lambda one: inspect.isclass(one[1])
+        )
+        return [(name, thing) for name, thing in named if inspect.isclass(thing) or inspect.isfunction(thing)]
+    return [
+        (name, thing)
+        for name, thing in vars(module).items()
+        if not name.startswith("_") and getattr(thing, "__module__", None) == module.__name__
+    ]
+
+
+def _entry(name, thing):
+    """Lines of reStructuredText for one function or class."""
+    kind = "class" if inspect.isclass(thing) else "function"
+    body = ["", *_readable(inspect.getdoc(thing) or "")]
+    return [f".. py:{kind}:: {name}{_signature(thing)}", *("   " + line if line else "" for line in body), ""]
+
+
+def _readable(doc):
+    """A docstring as reStructuredText: paragraphs flow, formulas (indented) and tables stay as they are, bars and stars
+    are characters.
+    """
+    lines = []
+    for block in doc.split("\n\n"):
+        rows = block.splitlines()
+        if all(row.startswith(("    ", "|")) for row in rows):
+            lines += ["", ".. code-block:: text", "", *("   " + row.strip() for row in rows), ""]
+        elif rows and rows[0].startswith("- "):
+            lines += [
+                "",
+                *(
+                    "- " + _escaped(item)
+                    for item in " ".join(row.strip() for row in rows).removeprefix("- ").split(" - ")
+                ),
+                "",
+            ]
+        else:
+            lines += ["", _escaped(" ".join(row.strip() for row in rows)), ""]
+    return lines
+
+
+def _escaped(text):
+    parts = text.split("``")  # what stands between double backticks is code and stays
+    for i in range(0, len(parts), 2):
+        parts[i] = re.sub(r"([\\*|_`])", r"\\\1", parts[i])
+    return "``".join(parts)
+
+
+def _signature(thing):
+    if inspect.isclass(thing):
+        return ""
+    names = []
+    for parameter in inspect.signature(inspect.unwrap(thing)).parameters.values():
+        star = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        default = "" if parameter.default is parameter.empty else "=" + _short(parameter.default)
+        names.append(star + parameter.name + default)
+    return "(" + ", ".join(names) + ")"
+
+
+def _short(value):
+    """A default as it can stand in a signature: no addresses, no long reprs, no folder of this machine."""
+    text = repr(value)
+    return text if len(text) < 30 and "<" not in text and not isinstance(value, Path) else "..."
+
+
+def setup(app):
+    app.add_directive("reference", Reference)
+    app.connect("doctree-read", check_and_sign)
+    app.connect("build-finished", copy_views)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,29 @@
+"""Numbers as text: settings in keys and labels, exact, so that two never share one; values as they are shown."""
+
+from decimal import Decimal
+
+
+def exact(value: float, times: int = 1) -> str:
+    """A number with all its digits, times ``times``: ``exact(0.302, 100)`` is "30.2", ``exact(1e-5)`` is "1e-05"."""
+    number = _decimal(value, times)
+    short = f"{float(number):g}"
+    return short if Decimal(short) == number else format(number, "f")
+
+
+def word(value: float, times: int = 1, digits: int = 1) -> str:
+    """The same as a word of a key, its whole part with at least ``digits`` digits: ``word(0.302, 100)`` is "30_2"."""
+    whole, dot, rest = format(_decimal(value, times), "f").partition(".")
+    return whole.replace("-", "minus_").zfill(digits) + ("_" + rest if dot else "")
+
+
+def shown(value: float, form: str) -> str:
+    """A number in a format, without the sign of a zero: -0.0001 in "+.3f" is "+0.000"."""
+    text = format(value, form)
+    if text.startswith("-") and not text.strip("-0.,"):
+        return ("+" if form.startswith("+") else "") + text[1:]
+    return text
+
+
+def _decimal(value, times):
+    number = Decimal(repr(float(value))) * times
+    return number.normalize() if number else Decimal(0)

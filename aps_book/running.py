@@ -1,0 +1,127 @@
+"""Runs a notebook with papermill in a folder of its own and publishes what it made when all of it is there.
+
+The build, `aps run` and sweeps all come through `execute`.
+"""
+
+import os
+import shutil
+import socket
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class RunFailed(Exception):
+    """A notebook that did not run to its end, or left no whole record; the message says where what it did lies."""
+
+
+def execute(
+    source: Path,
+    parameters: Mapping[str, Any],
+    made: Path,
+    results: Path,
+    cwd: Path,
+    environment: Mapping[str, str],
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Run the notebook ``source`` (.py or .ipynb) in the folder ``made``, publish its results in ``results``, and give
+    its record.
+
+    cwd: where its kernel works. environment: variables of the kernel beside those of this process. progress: a bar of the
+    cells that are done, with the time left. What was published before stays as it was unless all is there; then ``made`` is
+    removed, and else kept. Raises RunFailed.
+    """
+    import jupytext
+    import papermill
+    from traitlets.config import Config
+
+    name = source.stem
+    no_loopback()
+    encrypted = Config({"KernelManager": {"transport_encryption": "auto"}})  # without it each kernel prints a warning
+    ran = made / f"{name}.ipynb"
+    try:
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir(parents=True)
+        # "immediate": a kernel that has done its work is ended; asked to end, it is interrupted first and logs an error
+        with variables({**environment, "APS_RESULTS_DIR": str(made.resolve())}):
+            papermill.execute_notebook(
+                jupytext.read(source),
+                ran,
+                dict(parameters),
+                kernel_name="python3",
+                language="python",
+                progress_bar=progress,
+                cwd=cwd,
+                config=encrypted,
+                shutdown_kernel="immediate",
+            )
+        return publish(name, made, results)
+    except (papermill.PapermillExecutionError, RuntimeError, OSError) as error:  # RuntimeError: the kernel died
+        raise RunFailed(f"notebooks/{name}.py failed; what it did is in {ran}\n{error}") from error
+
+
+@contextmanager
+def variables(values: Mapping[str, str]):
+    """The environment with these variables; afterwards it is as before."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def no_loopback() -> None:
+    """Raise RunFailed where no kernel could be reached: notebook and kernel talk over 127.0.0.1, and wait without a
+    word.
+    """
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), timeout=10).close()
+    except OSError as error:
+        what = "notebooks cannot run: their kernels are reached over the loopback network, 127.0.0.1"
+        raise RunFailed(f"{what}, which does not answer here ({error})") from error
+
+
+def publish(name: str, made: Path, results: Path) -> dict[str, Any]:
+    """Move what a notebook made into ``results``: figures, the notebook without what differs from machine to machine
+    (paths, times, random cell names), and last the record, so that what has a record is whole. Gives the record; raises
+    RunFailed where it is not whole.
+    """
+    import nbformat
+
+    from aps_book.record import load
+    from aps_core.files import write_atomically
+
+    path = made / f"{name}.json"
+    if not path.exists():
+        raise RunFailed(f"notebooks/{name}.py wrote no record: its last cell must call run.finish()")
+    try:
+        record = load(path)
+    except ValueError as error:
+        raise RunFailed(str(error)) from error
+    missing = [file for file in record["figures"] if not (made / file).is_file()]
+    if record["notebook"] != name or missing:
+        odd = f"names {', '.join(missing)}, which it did not write" if missing else f"is of {record['notebook']!r}"
+        raise RunFailed(f"notebooks/{name}.py: its record {odd}")
+    notebook = nbformat.read(made / f"{name}.ipynb", as_version=4)
+    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+        for output in cell.get("outputs", ()):  # alt text and caption, where the book's pages look for them
+            cell.metadata |= {"mystnb": output.metadata.pop("mystnb")} if "mystnb" in output.get("metadata", {}) else {}
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key not in ("papermill", "execution")}
+    for old in results.glob(f"{name}-*"):
+        if old.name not in record["figures"]:
+            old.unlink()
+    for file in record["figures"]:
+        write_atomically(results / file, (made / file).read_bytes())
+    write_atomically(results / f"{name}.ipynb", nbformat.writes(notebook) + "\n")
+    write_atomically(results / path.name, path.read_bytes())
+    shutil.rmtree(made)
+    return record

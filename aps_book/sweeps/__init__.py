@@ -1,0 +1,1 @@
+"""Sweeps: one notebook with many sets of parameters, through Snakemake (workflow/Snakefile), gathered into one table."""

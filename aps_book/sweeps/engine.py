@@ -1,0 +1,59 @@
+"""Calls Snakemake on a plan. Which jobs run, in which order and where, is its business."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from aps_book.notebooks import ROOT
+
+WORKFLOW = ROOT / "workflow"
+PROFILES = {"local": WORKFLOW / "profiles" / "local", "slurm": WORKFLOW / "profiles" / "slurm"}
+REMEDY = "`make workflow` installs it into .venv-workflow, or name one in APS_SNAKEMAKE"
+
+
+def find() -> Path:
+    """Snakemake's executable: APS_SNAKEMAKE, that of .venv-workflow in the checkout, or on PATH.
+
+    Raises FileNotFoundError that says how to get it.
+    """
+    named = os.environ.get("APS_SNAKEMAKE")
+    if named:
+        if not (path := shutil.which(named)):
+            raise FileNotFoundError(f"APS_SNAKEMAKE = {named!r}: expected the path of snakemake's executable")
+        return Path(path)
+    own = ROOT / ".venv-workflow" / "bin" / "snakemake"
+    found = own if own.is_file() else shutil.which("snakemake")
+    if not found:
+        raise FileNotFoundError(f"snakemake, which runs sweeps, was not found: {REMEDY}")
+    return Path(found)
+
+
+def profile(name: str) -> Path:
+    """The folder of a profile: one of PROFILES, or a path. Raises FileNotFoundError."""
+    path = PROFILES.get(name, Path(name))
+    if not (path / "config.yaml").is_file():
+        raise FileNotFoundError(f"--profile {name}: expected {', '.join(PROFILES)} or a folder with a config.yaml")
+    return path.resolve()
+
+
+def call(plan: Path, profile: Path, jobs: int | None, dry: bool, more: list[str]) -> int:
+    """Run the plan in its folder and give Snakemake's exit code; what is finished there is not run again.
+
+    A lock of ours, which ends with this process, stands for Snakemake's own, which would outlast a kill. Raises
+    FileExistsError where another sweep is at work in the folder.
+    """
+    lock = FileLock(plan.parent / ".sweep.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FileExistsError(f"another sweep is at work in {plan.parent}: wait for it, or stop it") from None
+    command = [str(find()), "--snakefile", str(WORKFLOW / "Snakefile"), "--profile", str(profile), "--nolock"]
+    command += ["--directory", str(plan.parent.resolve()), "--config", f"plan={plan.resolve()}"]
+    command += [] if jobs is None else ["--cores", str(jobs)] if profile.name == "local" else ["--jobs", str(jobs)]
+    try:
+        return subprocess.run([*command, *["--dry-run"] * dry, *more]).returncode
+    finally:
+        lock.release()

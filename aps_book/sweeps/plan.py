@@ -1,0 +1,137 @@
+"""What a sweep runs: read from YAML (a grid or a list) or CSV, every set of parameters checked before anything starts."""
+
+import csv
+import itertools
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aps_book import notebooks
+from aps_book.notebooks import Notebook
+
+KEYS = {"notebook", "parameters", "grid", "list", "numbers"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """jobs: {identity: parameters}, in the order of the file. varied: names that have more than one value. numbers: keys
+    of the record that the page shows, () for those of tolerances.toml.
+    """
+
+    notebook: Notebook
+    jobs: dict[str, dict[str, Any]]
+    numbers: tuple[str, ...] = ()
+
+    @property
+    def varied(self) -> list[str]:
+        """Parameters that are not the same in all jobs; one that a job leaves out has its default there."""
+        sets = [{**self.notebook.parameters, **job} for job in self.jobs.values()]
+        named = dict.fromkeys(name for job in self.jobs.values() for name in job)
+        return [name for name in named if any(one[name] != sets[0][name] for one in sets)]
+
+    def write(self, folder: Path) -> Path:
+        """Write plan.json and parameters/JOB.json for the Snakefile; returns the path of the plan."""
+        from aps_core.files import write_atomically
+
+        for job, parameters in self.jobs.items():
+            write_atomically(folder / "parameters" / f"{job}.json", json.dumps(parameters, indent=1) + "\n")
+        own = self.notebook.path.parent == notebooks.ROOT / "notebooks"
+        plan = {
+            "name": self.notebook.name,
+            "notebook": self.notebook.name if own else str(self.notebook.path.resolve()),
+            "command": shlex.join([sys.executable, "-m", "aps_book.cli.app"]),
+            "jobs": self.jobs,
+            "numbers": self.numbers,
+        }
+        return write_atomically(folder / "plan.json", json.dumps(plan, indent=1) + "\n")
+
+
+def read(path: Path, name: str | None = None) -> Plan:
+    """The Plan in a YAML or CSV file; ``name``, the notebook, where the file names none.
+
+    Raises FileNotFoundError; ValueError or TypeError naming the file for another form, an unknown notebook or parameter, a
+    value out of range, or a set that stands twice.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"sweep {str(path)!r}: there is no such file")
+    try:
+        if path.suffix == ".csv":
+            found, rows = {}, _csv_rows(path)
+            name = _notebook_of_rows(rows, name)
+        else:
+            found = _yaml(path)
+            rows = _rows(found)
+        named = str(found.get("notebook", name) or "")
+        if not named:
+            raise ValueError("names no notebook; add notebook: NAME, a column notebook, or --notebook NAME")
+        beside = path.parent / named
+        one = notebooks.find(str(beside) if beside.suffix and beside.is_file() else named)
+        jobs = _jobs(one, found.get("parameters") or {}, rows)
+    except (TypeError, ValueError, FileNotFoundError) as error:
+        raise type(error)(f"sweep {str(path)!r}: {error}") from error
+    return Plan(one, jobs, tuple(found.get("numbers") or ()))
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"it is not valid YAML: {error}") from error
+    if not isinstance(found, dict) or set(found) - KEYS or not {"grid", "list"} & set(found):
+        raise ValueError(f"expected notebook, and grid or list, and perhaps parameters and numbers, got {found!r}")
+    for key, kind in (("parameters", dict), ("grid", dict), ("list", list), ("numbers", list)):
+        if not isinstance(found.get(key) or kind(), kind):
+            raise TypeError(f"{key} = {found[key]!r}: expected a {'table' if kind is dict else 'list'}")
+    return found
+
+
+def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every combination of the grid, for each entry of the list."""
+    grid = found.get("grid") or {}
+    for name, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise TypeError(f"grid, {name} = {values!r}: expected a list of values")
+    listed = found.get("list") or [{}]
+    if bad := [entry for entry in listed if not isinstance(entry, dict)]:
+        raise TypeError(f"list: expected names with values in each entry, got {bad[0]!r}")
+    combined = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    return [{**entry, **values} for entry in listed for values in combined]
+
+
+def _csv_rows(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for i, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise ValueError(f"line {i}: expected {len(rows[0])} columns")
+    if not rows:
+        raise ValueError("it holds no row")
+    return [{name.strip(): value.strip() for name, value in row.items()} for row in rows]
+
+
+def _notebook_of_rows(rows: list[dict], name: str | None) -> str | None:
+    """The one notebook of a column notebook, which is taken out of the rows."""
+    found = {row.pop("notebook") for row in rows if "notebook" in row} or {name}
+    if len(found) > 1:
+        raise ValueError(f"column notebook: expected one notebook, got {', '.join(sorted(map(str, found)))}")
+    return found.pop()
+
+
+def _jobs(one: Notebook, common: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    jobs: dict[str, dict[str, Any]] = {}
+    for i, row in enumerate(rows, 1):
+        texts = {k: one.parsed(k, v) if isinstance(v, str) else v for k, v in {**common, **row}.items()}
+        try:
+            checked = one.checked(texts)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"set {i}: {error}") from error
+        job = notebooks.identity(checked)
+        if job in jobs:
+            raise ValueError(f"set {i}: the parameters {checked} stand in an earlier set too")
+        jobs[job] = checked
+    return jobs
