@@ -1,16 +1,20 @@
-"""The paper's conditional RealNVP (24 steps, 3072 dimensions, width 384 twice) here and in flowjax and distrax, in one run.
+"""The paper's conditional RealNVP (24 steps, 3072 dimensions, width 384 twice) here, in flowjax and distrax, and as an
+unadorned JAX loop, in one run.
 
-    python benchmarks/flows.py [--json FILE] [--small]
+    python benchmarks/flows.py [--json FILE] [--small] [--only NAME]
 
-For each: seconds to compile one training step, of one evaluation with log-determinant, and of one gradient step with Adam, all of the
-same loss (reverse KL to a standard normal), batch 64, float32, of the same flow: in each step an affine normalization, a permutation and
-two couplings; flowjax's own flow has no normalization. Rivals that are not installed (``pip install flowjax distrax``) are left out.
-``--small`` runs a tiny size, to see that it works.
+For each: seconds to compile one training step, of one evaluation with log-determinant, and of one gradient step with
+Adam, all of the same loss (reverse KL to a standard normal), batch 64, float32, of the same flow: in each step an
+affine normalization, a permutation and two couplings; flowjax's own flow has no normalization. Rivals that are not
+installed (``pip install flowjax distrax``) are left out. ``--small`` runs a tiny size, to see that it works, ``--middle`` one
+between; ``--only`` measures one, whose peak memory then is that of the process.
 """
 
 import argparse
 import importlib.metadata
 import json
+import resource
+import sys
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from aps_core.files import write_atomically
 from aps_core.flows.coupling import strided_permutations
 from aps_core.flows.realnvp import ConditionalRealNVP
 from aps_core.operators import Measurement
+
+RSS_UNITS = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss in a MiB
 
 
 @dataclass(frozen=True)
@@ -38,13 +45,69 @@ class Size:
 def ours(size, conditional=True):
     """(params, forward): forward(params, z, y) -> x, log|dx/dz| for batches."""
     flow = ConditionalRealNVP(
-        jnp.zeros(size.dim), jnp.ones(size.dim), (size.dim,), steps=size.steps, width=size.width, conditional=conditional
+        jnp.zeros(size.dim),
+        jnp.ones(size.dim),
+        (size.dim,),
+        steps=size.steps,
+        width=size.width,
+        conditional=conditional,
     )
 
     def forward(params, z, y):
         return jax.vmap(lambda zi, yi: flow.forward(params, zi, flow.context(Measurement(yi))))(z, y)
 
     return jax.jit(flow.init)(jax.random.key(0)), forward
+
+
+def plain(size):
+    """The same flow written as one function on batches: a scan over steps, two networks in each, no classes. What ours
+    could reach at best.
+    """
+    half, rows = size.dim // 2, strided_permutations(size.dim, size.steps)
+    shapes = [(half + size.dim, size.width), (size.width, size.width), (size.width, 2 * half)]
+    permutations = jnp.asarray(rows), jnp.asarray(np.argsort(rows, axis=1))
+
+    @jax.custom_vjp
+    def permute(x, permutation, inverse):
+        return x[:, permutation]
+
+    # the derivative is a gather too; that of indexing is a scatter, which is slow on CPU
+    permute.defvjp(lambda x, p, i: (x[:, p], i), lambda i, g: (g[:, i], None, None))
+
+    def network(layers, kept, y):
+        h = jnp.concatenate([kept, y], -1)
+        for weight, bias in layers[:-1]:
+            h = jax.nn.silu(h @ weight + bias)
+        out = h @ layers[-1][0] + layers[-1][1]
+        return jnp.tanh(out[:, :half]), out[:, half:]
+
+    def forward(params, z, y):
+        def body(carry, layer):
+            x, log_det = carry
+            (first, second, log_scale, shift), (permutation, inverse) = layer
+            x = permute(x * jnp.exp(log_scale) + shift, permutation, inverse)
+            a, b = x[:, :half], x[:, half:]
+            s1, t1 = network(first, a, y)
+            b = b * jnp.exp(s1) + t1
+            s2, t2 = network(second, b, y)
+            a = a * jnp.exp(s2) + t2
+            return (jnp.concatenate([a, b], -1), log_det + log_scale.sum() + s1.sum(-1) + s2.sum(-1)), None
+
+        return jax.lax.scan(body, (z, jnp.zeros(z.shape[0])), (params, permutations))[0]
+
+    @jax.jit
+    def init(key):
+        keys = jax.random.split(key, 6)
+        layers = [
+            (jax.random.normal(k, (size.steps, *s)) / np.sqrt(s[0]), jnp.zeros((size.steps, s[1])))
+            for k, s in zip(keys, 2 * shapes, strict=True)
+        ]
+        zero = jnp.zeros((size.steps, size.dim))
+        for i in (2, 5):
+            layers[i] = (0 * layers[i][0], layers[i][1])
+        return layers[:3], layers[3:], zero, zero
+
+    return init(jax.random.key(0)), forward
 
 
 def flowjax(size):
@@ -55,9 +118,16 @@ def flowjax(size):
     from flowjax.flows import coupling_flow
 
     flow = coupling_flow(
-        jax.random.key(0), base_dist=Normal(jnp.zeros(size.dim)), transformer=Affine(), cond_dim=size.dim,
-        flow_layers=2 * size.steps, nn_width=size.width, nn_depth=2, nn_activation=jax.nn.silu, invert=False,
-    )  # fmt: skip
+        jax.random.key(0),
+        base_dist=Normal(jnp.zeros(size.dim)),
+        transformer=Affine(),
+        cond_dim=size.dim,
+        flow_layers=2 * size.steps,
+        nn_width=size.width,
+        nn_depth=2,
+        nn_activation=jax.nn.silu,
+        invert=False,
+    )
     params, static = eqx.partition(flow.bijection, eqx.is_inexact_array)
 
     def forward(params, z, y):
@@ -70,7 +140,9 @@ def flowjax(size):
 
 
 def distrax(size):
-    """A distrax.ScalarAffine, a permutation and two distrax.SplitCoupling for each step, with the same networks, scanned by hand."""
+    """A distrax.ScalarAffine, a permutation and two distrax.SplitCoupling for each step, with the same networks,
+    scanned by hand.
+    """
     import distrax as dx
 
     half = size.dim // 2
@@ -113,14 +185,17 @@ def distrax(size):
     return (*(jax.vmap(init)(k) for k in keys), normalization), forward
 
 
-def median_seconds(call, *arguments, repeats=7):
-    """Median seconds of a compiled call."""
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        jax.block_until_ready(call(*arguments))
-        times.append(time.perf_counter() - begin)
-    return float(np.median(times))
+def timed(call, *arguments):
+    """(result, wall-clock seconds, seconds of all cores) of a call; the latter hardly change beside other work."""
+    begin, cpu = time.perf_counter(), time.process_time()
+    result = jax.block_until_ready(call(*arguments))
+    return result, time.perf_counter() - begin, time.process_time() - cpu
+
+
+def medians(name, spans):
+    """{name: median wall-clock seconds, cpu_name: median seconds of all cores} of pairs."""
+    wall, cpu = np.median(np.asarray(spans), axis=0)
+    return {name: float(wall), f"cpu_{name}": float(cpu)}
 
 
 def measure(params, forward, size):
@@ -142,18 +217,30 @@ def measure(params, forward, size):
     z, y = (jax.random.normal(k, (size.batch, size.dim)) for k in jax.random.split(jax.random.key(1)))
     evaluate = jax.jit(forward)
     jax.block_until_ready(evaluate(params, z, y))
-    found = {"parameters": sum(leaf.size for leaf in jax.tree.leaves(params)), "forward": median_seconds(evaluate, params, z, y)}
+    found = {"parameters": sum(leaf.size for leaf in jax.tree.leaves(params))}
+    found |= medians("forward", [timed(evaluate, params, z, y)[1:] for _ in range(7)])
     state, key = optimizer.init(params), jax.random.key(2)
-    begin = time.perf_counter()
-    compiled = step.lower(params, state, key).compile()
-    found["compile"] = time.perf_counter() - begin
-    times = []
+    compiled, *span = timed(lambda: step.lower(params, state, key).compile())
+    found |= medians("compile", [span])
+    spans = []
     for i in range(8):
-        begin = time.perf_counter()
-        params, state, value = compiled(params, state, jax.random.fold_in(key, i))
-        jax.block_until_ready(value)
-        times.append(time.perf_counter() - begin)
-    return {**found, "gradient_step": float(np.median(times[1:]))}
+        (params, state, _), *span = timed(compiled, params, state, jax.random.fold_in(key, i))
+        spans.append(span)
+    return {**found, **medians("gradient_step", spans[1:])}
+
+
+SIZES = {
+    "small": Size(dim=32, steps=2, width=8, batch=4),
+    "middle": Size(dim=1024, steps=12, width=128, batch=32),
+    "full": Size(),
+}
+BUILDERS = {
+    "aps_core": ours,
+    "aps_core, no condition": partial(ours, conditional=False),
+    "plain JAX": plain,
+    "flowjax": flowjax,
+    "distrax": distrax,
+}
 
 
 def main(arguments=None):
@@ -161,26 +248,31 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", help="file to write the numbers to")
     parser.add_argument("--small", action="store_true", help="tiny sizes")
+    parser.add_argument("--middle", action="store_true", help="sizes between")
+    parser.add_argument("--only", choices=BUILDERS, help="measure this one")
     options = parser.parse_args(arguments)
-    size = Size(dim=32, steps=2, width=8, batch=4) if options.small else Size()
-    builders = {"aps_core": ours, "aps_core, no condition": partial(ours, conditional=False), "flowjax": flowjax, "distrax": distrax}
+    size = SIZES["small" if options.small else "middle" if options.middle else "full"]
+    builders = {options.only: BUILDERS[options.only]} if options.only else BUILDERS
     results = {}
     print(f"{'':24}{'parameters':>14}{'compile [s]':>14}{'forward [s]':>14}{'step [s]':>12}")
     for name, build in builders.items():
         try:
             params, forward = build(size)
-        except ImportError as error:
-            print(f"{name:24}not installed ({error.name})")
+        except (ImportError, AttributeError) as error:  # the latter from a package that is too old for this JAX
+            print(f"{name:24}not usable here ({error})")
             continue
         results[name] = found = measure(params, forward, size)
+        if options.only:
+            found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / RSS_UNITS
         if name in ("flowjax", "distrax"):
             found["version"] = importlib.metadata.version(name)
-        print(f"{name:24}{found['parameters']:14,}{found['compile']:14.2f}{found['forward']:14.3f}{found['gradient_step']:12.3f}")
+        print(
+            f"{name:24}{found['parameters']:14,}{found['compile']:14.2f}{found['forward']:14.3f}{found['gradient_step']:12.3f}"
+        )
         del params, forward
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"size": vars(size), "device": jax.devices()[0].device_kind, "seconds": results}, file, indent=1)
-            file.write("\n")
+        found = {"size": vars(size), "device": jax.devices()[0].device_kind, "seconds": results}
+        write_atomically(options.json, json.dumps(found, indent=1) + "\n")
     return results
 
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aps_core.diffusion import VPSDE
 from aps_core.priors.gaussian import GaussianPrior
-from aps_core.priors.networks import RegimeResidual
-from aps_core.priors.score import ScorePrior
-from aps_core.sde import VPSDE
+from aps_core.priors.modal import ScorePrior
+from aps_core.priors.networks.modal import RegimeResidual
 
 
 @pytest.fixture
@@ -25,7 +25,9 @@ def x64():
 
 @pytest.fixture
 def make_prior():
-    """make_prior(d, k, leading, rest, sde, seed): a GaussianPrior with random orthonormal modes in the default precision."""
+    """make_prior(d, k, leading, rest, sde, seed): a GaussianPrior with random orthonormal modes in the default
+    precision.
+    """
 
     def make(d=8, k=4, leading=0.05, rest=1e-3, sde=VPSDE(), seed=0, shape=None):
         rng = np.random.default_rng(seed)
@@ -40,14 +42,18 @@ def make_prior():
 
 @pytest.fixture
 def randomise():
-    """randomise(params, scale, seed): every leaf plus normal noise, so that nothing is left at zero; shapes alone count as zeros."""
+    """randomise(params, scale, seed): every leaf plus normal noise, so that nothing is left at zero; shapes alone count
+    as zeros.
+    """
 
     def apply(params, scale=0.3, seed=1):
         leaves, structure = jax.tree.flatten(params)
         rng = np.random.default_rng(seed)
         noise = [scale * rng.normal(size=leaf.shape) for leaf in leaves]
         values = [0 if isinstance(leaf, jax.ShapeDtypeStruct) else np.asarray(leaf) for leaf in leaves]
-        return jax.tree.unflatten(structure, [jnp.asarray(v + e, jnp.result_type(float)) for v, e in zip(values, noise, strict=True)])
+        return jax.tree.unflatten(
+            structure, [jnp.asarray(v + e, jnp.result_type(float)) for v, e in zip(values, noise, strict=True)]
+        )
 
     return apply
 

@@ -1,0 +1,141 @@
+"""One table of speed: ours beside an unadorned JAX loop and, where they are installed, flowjax, distrax and deepinv.
+
+    python benchmarks/bench.py [--size small|middle|full] [--out FOLDER] [--keep]      (make bench)
+
+Each flow in a process of its own (compile, evaluation, gradient step, peak memory), then the samplers. Written are
+bench.json and bench.md, with versions and machine. Times of the table are wall-clock: run it with nothing beside it. Ratios
+of ours to the plain loop, in seconds of all cores, which other work disturbs less, are compared with those in
+benchmarks/baseline.json: one that has grown 1.5-fold ends with exit code 1. ``--keep`` makes this run the baseline.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+from aps_book.record.provenance import machine
+from aps_core.files import write_atomically
+
+HERE = Path(__file__).resolve().parent
+BASELINE = HERE / "baseline.json"
+LOSS = 1.5  # growth of a ratio that fails
+FLOWS = ("aps_core", "plain JAX", "flowjax", "distrax")
+COLUMNS = {"compile": "compile [s]", "forward": "evaluation [s]", "gradient_step": "gradient step [s]"}
+RIVALS = ("flowjax", "distrax", "deepinv", "torch")
+
+
+def measured(script, *arguments):
+    """What a benchmark writes with --json, run in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "found.json"
+        command = [sys.executable, str(HERE / script), "--json", str(file), *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return json.loads(file.read_text("utf-8"))
+
+
+def flows(size):
+    """{name: its numbers} of the flows that are installed."""
+    found = {}
+    for name in FLOWS:
+        print(f"measuring {name}", flush=True)
+        chosen = [] if size == "full" else [f"--{size}"]
+        here = measured("flows.py", "--only", name, *chosen)["seconds"]
+        if name not in here:
+            print(f"{name} is not installed, or not usable with this JAX")
+        found |= here
+    return found
+
+
+def samplers(size):
+    """{problem: {name: milliseconds for each evaluation}}, without the version of deepinv."""
+    print("measuring samplers", flush=True)
+    found = measured("samplers.py", *(["--small"] if size == "small" else []))["milliseconds"]
+    return {problem: {name: v for name, v in row.items() if name != "version"} for problem, row in found.items()}
+
+
+def ratios(found):
+    """Ours over the plain JAX loop, by what was measured: seconds of all cores, and memory."""
+    ours, plain = found["flows"]["aps_core"], found["flows"]["plain JAX"]
+    made = {f"flow.{column}": ours[f"cpu_{column}"] / plain[f"cpu_{column}"] for column in COLUMNS}
+    made["flow.peak_mib"] = ours["peak_mib"] / plain["peak_mib"]
+    cores = {name: (row["dps, all cores"], row["plain JAX dps, all cores"]) for name, row in found["samplers"].items()}
+    return made | {f"dps.{name}": one / other for name, (one, other) in cores.items()}
+
+
+def lost(now, baseline):
+    """One sentence for each ratio that has grown LOSS-fold over the baseline's."""
+    return [
+        f"{name}: {now[name]:.2f} times the plain loop, {now[name] / before:.2f}-fold the baseline's {before:.2f}"
+        for name, before in baseline.items()
+        if name in now and now[name] > LOSS * before
+    ]
+
+
+def markdown(found):
+    """The table as Markdown."""
+    where = found["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    lines = [f"{where['device']}, {where['platform']}, {where['cores']} cores; {versions}.", ""]
+    lines += [
+        f"A conditional RealNVP, size {found['size']}; seconds, MiB of the process, and over the plain JAX loop.",
+        "",
+    ]
+    heads = ["", *COLUMNS.values(), "peak [MiB]"]
+    lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    plain = found["flows"]["plain JAX"]
+    for name, row in found["flows"].items():
+        cells = [f"{row[column]:.3g} ({row[column] / plain[column]:.2f})" for column in COLUMNS]
+        cells.append(f"{row['peak_mib']:,.0f} ({row['peak_mib'] / plain['peak_mib']:.2f})")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", "Samplers: milliseconds for each evaluation of a network that does nothing.", ""]
+    names = list(dict.fromkeys(name for row in found["samplers"].values() for name in row))
+    lines += [f"| | {' | '.join(found['samplers'])} |", f"|---|{'---|' * len(found['samplers'])}"]
+    for name in names:
+        cells = [f"{row[name]:.3g}" if name in row else "–" for row in found["samplers"].values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def versions():
+    """Versions of the rivals that are installed."""
+    found = {}
+    for name in RIVALS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def main(arguments=None):
+    """Measure, print and write the table, and compare its ratios with the baseline; gives the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=("small", "middle", "full"), default="full")
+    parser.add_argument("--out", type=Path, default=Path("results/bench"), help="folder of bench.json and bench.md")
+    parser.add_argument("--keep", action="store_true", help="make this run the baseline")
+    options = parser.parse_args(arguments)
+    where = machine()
+    where["versions"] |= versions()
+    found = {"size": options.size, "machine": where, "flows": flows(options.size), "samplers": samplers(options.size)}
+    found["ratios"] = ratios(found)
+    print(markdown(found))
+    write_atomically(options.out / "bench.json", json.dumps(found, indent=1) + "\n")
+    write_atomically(options.out / "bench.md", markdown(found))
+    baselines = json.loads(BASELINE.read_text("utf-8")) if BASELINE.is_file() else {}
+    if options.keep:
+        baselines[options.size] = {name: round(ratio, 3) for name, ratio in found["ratios"].items()}
+        write_atomically(BASELINE, json.dumps(baselines, indent=1, sort_keys=True) + "\n")
+    worse = lost(found["ratios"], baselines.get(options.size, {}))
+    print(
+        "ours over the plain loop, seconds of all cores: "
+        + ", ".join(f"{k} {v:.2f}" for k, v in found["ratios"].items())
+    )
+    print("\n".join(worse) or f"no ratio has grown {LOSS}-fold over the baseline of size {options.size}")
+    return 1 if worse else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

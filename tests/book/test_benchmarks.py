@@ -1,0 +1,70 @@
+"""The benchmarks run."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
+
+
+@pytest.mark.slow
+def test_flows(tmp_path):
+    file = tmp_path / "flows.json"
+    done = subprocess.run(
+        [sys.executable, FOLDER / "flows.py", "--small", "--json", file], check=True, capture_output=True, text=True
+    )
+    found = json.loads(file.read_text())["seconds"]["aps_core"]
+    assert found["parameters"] > 0 and min(found[name] for name in ("compile", "forward", "gradient_step")) > 0
+    assert "aps_core" in done.stdout and "flowjax" in done.stdout  # a rival that is not installed is named as such
+
+
+@pytest.mark.slow
+def test_gradient_noise(tmp_path):
+    file = tmp_path / "noise.json"
+    command = [sys.executable, FOLDER / "gradient_noise.py", "--small", "--json", file]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    rows = json.loads(file.read_text())["rows"]
+    assert rows["total 1"]["variance_ratio"] == 1 and rows["path 1"]["variance_ratio"] > 1.5
+    assert "path 2" in done.stdout
+
+
+def _module(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_plain_flow_has_the_log_determinant_of_its_jacobian():
+    flows = _module("flows")
+    size = flows.Size(dim=6, steps=2, width=4, batch=2)
+    params, forward = flows.plain(size)
+    keys = iter(jax.random.split(jax.random.key(0), 100))
+    params = jax.tree.map(lambda a: a + 0.2 * jax.random.normal(next(keys), a.shape), params)
+    z, y = (jax.random.normal(next(keys), (2, 6)) for _ in range(2))
+    jacobians = jax.vmap(jax.jacrev(lambda z, y: forward(params, z[None], y[None])[0][0]))(z, y)
+    np.testing.assert_allclose(forward(params, z, y)[1], np.linalg.slogdet(jacobians)[1], rtol=1e-4)
+
+
+def test_a_ratio_that_has_grown_1_5_fold_fails():
+    bench = _module("bench")
+    assert bench.lost({"flow.compile": 1.4, "dps.denoising": 1.0}, {"flow.compile": 1.0, "gone": 1.0}) == []
+    (said,) = bench.lost({"flow.compile": 1.6}, {"flow.compile": 1.0})
+    assert "1.60-fold the baseline's 1.00" in said
+
+
+@pytest.mark.slow
+def test_bench_writes_its_table(tmp_path):
+    command = [sys.executable, FOLDER / "bench.py", "--size", "small", "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    found = json.loads((tmp_path / "bench.json").read_text())
+    assert done.returncode in (0, 1) and {"aps_core", "plain JAX"} <= set(found["flows"])
+    assert found["ratios"]["flow.gradient_step"] > 0 and found["machine"]["versions"]["jax"]
+    assert "| plain JAX |" in (tmp_path / "bench.md").read_text() and "| dps |" in done.stdout

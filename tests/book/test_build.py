@@ -1,0 +1,438 @@
+"""What can break a build: kills, a full disk, a second build, a damaged state, no loopback, a notebook without record."""
+
+import io
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from doit.dependency import JSONCodec
+from doit.exceptions import InvalidCommand, TaskFailed
+from filelock import FileLock
+
+from aps_book import compiled, progress
+from aps_book.build_state import State
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HEADER = "# ---\n# jupyter:\n#   kernelspec:\n#     display_name: Python 3\n#     name: python3\n# ---\n\n"
+TINY = """\
+# %% [markdown]
+# # A tiny chapter
+
+# %% tags=["parameters"]
+height = 1.0
+
+# %%
+import os
+import pathlib
+
+with open(os.environ["TALLY"], "a") as file:
+    file.write("NAME\\n")
+# the record's form, without the seconds that importing the package takes
+number = {"value": height, "se": None, "unit": None}
+made = {"schema": 1, "notebook": "NAME", "parameters": {}, "numbers": {"height": number}, "figures": []}
+made["provenance"] = {"commit": None, "modified": None, "weights": {}, "data": {}, "device": "cpu"}
+
+# %%
+import json
+
+pathlib.Path(os.environ["APS_RESULTS_DIR"], "NAME.json").write_text(json.dumps(made))
+"""
+
+
+def make_notebooks(folder, names=("one", "two", "three"), cells=TINY):
+    """A project of tiny notebooks, without the pages around them."""
+    for name in ("dodo.py", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, folder / name)
+    for name in ("notebooks", "book", "aps_core", "weights"):
+        (folder / name).mkdir()
+    for name in names:
+        (folder / f"notebooks/{name}.py").write_text(HEADER + cells.replace("NAME", name))
+    (folder / "book/build.toml").touch()
+    (folder / "tolerances.toml").touch()
+    return folder
+
+
+def start(folder, *arguments, **options):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TALLY": str(folder / "tally")}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    command = [sys.executable, "-m", "doit", *arguments]
+    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes, **options)
+
+
+def doit(folder, *arguments, **options):
+    """(exit status, what it printed)."""
+    process = start(folder, *arguments, **options)
+    printed = process.communicate()[0]
+    return process.returncode, printed
+
+
+def tally(folder):
+    """How often each notebook was run."""
+    lines = (folder / "tally").read_text().split() if (folder / "tally").exists() else []
+    return {name: lines.count(name) for name in lines}
+
+
+def finished(folder):
+    """The notebooks that the state of the build has as done."""
+    try:
+        state = json.loads((folder / ".build/doit.json").read_text())
+    except FileNotFoundError:
+        return set()
+    done = {name.partition(":")[2] for name, entry in state.items() if "deps:" in entry}
+    return done - {""}  # the group itself
+
+
+# the state alone
+
+
+def state_of(path, *tasks):
+    state = State(str(path), JSONCodec())
+    for task in tasks:
+        state.set(task, "a.py", [1.0, 2, "md5"])
+        state.set(task, "deps:", ["a.py"])
+    return state
+
+
+def test_state_is_on_disk_after_each_task(tmp_path):
+    state_of(tmp_path / "doit.json", "one")
+    assert json.loads((tmp_path / "doit.json").read_text()) == {"one": {"a.py": [1.0, 2, "md5"], "deps:": ["a.py"]}}
+
+
+def test_a_task_that_failed_is_forgotten_at_once(tmp_path):
+    state_of(tmp_path / "doit.json", "one", "two").remove("one")
+    assert set(json.loads((tmp_path / "doit.json").read_text())) == {"two"}
+
+
+@pytest.mark.parametrize("content", [b'{"one": {"a.py": [1.0, 2', b"", b"\xff\xfe\x00", b"[1]", b'{"one": 3}', b"null"])
+def test_unreadable_state_counts_as_none(tmp_path, capsys, content):
+    path = tmp_path / "doit.json"
+    path.write_bytes(content)
+    state = state_of(path)
+    assert state.get("one", "deps:") is None and not state.in_("one")
+    said = capsys.readouterr().err
+    assert str(path) in said and "everything counts as not built" in said
+    state.dump()
+    assert json.loads(path.read_text()) == {}
+
+
+def test_state_keeps_the_last_whole_one_on_a_full_disk(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "doit.json"
+    state = state_of(path, "one")
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    state.set("two", "deps:", ["b.py"])
+    assert path.read_bytes() == before
+    assert "will be built again: [Errno 28] No space left on device" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.part")) and not list(tmp_path.glob(".*.part"))
+
+
+def test_second_build_is_refused_with_the_path(tmp_path):
+    first = state_of(tmp_path / "doit.json", "one")
+    with pytest.raises(InvalidCommand, match=f"another build is at work on {tmp_path / 'doit.json'}: wait"):
+        state_of(tmp_path / "doit.json")
+    del first
+    assert state_of(tmp_path / "doit.json").in_("one")
+
+
+# what a build says
+
+
+class Task:
+    """As doit's, as far as it is reported."""
+
+    executed = True
+
+    def __init__(self, folder, name, made):
+        self.name, self.actions, self.task_dep = f"notebook:{name}", ["run"], []
+        self.file_dep, self.targets = [str(folder / "input")], [str(folder / f"{name}.json")]
+        if made:
+            Path(self.targets[0]).touch()
+
+    def title(self):
+        return self.name
+
+
+@pytest.fixture
+def report(tmp_path, monkeypatch):
+    """A Progress over three notebooks, of which the second is as new as its input; their last seconds are known."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".build").mkdir()
+    (tmp_path / ".build/seconds.json").write_text('{"one": 10, "two": 100, "three": 70}')
+    (tmp_path / "input").touch()
+    os.utime(tmp_path / "input", (1, 1))
+    tasks = [Task(tmp_path, name, made) for name, made in (("one", False), ("two", True), ("three", False))]
+    made = progress.Progress(io.StringIO(), {})
+    more = [Task(tmp_path, "four", False), Task(tmp_path, "all", False)]
+    more[1].name, more[1].task_dep = "book", [task.name for task in tasks]
+    made.initialize({task.name: task for task in [*tasks, *more]}, ["book"])
+    return made, tasks
+
+
+def test_a_build_says_which_of_how_many_and_about_how_long(report):
+    made, (one, two, three) = report
+    made.execute_task(one)
+    made.add_success(one)
+    made.skip_uptodate(two)
+    made.execute_task(three)
+    lines = made.outstream.getvalue().splitlines()
+    assert lines[0] == ".  1 of 3: one runs (10 s last time; about 1 min 20 s left)"
+    assert lines[1] == "   one done after 0 s; about 1 min 10 s left"
+    assert lines[3] == ".  3 of 3: three runs (1 min 10 s last time; about 1 min 10 s left)"
+    assert json.loads(Path(".build/seconds.json").read_text()) == {"one": 0.0, "two": 100, "three": 70}
+
+
+def test_a_notebook_that_fails_keeps_its_last_seconds(report):
+    made, (one, _, _) = report
+    made.execute_task(one)
+    made.add_failure(one, TaskFailed("no"))
+    assert "   one failed after 0 s; about 1 min 10 s left" in made.outstream.getvalue()
+    assert json.loads(Path(".build/seconds.json").read_text())["one"] == 10
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"one": "x"}', '{"one": null}'])
+def test_seconds_that_cannot_be_read_are_none(content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(".build").mkdir()
+    Path(".build/seconds.json").write_text(content)
+    assert progress.seconds() == {}
+
+
+def test_the_cache_of_compiled_programs_is_of_versions_and_processor(tmp_path, monkeypatch):
+    one = compiled.environment(tmp_path)["JAX_COMPILATION_CACHE_DIR"]
+    monkeypatch.setattr(compiled, "processor", lambda: "another")
+    other = compiled.environment(tmp_path)["JAX_COMPILATION_CACHE_DIR"]
+    assert one != other and Path(one).parent == Path(other).parent == tmp_path
+
+
+# whole builds
+
+
+def test_second_build_says_so_without_a_traceback(tmp_path):
+    make_notebooks(tmp_path, ["one"])
+    (tmp_path / ".build").mkdir()
+    with FileLock(tmp_path / ".build/doit.json.lock"):
+        status, printed = doit(tmp_path, "notebook")
+    assert status != 0
+    assert "another build is at work on" in printed and "Traceback" not in printed
+    assert tally(tmp_path) == {}
+
+
+@pytest.mark.slow
+def test_two_builds_at_once_run_each_notebook_once(tmp_path):
+    make_notebooks(tmp_path)
+    both = [start(tmp_path, "notebook") for _ in range(2)]
+    printed = [process.communicate()[0] for process in both]
+    assert sorted(process.returncode == 0 for process in both) == [False, True], printed
+    assert tally(tmp_path) == {"one": 1, "two": 1, "three": 1}
+    assert finished(tmp_path) == {"one", "two", "three"}
+
+
+@pytest.mark.slow
+def test_ten_kills_lose_no_finished_notebook(tmp_path):
+    """SIGKILL at a random moment, ten times; what the state has as done is not run again, and at the end all is."""
+    make_notebooks(tmp_path)
+    rng = random.Random(5)
+    for _ in range(10):
+        process = start(tmp_path, "notebook")
+        time.sleep(rng.uniform(0.5, 9.0))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        done, before = finished(tmp_path), tally(tmp_path)
+        for name in done:
+            assert json.loads((tmp_path / f"book/results/{name}.json").read_text())["notebook"] == name
+            json.loads((tmp_path / f"book/results/{name}.ipynb").read_text())
+        status, printed = doit(tmp_path, "list", "--all", "--status", "--quiet")
+        assert status == 0, printed
+        stale = {line.split()[1].partition(":")[2] for line in printed.splitlines() if line.startswith("R notebook:")}
+        assert not stale & done
+        if done == {"one", "two", "three"}:  # begin anew, so that there is something to kill
+            (tmp_path / ".build/doit.json").unlink()
+    done, before = finished(tmp_path), tally(tmp_path)
+    status, printed = doit(tmp_path, "notebook")
+    assert status == 0, printed
+    assert finished(tmp_path) == {"one", "two", "three"}
+    assert {name: n - before.get(name, 0) for name, n in tally(tmp_path).items() if name in done} == dict.fromkeys(
+        done, 0
+    )
+    left = [path for path in tmp_path.rglob("*.part") if "running" not in path.parts]
+    assert not left
+
+
+@pytest.mark.slow
+def test_full_disk_ends_with_a_message_and_what_was_finished_stays(tmp_path):
+    """A limit on the size of files stands for the full disk."""
+    make_notebooks(tmp_path, ["one"])
+    assert doit(tmp_path, "notebook")[0] == 0
+    before = (tmp_path / ".build/doit.json").read_bytes()
+    (tmp_path / "notebooks/two.py").write_text(HEADER + TINY.replace("NAME", "two"))
+    status, printed = doit(
+        tmp_path, "notebook", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+    )
+    assert status != 0
+    assert "File too large" in printed and "notebooks/two.py failed" in printed, printed
+    assert (tmp_path / ".build/doit.json").read_bytes() == before
+    status, printed = doit(tmp_path, "notebook")
+    assert status == 0, printed
+    assert tally(tmp_path)["one"] == 1
+
+
+@pytest.mark.slow
+def test_damaged_state_is_a_message_and_a_new_build(tmp_path):
+    make_notebooks(tmp_path, ["one"])
+    assert doit(tmp_path, "notebook")[0] == 0
+    state = tmp_path / ".build/doit.json"
+    state.write_bytes(state.read_bytes()[:100])
+    status, printed = doit(tmp_path, "notebook")
+    assert status == 0, printed
+    assert "cannot be read" in printed and "Traceback" not in printed
+    assert tally(tmp_path) == {"one": 2}
+
+
+@pytest.mark.slow
+def test_build_prints_no_error_of_a_kernel_that_is_ended(tmp_path):
+    make_notebooks(tmp_path, ["one"])
+    status, printed = doit(tmp_path, "notebook")
+    assert status == 0
+    first, second = printed.splitlines()
+    assert first == ".  1 of 1: one runs (not run before; time left unknown)"
+    assert re.fullmatch(r"   one done after \d+ s; no notebook left", second)
+    assert json.loads((tmp_path / ".build/seconds.json").read_text())["one"] > 0
+
+
+LAST = 'pathlib.Path(os.environ["APS_RESULTS_DIR"], "NAME.json").write_text(json.dumps(made))'
+BREACHES = {
+    "no record": ("pass", "wrote no record: its last cell must call run.finish()"),
+    "no number": (
+        'number["value"] = float("nan")\n' + LAST,
+        "one.json: value of height = nan, expected a finite number",
+    ),
+    "another's record": ('made["notebook"] = "two"\n' + LAST, "its record is of 'two'"),
+    "no figure": (
+        'made["figures"] = ["one-line.svg"]\n' + LAST,
+        "its record names one-line.svg, which it did not write",
+    ),
+    "dies": ("os._exit(9)", "notebooks/one.py failed"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("breach", BREACHES)
+def test_notebook_is_not_published_with_the_record_of_before(tmp_path, breach):
+    make_notebooks(tmp_path, ["one"])
+    assert doit(tmp_path, "notebook")[0] == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "book/results").iterdir()}
+    code, said = BREACHES[breach]
+    (tmp_path / "notebooks/one.py").write_text(HEADER + TINY.replace(LAST, code).replace("NAME", "one"))
+    status, printed = doit(tmp_path, "notebook")
+    assert status != 0
+    assert said in printed, printed
+    assert "one" not in finished(tmp_path)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "book/results").iterdir()} == before
+
+
+@pytest.mark.slow
+def test_no_loopback_is_a_message(tmp_path):
+    """Without 127.0.0.1 a kernel cannot be reached; in a network namespace of its own there is none."""
+    make_notebooks(tmp_path, ["one"])
+    apart = ["unshare", "--user", "--map-root-user", "--net"]
+    if not shutil.which("unshare") or subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("this machine gives no network namespace")
+    command = [*apart, sys.executable, "-m", "doit", "notebook"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TALLY": str(tmp_path / "tally")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert "over the loopback network, 127.0.0.1, which does not answer here" in done.stdout + done.stderr
+
+
+# what a notebook depends on
+
+
+@pytest.fixture(scope="module")
+def dodo():
+    """The build's file, with the notebooks of this checkout."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("dodo_of_this_checkout", ROOT / "dodo.py")
+    module = importlib.util.module_from_spec(spec)
+    before = Path.cwd()
+    os.chdir(ROOT)
+    try:
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        os.chdir(before)
+
+
+def needing(dodo, file):
+    """The notebooks for which doit has ``file`` as an input."""
+    return {task["name"] for task in dodo.task_notebook() if file in task["file_dep"]}
+
+
+def test_notebooks_depend_on_what_they_import(dodo):
+    names = set(dodo.notebooks())
+    assert len(names) > 10
+    faces = needing(dodo, "aps_book/experiments/faces.py")
+    assert "faces" in faces and not {"overview", "sphere_impute", "method", "toy2d"} & faces
+    meshes = needing(dodo, "aps_book/figures/meshes.py")
+    assert meshes == {"bunny_inpaint"}
+    assert needing(dodo, "aps_core/diffusion.py") == names == needing(dodo, "requirements.lock")
+    assert needing(dodo, "aps_book/record/rules.py") == names
+    for file in ("tests/conftest.py", "aps_book/build_state.py", "book/intro.md"):
+        assert not needing(dodo, file), file
+
+
+@pytest.mark.slow
+def test_editing_a_file_makes_only_its_notebooks_stale(tmp_path):
+    """doit is asked: an experiment's file, a figure module, one imported in a function, and the library."""
+    make_notebooks(tmp_path)
+    book = tmp_path / "aps_book"
+    for name in (
+        "experiments/first.py",
+        "experiments/shared.py",
+        "figures/lines.py",
+        "figures/late.py",
+        "record/run.py",
+    ):
+        (book / name).parent.mkdir(parents=True, exist_ok=True)
+        (book / name).write_text("")
+    (tmp_path / "aps_core/diffusion.py").touch()
+    (book / "experiments/shared.py").write_text("def f():\n    from aps_book.figures import late\n")
+    (book / "experiments/first.py").write_text("from aps_book.experiments.shared import f\n")
+    imports = {
+        "one": "if False:\n    from aps_book.experiments import first\n",
+        "two": "if False:\n    import aps_book.figures.lines\n",
+        "three": "",
+    }
+    for name, text in imports.items():
+        path = tmp_path / f"notebooks/{name}.py"
+        path.write_text(path.read_text() + "\n# %%\n" + text)
+    assert doit(tmp_path, "notebook")[0] == 0
+    expected = {
+        "aps_book/experiments/first.py": {"one"},
+        "aps_book/experiments/shared.py": {"one"},
+        "aps_book/figures/late.py": {"one"},
+        "aps_book/figures/lines.py": {"two"},
+        "aps_core/diffusion.py": {"one", "two", "three"},
+        "aps_book/record/run.py": set(),
+    }
+    for file, names in expected.items():
+        before = (tmp_path / file).read_text()
+        (tmp_path / file).write_text(before + "\n# changed\n")
+        status, printed = doit(tmp_path, "list", "--all", "--status", "--quiet")
+        assert status == 0, printed
+        stale = {line.split()[1].partition(":")[2] for line in printed.splitlines() if line.startswith("R notebook:")}
+        assert stale == names, file
+        (tmp_path / file).write_text(before)

@@ -1,0 +1,404 @@
+"""The command `aps`: checks before a kernel starts, exit codes, one line for an error, and what it writes."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import aps_core
+from aps_book import notebooks, running
+from aps_book.cli import common, runs, sampling, verifying
+from aps_book.cli.app import app
+from aps_core.training.recorded import save_measurements
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = ("list", "run", "sweep", "full", "verify", "show", "recipe", "train", "sample", "data list", "data fetch")
+TINY = """\
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A tiny chapter
+
+# %% tags=["parameters"]
+height = 1.0  # of the line
+kind = "falling"
+
+# %%
+from matplotlib.figure import Figure
+
+from aps_book import record
+
+run = record.start("tiny", globals(), {"height": record.between(0, 10), "kind": record.one_of("falling", "rising")})
+run.number("line.height", 1 / height)
+fig = Figure(figsize=(2, 1))
+fig.subplots().plot([0, 1], [height, 0])
+run.figure(fig, "line", alt="A falling line", caption="A line of slope $-1$.")
+run.say("One over its height is {line.height:.2f}.")
+run.finish()
+"""
+
+
+def aps(*arguments):
+    """(exit code, standard output, standard error)."""
+    done = CliRunner().invoke(app, list(arguments))
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.fixture
+def no_kernel(monkeypatch):
+    def started(*_, **__):
+        raise AssertionError("a kernel was started")
+
+    monkeypatch.setattr(running, "execute", started)
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    (tmp_path / "tiny.py").write_text(TINY)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_gives_an_example(command):
+    code, printed, _ = aps(*command.split(), "--help")
+    assert code == 0 and re.search(r"Examples: • aps " + command.split()[0], " ".join(printed.split()))
+
+
+def test_help_imports_nothing_that_takes_seconds():
+    code = "import sys; import aps_book.cli.app; print({'jax', 'numpy', 'aps_core', 'pandas', 'papermill'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_every_command_of_the_app_is_tested_here():
+    names = {command.name for command in app.registered_commands}
+    assert names | {"data list", "data fetch"} == set(COMMANDS)
+
+
+# list and data
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [("notebooks", notebooks.names()), ("tasks", aps_core.list_tasks()), ("samplers", aps_core.list_samplers())],
+)
+def test_lists_name_all(kind, names):
+    code, printed, _ = aps("list", kind, "--json")
+    assert code == 0 and [row["name"] for row in json.loads(printed)] == names
+
+
+@pytest.mark.parametrize(("kind", "folder"), [("recipes", "recipes/*.toml"), ("weights", "weights/*.safetensors")])
+def test_lists_name_every_file(kind, folder):
+    code, printed, _ = aps("list", kind)
+    assert code == 0 and {p.stem for p in ROOT.glob(folder)} <= {line.split()[0] for line in printed.splitlines()}
+
+
+def test_a_notebook_is_listed_with_its_parameters():
+    code, printed, _ = aps("list", "notebooks", "protocol")
+    assert code == 0 and re.search(r"n_samples +128 +posterior samples of each measurement", printed)
+
+
+def test_data_sets_are_listed():
+    code, printed, _ = aps("data", "list", "--json")
+    assert code == 0 and {"mnist", "ncep-temperature"} <= {one["name"] for one in json.loads(printed)}
+
+
+# errors: exit code 2 and one line that names the argument, the value and what was expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("run toy2d -p n_sample 5", "unknown parameter 'n_sample' = 5: expected one of .*did you mean 'n_samples'"),
+        ("run toy2d -p n_samples 5", "n_samples = 5: expected an integer at least 100"),
+        ("run toy2d -p low wide", "low = 'wide': expected a number in (0, 1)"),
+        ("run faces -p seed -1", "seed = -1: expected a seed"),
+        ("run toy2d -p low", "-p low: expected a name and a value"),
+        ("run toy2d -p low 0.1 -p low 0.2", "-p low: given twice"),
+        ("run toy3d", "notebook 'toy3d': expected one of .*did you mean 'toy2d'"),
+        ("run there.py", "notebook 'there.py': there is no such file"),
+        ("run toy2d --parameters there.json", "parameters 'there.json': there is no such file"),
+        ("full toy3d", "notebook 'toy3d': expected"),
+        ("verify toy3d", "notebook 'toy3d': expected"),
+        ("show test.nothing_psnr", "key 'test.nothing_psnr': expected one that stands in any record; near it are"),
+        ("show paper/nothing", "key 'paper/nothing': expected a key of aps_book/record/paper_values.toml"),
+        ("train there.toml", "no recipe there.toml"),
+        ("data fetch nothing", "data set 'nothing': expected one of cifar10, inception, lpips, mnist"),
+        ("sample nothing --measurement a.npz --out b.npz", "task 'nothing': expected one of"),
+        ("sample sphere-impute --measurement a.npz --out b.npz", "--measurement a.npz: there is no such file"),
+        (
+            "sample faces-denoise --measurement a.npz --out b.nc",
+            "--out b.nc: expected a name that ends in .npz or .png",
+        ),
+        ("sample faces-denoise --measurement a.npz --out b.npz -p sigma_y x", "-p sigma_y x: expected a number"),
+        ("sweep there.yaml", "sweep 'there.yaml': there is no such file"),
+        ("list tasks nothing", "tasks 'nothing': expected one of bunny-inpaint"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(arguments, said, no_kernel, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, printed = aps(*arguments.split())
+    assert code == 2 and len(printed.splitlines()) == 1
+    assert re.search(re.escape(said).replace(r"\.\*", ".*"), printed), printed
+    assert not list(tmp_path.iterdir())
+
+
+def test_pairs_of_p_are_joined():
+    given = ["toy2d", "-p", "low", "-1", "--parameter", "a=b", "--json", "-p", "x", "y=z"]
+    assert common.joined(given) == ["toy2d", "-p", "low=-1", "--parameter", "a=b", "--json", "-p", "x=y=z"]
+
+
+# notebooks
+
+
+@pytest.mark.parametrize("name", notebooks.names())
+def test_rules_of_every_notebook_are_read_before_it_runs(name):
+    one, settings = notebooks.find(name), notebooks.settings(name)
+    assert one.start is not None and set(one.checked(one.parameters)) == set(one.parameters)
+    for kind in ("build", "full"):
+        assert set(one.checked(settings[kind])) == set(settings[kind])
+    with pytest.raises(ValueError, match="unknown parameter 'nothing'"):
+        one.checked({"nothing": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("low", "1e-3", 1e-3),
+        ("closed", "None", None),
+        ("closed", "2020", "2020"),
+        ("steps", "none", None),
+        ("steps", "[1, 2]", [1, 2]),
+        ("steps", "0.3,0.6", [0.3, 0.6]),
+        ("steps", "true", True),
+        ("steps", "2020-07", "2020-07"),
+    ],
+)
+def test_values_on_the_command_line(name, text, value):
+    found = notebooks.find("toy2d").parsed(name, text)
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize("value", [0.1, 3, True, None, [1, 2], ["a", "b"], "x y"])
+def test_the_command_of_a_run_gives_its_parameters_again(value):
+    one = notebooks.find("toy2d")
+    words = shlex.split(runs.command(one, {"steps": value}))
+    assert words[:3] == ["aps", "run", "toy2d"]
+    ((name, text),) = common.pairs(common.joined(words[3:])[1:]).items()
+    assert one.parsed(name, text) == value
+
+
+def test_identity_knows_parameters_by_value():
+    assert notebooks.identity({"a": 1, "b": 2.0}) == notebooks.identity({"b": 2.0, "a": 1})
+    assert notebooks.identity({"a": 1}) != notebooks.identity({"a": 2})
+
+
+def test_parameters_of_a_file_stand_behind_those_by_name(tiny):
+    (tiny / "some.yaml").write_text("height: 2\nkind: rising\n")
+    found = runs.parameters(notebooks.find("tiny.py"), ["height=3"], tiny / "some.yaml", build=False)
+    assert found == {"height": 3.0, "kind": "rising"}
+
+
+@pytest.mark.slow
+def test_run_leaves_notebook_record_figure_and_page(tiny):
+    code, printed, errors = aps("run", "tiny.py", "-p", "height", "2", "--out", "there", "--json")
+    assert code == 0, errors
+    made = json.loads(printed)
+    assert made["parameters"] == {"height": 2.0, "kind": "falling"}
+    assert json.loads(Path(made["record"]).read_text())["numbers"]["line.height"]["value"] == 0.5
+    page = Path(made["page"]).read_text()
+    assert "One over its height is 0.50." in page and 'alt="A falling line"' in page and str(tiny) not in page
+    assert {"tiny.ipynb", "tiny.json", "tiny-line.svg", "command.txt", "html"} == {
+        p.name for p in Path("there").iterdir()
+    }
+    assert Path("there/command.txt").read_text() == "aps run tiny.py -p height 2.0\n"
+
+
+@pytest.mark.slow
+def test_a_notebook_that_fails_is_exit_code_1_and_stays(tiny):
+    code, _, printed = aps("run", "tiny.py", "-p", "height", "0", "--no-page")
+    assert code == 1 and "division by zero" in printed
+    assert len(list(tiny.glob("results/tiny-*/running/tiny.ipynb"))) == 1
+    assert not list(tiny.glob("results/tiny-*/tiny.json"))
+
+
+# show
+
+
+def test_show_says_where_a_number_comes_from():
+    code, printed, _ = aps("show", "sphere_impute:test.aps_n1.psnr", "--json")
+    (one,) = [found for found in json.loads(printed) if found["of"] == "full run"]
+    record = json.loads((ROOT / "weights/results/sphere_impute.json").read_text())
+    assert code == 0 and one["value"] == record["numbers"]["test.aps_n1.psnr"]["value"]
+    assert one["record"] == "weights/results/sphere_impute.json" and one["commit"] == record["provenance"]["commit"]
+    assert one["notebook"] == "notebooks/sphere_impute.py" and one["command"] == "aps full sphere_impute"
+    assert "aps_book/experiments/sphere_impute.py" in one["code"] and "aps_core/posterior.py" in one["code"]
+
+
+def test_show_gives_a_number_of_the_paper():
+    code, printed, _ = aps("show", "paper/aps.table2.celeba_denoise.dps.seconds")
+    assert code == 0 and "aps_book/record/paper_values.toml" in printed
+
+
+# verify
+
+
+def number(value, se=None, unit=None):
+    return {"value": value, "se": se, "unit": unit}
+
+
+def record_of(**numbers):
+    return {"notebook": "tiny", "numbers": {key.replace("__", "."): value for key, value in numbers.items()}}
+
+
+def test_verify_tells_what_differs_from_what_moved():
+    before = record_of(
+        a=number(1.0), b=number(1.0, 0.1), c=number(1.0), d=number(1.0), time__b=number(1.0), e=number(1.0)
+    )
+    now = record_of(
+        a=number(1.0001), b=number(1.2, 0.1), c=number(1.1), d=number(1.1), time__b=number(9.0), f=number(1.0)
+    )
+    rules = {"c": {"value": 1.0, "within": 0.2}}
+    found = verifying.compare(now, before, rules, rtol=1e-3)
+    assert (found["same"], found["times"]) == (1, 1)
+    assert [one["key"] for one in found["within"]] == ["b", "c"]
+    assert [one["key"] for one in found["differs"]] == ["d", "f", "e"]
+
+
+def test_verify_without_a_built_record_uses_the_tolerances():
+    rules = {"a": {"min": 0.5}, "b": {"max": 1.0}, "c": {"min": 0.0}}
+    found = verifying.compare(record_of(a=number(1.0), b=number(2.0), x=number(0.0)), None, rules, rtol=1e-3)
+    assert found["same"] == 1 and [one["key"] for one in found["differs"]] == ["b", "c"]
+
+
+@pytest.mark.parametrize(("value", "code"), [(2.0, 0), (2.5, 1)])
+def test_verify_ends_with_1_where_a_number_differs(value, code, monkeypatch):
+    monkeypatch.setattr(verifying, "execute", lambda *_: record_of(a=number(value)))
+    monkeypatch.setattr(verifying, "_record", lambda _: record_of(a=number(2.0)))
+    monkeypatch.setattr(verifying.tomllib, "loads", lambda _: {})
+    monkeypatch.setattr(notebooks, "settings", lambda *_: {"build": {}, "full": {}})
+    found, printed, _ = aps("verify", "toy2d")
+    assert found == code and f"{1 - code} numbers are the same" in printed
+
+
+# train and sample
+
+
+@pytest.mark.slow
+def test_train_trains_and_goes_on(tmp_path):
+    recipe = tmp_path / "short.toml"
+    text = (ROOT / "recipes/toy2d-exact.toml").read_text()
+    recipe.write_text(re.sub(r"steps = \d+(?=\nlearning)", "steps = 40", text).replace("toy2d-exact", "short"))
+    folders = ["--checkpoints", str(tmp_path / "c"), "--out", str(tmp_path / "w")]
+    code, printed, errors = aps("train", str(recipe), *folders, "--budget", "0", "--write")
+    assert code == 0, errors
+    assert "run the same command to go on" in printed and (tmp_path / "w/short.safetensors").is_file()
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A file with the measurement of one month."""
+    path = tmp_path_factory.mktemp("measured") / "y.npz"
+    task = aps_core.load_task("sphere-impute", sigma_y=0.1)
+    one = task.measure(jax.random.key(0), task.signals("test")[0])
+    save_measurements(path, one, 0.1)
+    return path
+
+
+@pytest.mark.slow
+def test_samples_are_those_of_the_posterior_at_the_noise_of_the_file(measured, tmp_path):
+    out = tmp_path / "posterior.npz"
+    code, _, errors = aps(
+        "sample", "sphere-impute", "--measurement", str(measured), "--n", "4", "--out", str(out), "--seed", "3"
+    )
+    assert code == 0, errors
+    task = aps_core.load_task("sphere-impute", sigma_y=0.1)
+    with np.load(measured) as arrays, np.load(out) as found:
+        one = aps_core.Measurement(arrays["y"], arrays["mask"])
+        expected, log_prob = aps_core.load_posterior(task).sample_and_log_prob(jax.random.key(3), one, 4)
+        np.testing.assert_array_equal(found["samples"], expected)
+        np.testing.assert_array_equal(found["log_prob"], log_prob)
+        np.testing.assert_allclose(found["mean"], expected.mean(0), atol=1e-6)
+        assert found["sigma_y"] == pytest.approx(0.1) and str(found["weights"]) == "sphere-impute-any"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("suffix", "begins"), [(".png", b"\x89PNG"), (".nc", b"CDF")])
+def test_samples_are_written_as_picture_and_netcdf(measured, tmp_path, suffix, begins):
+    out = tmp_path / f"posterior{suffix}"
+    code, _, errors = aps("sample", "sphere-impute", "--measurement", str(measured), "--n", "2", "--out", str(out))
+    assert code == 0, errors
+    assert out.read_bytes().startswith(begins)
+
+
+def test_a_graph_is_no_picture(tmp_path):
+    with pytest.raises(ValueError, match="signals of shape .1889,. are no pictures"):
+        sampling.picture(tmp_path / "a.png", np.zeros((2, 1889)), aps_core.Measurement(np.zeros(1889)))
+
+
+# the README
+
+
+def commands_of_the_readme():
+    """Every line of a shell block that calls aps."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("aps ")]
+
+
+def test_the_readme_shows_every_command():
+    assert {command.split()[0] for command in COMMANDS} <= {line.split()[1] for line in commands_of_the_readme()}
+
+
+@pytest.mark.parametrize("line", commands_of_the_readme())
+def test_every_command_of_the_readme_is_understood(line, monkeypatch, tmp_path, no_kernel):
+    """Parsed and checked as it stands; what takes minutes, and files of the user's, are replaced."""
+    seen = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs, "execute", lambda one, given, folder: seen.append(given) or {"parameters": given})
+    monkeypatch.setattr("aps_book.page.build", lambda *_: "page")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
+    monkeypatch.setattr(verifying, "execute", lambda *_: record_of(a=number(1.0)))
+    monkeypatch.setattr(verifying, "compare", lambda *_: {"same": 1, "within": [], "differs": [], "times": 0})
+    monkeypatch.setattr("aps_core.train.main", lambda arguments, **_: seen.append(arguments))
+    monkeypatch.setattr("aps_book.sweeps.engine.find", lambda: Path("snakemake"))
+    monkeypatch.setattr("aps_book.sweeps.engine.call", lambda *_: 0)
+    monkeypatch.setattr("aps_core.data.__main__.FETCH", dict.fromkeys(["mnist", "cifar10"], lambda _: "there"))
+    for name in ("read", "draw", "write"):
+        monkeypatch.setattr(sampling, name, lambda *_: (None, None, None))
+    sweeps = re.search(r"^```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    if sweeps:
+        (tmp_path / "noise.yaml").write_text(sweeps[1])
+    code, _, errors = aps(*shlex.split(line)[1:])
+    no_records = line.startswith("aps sweep") and code == 1 and "sets have no record" in errors
+    assert code == 0 or no_records, errors
+
+
+def test_console_script_is_named():
+    assert 'aps = "aps_book.cli.app:main"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_traceback_is_shown_where_it_is_asked_for(monkeypatch):
+    monkeypatch.setitem(os.environ, "APS_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="unknown parameter"):
+        aps("run", "toy2d", "-p", "nothing", "1")

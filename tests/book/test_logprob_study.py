@@ -1,0 +1,115 @@
+"""The network with a closed trace against its Jacobian; log densities, their KL and their scatter against closed forms
+and trials.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aps_book.experiments import gaussian16_score, logprob
+from aps_book.experiments.gaussian16_score import TracedPrior
+from aps_core.diffusion import VPSDE
+from aps_core.priors.gaussian import GaussianPrior
+from aps_core.priors.networks.gated import GatedMaps
+from aps_core.priors.ode import log_prob_ode
+from aps_core.priors.score_network import init_network_prior
+from aps_core.training.job import run
+
+SHAPE = (2, 3)
+DIM = 6
+
+
+def _gaussian():
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.normal(size=(DIM, DIM)))[0]
+    arrays = (rng.uniform(0.3, 0.7, DIM), basis, np.geomspace(0.1, 0.002, DIM), 0.002)
+    return GaussianPrior(*(jnp.asarray(a, jnp.float32) for a in arrays), shape=SHAPE, sde=VPSDE(t_min=1e-3))
+
+
+def _prior(width=8, seed=1):
+    """A TracedPrior with parameters of its network that are not zero."""
+    start = init_network_prior(
+        jax.random.key(0), _gaussian(), GatedMaps(SHAPE, maps=3, width=width, time_width=8), residual=False
+    )
+    leaves, structure = jax.tree.flatten(start.params)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    params = jax.tree.unflatten(
+        structure, [a + 0.1 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
+    )
+    return TracedPrior(start.gaussian, params, start.network, residual=False, t_residual=1e-3)
+
+
+def test_the_network_starts_at_zero():
+    network = GatedMaps(SHAPE)
+    c = jnp.arange(6.0)
+    params = network.init(jax.random.key(0), c, 0.5)
+    np.testing.assert_array_equal(network.apply(params, c, 0.3), 0)
+
+
+@pytest.mark.parametrize("t", [1e-3, 0.3])
+def test_value_and_trace_of_the_network_by_every_way(t):
+    prior, u = _prior(), jnp.linspace(-1, 1, DIM)
+    value, trace = prior.eps_and_divergence(u, t)
+    np.testing.assert_allclose(value, prior.eps(u, t), rtol=1e-5)
+    np.testing.assert_allclose(value, prior.mixed().eps(u, t), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(trace, jnp.trace(jax.jacfwd(lambda v: prior.eps(v, t))(u)), rtol=1e-4)
+
+
+def test_closed_and_summed_divergence_give_the_same_density():
+    prior, x = _prior(), jnp.linspace(0.2, 0.8, DIM).reshape(SHAPE)
+    found = [
+        log_prob_ode(prior, x, divergence=kind, rtol=1e-4, atol=1e-4).log_prob for kind in ("closed-form", "exact")
+    ]
+    assert float(found[0]) == pytest.approx(float(found[1]), abs=1e-3)
+    with pytest.raises(ValueError, match="eps_and_divergence, got GaussianPrior"):
+        log_prob_ode(prior.gaussian, x, divergence="closed-form")
+
+
+def test_log_density_counts_evaluations_and_the_divergence_has_its_error():
+    prior = _prior()
+    x = logprob.draw(prior, jax.random.key(0), 8)
+    close = logprob.log_density(prior, x, "dopri5", 1e-6)["log_q"]
+    euler = logprob.log_density(prior, x, "euler", n_steps=64)
+    assert x.shape == (8, *SHAPE)
+    np.testing.assert_array_equal(euler["nfe"], 64)
+    assert 0 < np.abs(euler["log_q"] - close).mean() < 5
+    log_p = np.asarray(jax.vmap(prior.gaussian.log_prob)(x))
+    kl, se = logprob.divergence(prior, x, log_p + np.arange(8.0))
+    assert kl == pytest.approx(3.5, abs=1e-3) and se == pytest.approx(
+        np.std(np.arange(8), ddof=1) / np.sqrt(8), abs=1e-3
+    )
+
+
+@pytest.mark.slow
+def test_the_scatter_of_one_probe_is_that_of_trials():
+    prior, x = _prior(), jnp.linspace(0.2, 0.8, DIM).reshape(SHAPE)
+    values = logprob.by_traces(prior, x, [1, 4], 400, jax.random.key(0), 1e-4)
+    single = logprob.trace_std(prior, x)
+    np.testing.assert_allclose(values.std(axis=1), single / np.sqrt([1, 4]), rtol=0.15)
+    assert logprob.trace_std(prior, x, "gaussian") > single
+
+
+def test_training_on_draws_comes_near_the_truth_and_is_refused_elsewhere(monkeypatch):
+    from types import SimpleNamespace
+
+    monkeypatch.setattr(gaussian16_score, "load_task", lambda name: SimpleNamespace(prior=_gaussian()))
+    recipe = {
+        "draws": {"task": "small", "t_min": 1e-3, "batch": 64, "network": {"maps": 3, "width": 8, "time_width": 16}},
+        "optimizer": {"steps": 400, "learning_rate": 1e-2, "warmup": 20, "ema": 0.97},
+    }
+    _, trained, card = run(gaussian16_score.draws_job(recipe), recipe, evaluate_every=400, progress=False)
+    gaps = [row["val_gap"] for row in trained.history]
+    assert gaps[-1] < 0.15 * gaps[0] and card["settings"]["t_min"] == 1e-3
+    monkeypatch.setattr(
+        gaussian16_score, "load_task", lambda name: SimpleNamespace(prior=SimpleNamespace(gaussian=None))
+    )
+    with pytest.raises(TypeError, match="expected a prior that is Gaussian"):
+        gaussian16_score.truth("small", 1e-3)
+
+
+def test_the_shipped_network_is_within_a_nat_of_the_truth():
+    prior, _ = gaussian16_score.load_score("gaussian16-score")
+    x = logprob.draw(prior, jax.random.key(5), 64)
+    kl, se = logprob.divergence(prior, x, logprob.log_density(prior, x, "dopri5", 1e-4)["log_q"])
+    assert -3 * se < kl < 1 + 3 * se

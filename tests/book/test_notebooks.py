@@ -1,0 +1,105 @@
+"""How the notebooks are written: lines that can be read, and no comparison in words beside a number but by a verdict that
+is computed.
+"""
+
+import ast
+import re
+from pathlib import Path
+
+import jupytext
+import pytest
+
+from aps_book.experiments import overview
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+WIDTH = 120
+# "higher noise" and "lower bound" name a thing; the others compare
+COMPARES = re.compile(
+    r"\b(better|worse|best|worst|above|below|beats?|gains?|loses?|lost|wins?|won|leads?|ahead|behind|outperforms?|"
+    r"exceeds?|faster|slower|as fast|narrower|wider|(?:higher|lower)(?! noise| bound| level))\b",
+    re.IGNORECASE,
+)
+FIELD = re.compile(r"\{[^{}]+\}")
+TYPED = re.compile(r"\d[\d.,]*\s?(?:dB|%|nats|times)")
+ALLOWED = {  # (notebook, part of the sentence): why it may stand
+    ("bunny_inpaint", "with the step size of seven that is best on validation digits"): "which setting a search chose"
+}
+
+
+def sentences(text):
+    """Sentences of Markdown, list items and table rows apart."""
+    return [part for part in re.split(r"(?<=[.;:!?])\s+|\n\s*(?:[-*|]|\n)", text) if part.strip()]
+
+
+def said(node):
+    """The text of a call's first argument: constants as they are, every computed part as a field."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(v.value if isinstance(v, ast.Constant) else "{x}" for v in node.values)
+    if isinstance(node, ast.BinOp):
+        return said(node.left) + said(node.right)
+    if isinstance(node, ast.IfExp):
+        return said(node.body) + "\n\n" + said(node.orelse)
+    if isinstance(node, ast.Call):
+        return "".join(said(argument) for argument in node.args)
+    if isinstance(node, ast.GeneratorExp | ast.ListComp):
+        return said(node.elt)
+    return ""
+
+
+def comparing(text, number):
+    """Sentences with a word that compares and something that matches ``number``; words inside of fields do not count."""
+    plain = text.replace("{{", "⟨").replace("}}", "⟩")
+    return [s.strip() for s in sentences(plain) if number.search(s) and COMPARES.search(FIELD.sub("", s))]
+
+
+def offences(source):
+    """Sentences of a notebook, in the py:percent format, that compare in words beside a number."""
+    notebook, found = jupytext.reads(source, fmt="py:percent"), []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            found += comparing(cell.source, TYPED)
+            continue
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "say":
+                found += comparing(said(node.args[0]), FIELD)
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_comparison_in_words_beside_a_number(path):
+    allowed = [part for (name, part) in ALLOWED if name == path.stem]
+    odd = [one for one in offences(path.read_text("utf-8")) if not any(part in one for part in allowed)]
+    assert odd == [], "say it by run.verdict, or without the word"
+
+
+def test_claims_of_the_overview_do_not_compare_in_words():
+    assert [one for _, claim in overview.CLAIMS for one in comparing(claim, FIELD)] == []
+
+
+def test_every_exception_is_needed():
+    sources = {path.stem: path.read_text("utf-8") for path in NOTEBOOKS}
+    for (name, part), why in ALLOWED.items():
+        assert why and any(part in one for one in offences(sources[name])), f"{name}: {part!r} is no exception any more"
+
+
+def test_a_comparison_is_found_where_it_stands():
+    cells = '# %%\nrun.say(f"{name} has {{a.psnr:.2f}} dB, " + "which is better than {b.psnr:.2f}. It is worse.")\n'
+    assert (
+        offences(cells) == ["{x} has ⟨a.psnr:.2f⟩ dB, which is better than {b.psnr:.2f}."] or len(offences(cells)) == 1
+    )
+    assert offences('# %%\nrun.say("{a.above:+.2f} at the higher noise")\n') == []  # a key, and the name of a thing
+    assert offences("# %% [markdown]\n# It is 2.1 dB below the other.\n# It is below.\n") == [
+        "It is 2.1 dB below the other."
+    ]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_lines_can_be_read(path):
+    """Code, strings, metadata of cells and Markdown alike."""
+    long = {
+        number: len(line) for number, line in enumerate(path.read_text("utf-8").splitlines(), 1) if len(line) > WIDTH
+    }
+    assert long == {}

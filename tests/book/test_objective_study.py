@@ -1,0 +1,189 @@
+"""Why the bound moves the mean: every measure of it against a posterior, a density or a Jacobian that is known."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aps_book import record
+from aps_book.experiments import family, mean_kept, moved_mean, objective_faces
+from aps_core.priors.linear_gaussian import posterior_modes
+from aps_core.priors.mixture import mixture_posterior
+
+N = 6
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """(task of the problem "contrast" in four entries, modes, y (N, d), x0 (N, d), exact means (N, d))."""
+    task = family.problem("contrast", dim=4)
+    x0 = task.prior.sample(jax.random.key(1), N)
+    y = task.measure(jax.random.key(2), x0).y
+    return (
+        task,
+        posterior_modes(task.prior.gaussian, task.operator, task.sigma_y),
+        np.asarray(y),
+        np.asarray(x0),
+        family.exact_means(task, task.measure(jax.random.key(2), x0)),
+    )
+
+
+def test_tweedie_is_the_exact_mean(measured):
+    task, _, y, _, exact = measured
+    np.testing.assert_allclose(moved_mean.tweedie_means(task.prior, y, task.sigma_y), exact, atol=2e-4)
+
+
+@pytest.mark.parametrize("slope", [moved_mean.bound_slope(), moved_mean.score_slope(0.002)], ids=["bound", "score"])
+def test_chains_of_an_exact_prior_end_at_its_posterior(slope):
+    """Where the score is exact the bound is the density: mean and variance are the exact ones up to the step's length."""
+    task = family.problem("means")
+    modes = posterior_modes(task.prior.gaussian, task.operator, task.sigma_y)
+    measurements = task.measure(jax.random.key(2), task.prior.sample(jax.random.key(1), N))
+    y, exact = np.asarray(measurements.y), family.exact_means(task, measurements)
+    starts = np.repeat(y[:, None], 64, axis=1)
+    found = moved_mean.chains(task, modes, y, starts, 200, 60, jax.random.key(3), slope, n_times=4, step=0.1)
+    truth = [mixture_posterior(task.prior, task.sigma_y, jnp.asarray(yi), jnp.eye(4)) for yi in y]
+    variance = np.array([np.diag(np.asarray(p.covariance())) for p in truth])
+    assert found.means.shape == (N, 64, 4) and found.samples.shape == (N, 64 * 28, 4)
+    assert np.sqrt(np.mean((found.means.mean(axis=1) - exact) ** 2 / variance)) < 0.1  # posterior standard deviations
+    np.testing.assert_allclose(found.variance.mean() / variance.mean(), 1, atol=0.15)
+
+
+def test_weights_of_the_times_weigh_the_ratio(measured):
+    task, _, _, x0, _ = measured
+    key, u = jax.random.key(0), jnp.asarray(0.7)
+    whole, half, none = (
+        float(moved_mean.log_ratio(task.prior, x0[0], key, u, w)) for w in ((1.0,), (2.0, 0.5), (1.0, 0.0))
+    )
+    assert half == pytest.approx(whole / 2, rel=1e-5) and none == 0
+
+
+def test_reverse_diffusion_of_an_exact_score_keeps_its_mean(measured):
+    task, _, y, _, exact = measured
+    ratios, means, draws = moved_mean.reverse_diffusion(task.prior, y, task.sigma_y, jax.random.key(4), 400, 32)
+    assert ratios[0] == pytest.approx(0.2) and means.shape == (33, N, 4) and draws.shape == (N, 400, 4)
+    error = draws.std(axis=1) / 20
+    np.testing.assert_allclose(means[0], exact, atol=2e-4)
+    assert np.all(np.abs(means - exact) < 5 * error + 2e-4)
+
+
+def test_what_the_times_pay_adds_up_to_the_density(measured):
+    task, _, _, x0, _ = measured
+    x = jnp.asarray(x0)
+    parts = np.asarray(moved_mean.ratio_by_time(task.prior, jax.random.key(5), x, 8, 256))
+    gaussian = task.prior.gaussian
+    exact = [float(task.prior.log_prob(xi) - gaussian.log_prob(xi)) for xi in x]
+    assert parts.shape == (N, 8)
+    np.testing.assert_allclose(parts.sum(axis=1), exact, atol=0.35)
+    where = moved_mean.edges(task.prior, 8)
+    assert len(where) == 9 and np.all(np.diff(where) > 0)
+
+
+def test_gaussian_part_is_that_of_the_closed_form(measured):
+    task, modes, y, x0, _ = measured
+    found = moved_mean.gaussian_part(modes, y, x0)
+    likelihood = -((y - x0) ** 2).sum(axis=1) / (2 * task.sigma_y**2)
+    exact = likelihood + np.array([float(task.prior.gaussian.log_prob(jnp.asarray(x))) for x in x0])
+    moved = moved_mean.gaussian_part(modes, y, x0 + 0.05)
+    likelihood = -((y - x0 - 0.05) ** 2).sum(axis=1) / (2 * task.sigma_y**2)
+    exact -= likelihood + np.array([float(task.prior.gaussian.log_prob(jnp.asarray(x + 0.05))) for x in x0])
+    np.testing.assert_allclose(found - moved, exact, atol=2e-3)
+
+
+def test_estimates_of_a_mean_are_measured_without_their_noise():
+    rng = np.random.default_rng(0)
+    x0, tweedie = rng.normal(size=(200, 40)), np.zeros((200, 40))
+    moved = 0.3 + rng.normal(size=(200, 5, 40))
+    means = 0.15 + rng.normal(size=(200, 3, 40))  # half of the way, each with noise far above it
+    found = moved_mean.against_tweedie(means, tweedie, moved, x0)
+    assert np.median(found["along"]) == pytest.approx(0.5, abs=0.15)
+    error = moved_mean.squared_error(means, x0)
+    assert error.mean() == pytest.approx(np.mean((x0 - 0.15) ** 2), abs=0.05)
+    for values in found.values():
+        assert values.shape == (200,)
+
+
+def test_asymmetry_of_a_score_a_rotation_and_their_sum(make_prior):
+    """Zero for the score of a density; the ratio of the two parts where a rotation is added."""
+    gaussian = make_prior(d=4, k=2, shape=(4,))
+    turn = np.zeros((4, 4))
+    turn[0, 1], turn[1, 0], turn[2, 3], turn[3, 2] = 1, -1, 1, -1
+
+    x = gaussian.sample(jax.random.key(0), 5)
+    for symmetric, antisymmetric, expected in ((1, 0, 0), (1, 1, 1), (2, 0.5, 0.25)):
+        matrix = jnp.asarray(symmetric * np.eye(4) + antisymmetric * turn, jnp.float32)
+        field = SimpleNamespace(
+            sde=gaussian.sde, gaussian=gaussian, eps=lambda ut, t, m=matrix: gaussian.eps(ut, t) + m @ ut
+        )
+        found = moved_mean.asymmetry.__wrapped__(field, jax.random.key(1), x, 0.1)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_exact_posterior_has_the_exact_mean_and_coverage():
+    task = family.problem("contrast", dim=4)
+    x0 = task.prior.sample(jax.random.key(1), 200)
+    measurements = task.measure(jax.random.key(2), x0)
+    found = family.measure(family.ExactPosterior(task), measurements, x0, n=128)
+    for key, expected in (("shift", 0), ("lost", 0), ("inside_90", 90)):
+        error = found[key].std(ddof=1) / np.sqrt(200)
+        assert abs(found[key].mean() - expected) < 4 * error
+
+
+def test_problem_refuses_another_name():
+    with pytest.raises(ValueError, match="contrast"):
+        family.problem("other")
+
+
+def _number(value, se=1.0):
+    return {"value": value, "se": se, "unit": None}
+
+
+def test_causes_are_said_from_the_numbers():
+    assert "not run" in objective_faces.causes({})
+    numbers = {f"moved.{row}.along": _number(v) for row, v in (("bound", 80.0), ("score", 90.0), ("diffusion", 1.5))}
+    numbers |= {f"segment.l100.{key}": _number(44.0, 5.0) for key in ("bound", "ode")}
+    numbers |= {"paid.part1": _number(2.0), "paid.objective": _number(100.0, 20.0)}
+    numbers |= {f"settles.step{i}.psnr": {"value": v, "se": None} for i, v in ((0, 29.6), (100, 29.3), (200, 29.31))}
+    said = objective_faces.causes(numbers)
+    assert "carries 80 ± 1 % of the way" in said and "2 ± 1 % (not resolved)" in said and "within 0.010 dB" in said
+    assert "**b, the family:** not run" in said and "excluded" in said and "not excluded" not in said
+    assert "not excluded" in objective_faces.causes({**numbers, "paid.objective": _number(10.0, 20.0)})
+    keys = ("exact.lost", "mode_seeking", "apart")
+    numbers |= {f"family.contrast.{key}": _number(0.1, 0.01) for key in keys}
+    assert "loses 0.10 ± 0.01 dB" in objective_faces.causes(numbers)
+
+
+def test_family_is_kept_paired(tmp_path):
+    run = record.Run("absent", {}, tmp_path)
+    rows = {row: {k: np.arange(4.0) for k in ("shift", "lost", "inside_90")} for row in family.LABELS}
+    rows["bound"]["lost"] = rows["exact"]["lost"] + 0.5
+    family.store(run, "contrast", rows)
+    numbers = run.as_dict()["numbers"]
+    assert numbers["family.contrast.apart"]["value"] == 0.5 and numbers["family.contrast.apart"]["se"] == 0
+    assert numbers["family.contrast.mode_seeking"]["value"] == 0
+
+
+def test_remedy_is_kept_paired(tmp_path):
+    run = record.Run("absent", {}, tmp_path)
+    scores = {
+        row: {"psnr_n1": np.arange(3.0) + i, "psnr_mean": np.ones(3), "energy": np.ones(3), "coverage": np.ones((3, 2))}
+        for i, row in enumerate(mean_kept.ROWS)
+    }
+    mean_kept.store(run, scores)
+    numbers = run.as_dict()["numbers"]
+    assert numbers["remedy_paired.kept.n1"]["value"] == 2 and numbers["remedy.kept.inside_90"]["value"] == 100
+    assert "remedy_paired.forward.n1" not in numbers
+
+
+def test_figures_and_tables_have_the_names_of_the_record(measured):
+    task = measured[0]
+    columns = objective_faces.paid_columns(task.prior)
+    assert "part1" in columns and list(columns)[-1] == "objective"
+    numbers = {"diffusion.k0.noise": _number(0.1), "diffusion.k0.along": _number(0.0)}
+    numbers |= {f"moved.{row}.along": _number(70.0) for row in ("score", "coarse")}
+    curves = objective_faces.along_curves(numbers)
+    assert curves["posterior of the score"][0].tolist() == [0.01, 0.06]
+    assert curves["reverse diffusion from y"][1].tolist() == [0.0]
+    assert set(objective_faces.stands_on()) == set(objective_faces.ROWS)

@@ -1,0 +1,185 @@
+"""The page that puts the full runs side by side shows the numbers of their records, and a dash where there is none."""
+
+import pytest
+
+import aps_book.record.run as recording
+from aps_book import record
+from aps_book.experiments import faces_rivals, overview
+from aps_book.record import tuning_records
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    number = lambda value: {"value": value, "se": 0.1, "unit": "dB"}  # noqa: E731
+    keys = {
+        "denoise.gaussian_n1.psnr": 25.2,
+        "denoise.gaussian_n128.psnr": 28.3,
+        "denoise.aps_n1.psnr": 26.4,
+        "denoise.aps_n128.psnr": 29.5,
+        "denoise.reverse_n1.psnr": 26.5,
+        "denoise.reverse_n128.psnr": 29.3,
+        "denoise_paired.reverse.psnr_n1": 1.3,
+        "denoise_paired.aps.psnr_n1": 1.2,
+        "denoise_paired.aps.psnr_n128": 1.2,
+        "denoise_long.dps.psnr": 28.2,
+        "denoise_long.dps.aps_above": 1.3,
+        "time.aps.seconds": 0.012,
+    }
+    faces = {
+        "numbers": {key: number(value) for key, value in keys.items()},
+        "parameters": {"n_test": 5189, "n_long": 64, "n_iterative": 512},
+    }
+    monkeypatch.setattr(overview, "full_run", lambda page: faces if page == "faces" else None)
+    return record.start(
+        "overview",
+        {"experiments": ["bunny", "denoise", "sr2"]},
+        {"experiments": record.list_of(record.one_of(*overview.EXPERIMENTS))},
+        tmp_path,
+    )
+
+
+def said_by(run, monkeypatch, template):
+    """What ``run.say`` shows of a template."""
+    said = []
+    monkeypatch.setattr(recording, "_show", said.append)
+    run.say(template)
+    return said[0]["text/markdown"]
+
+
+def test_table_has_the_records_beside_the_paper(run, monkeypatch):
+    shown = overview.collect(run, ["bunny", "denoise", "sr2"])
+    assert list(shown) == ["denoise", "sr2"]  # of the bunny's page there is no full run
+    *_, denoise, sr2, _, trained = said_by(run, monkeypatch, overview.psnr_table(run, shown)).splitlines()
+    assert trained.endswith("forward divergence, draws of the prior (faces, noise 0.1, faces, 2x super-resolution).")
+    assert denoise.split(" | ")[1:] == [
+        *("27.93", "23.37 / 25.82", "5,189", "25.20 / 28.30", "26.50 / 29.30", "+1.30 ± 0.10 / –"),
+        *("26.40 / 29.50", "+1.20 ± 0.10 / +1.20 ± 0.10 |"),
+    ]
+    assert denoise.startswith("| {doc}`faces, noise 0.1 <faces>`")
+    assert sr2.split(" | ")[1:] == ["–", "– / –", "–", *["– / –"] * 4, "– / – |"]
+    assert run.as_dict()["numbers"]["denoise.seconds"]["value"] == 0.012
+
+
+def test_a_row_stands_on_one_set_of_signals(run, monkeypatch):
+    """All numbers of a row are of one record and one parameter, and the paired difference gives APS where it is not."""
+    means = overview.collect_subsets(run, "mean", overview.MEANS, ["denoise", "bunny"])
+    assert list(means) == ["denoise"]
+    numbers = run.as_dict()["numbers"]
+    assert {number["n"] for key, number in numbers.items() if key.startswith("mean.denoise.")} == {64}
+    assert numbers["mean.denoise.aps"]["value"] == pytest.approx(28.2 + 1.3)  # DPS and what APS has above it
+    head, _, row = said_by(run, monkeypatch, overview.subset_table(run, "mean", means)).splitlines()
+    assert head == "| experiment | signals | mean of | DPS | flow | what trained the flow |"
+    assert row.endswith(
+        "| 64 | 128, from 4 and their variance | 28.20 ± 0.10 | 29.50 | forward divergence, draws of the prior |"
+    )
+    (one,) = overview.differences(run, "mean", means)
+    assert (one.key, one.that) == ("mean.denoise.above.dps", "that of DPS")
+    assert one.this == "faces, noise 0.1: the mean of the flow (forward, draws of the prior)"
+
+
+def test_plane_has_what_is_known_and_says_what_is_not(run, monkeypatch):
+    settings = overview.collect_plane(run, ["denoise", "bunny"])
+    assert {one.task for one in settings.values()} == {"denoise"}
+    lines = said_by(run, monkeypatch, overview.plane_table(run, settings, "denoise")).splitlines()
+    flow = "flow (forward, draws of the prior)"
+    assert not any(line.startswith(("| APS |", "| flow |")) for line in lines)
+    (said,) = (line for line in lines if line.startswith(f"| {flow} |"))
+    assert said == f"| {flow} | 0.012 ± 0.1 | not run | 26.40 ± 0.10 | 29.50 ± 0.10 | not run | not run | 5,189 |"
+    points = overview.plane(run, settings)["faces, noise 0.1"]
+    assert points[f"{flow}, 1 sample"] == [(0.012, 26.4, 0.1, True)] and f"{flow}, mean of 128" not in points
+
+
+def test_time_in_proportion_to_the_evaluations():
+    """DPS at other numbers of evaluations than the one that was timed is placed by theirs, and marked as such."""
+    full = overview.full_run("faces")["numbers"]["time.dps.seconds"]["value"]
+    fresh = record.start("overview", {}, {}, "unused")
+    panel = overview.plane(fresh, overview.collect_plane(fresh, ["denoise"]))["faces, noise 0.1"]
+    assert {point[3] for point in panel["DPS"]} == {True, False}
+    assert [point[0] for point in sorted(panel["DPS"])] == pytest.approx(
+        [full * n / 1000 for n in (10, 20, 50, 100, 200, 500, 1000)]
+    )
+
+
+def test_budgets_of_the_plane_are_those_of_the_searches():
+    """The labels name the setting that the full run took."""
+    methods = {"DPS": "dps", "DDRM": "ddrm", "PiGDM": "pigdm"}
+    for one in overview.SETTINGS:
+        method, _, budget = one.label.partition(", tuned, ")
+        if budget and one.task == "denoise":
+            assert budget == f"{faces_rivals.found('denoise', methods[method])['best']['n_steps']} evaluations"
+        elif budget and one.task == "sphere":
+            found = tuning_records.read(tuning_records.path("sphere_impute"))[method.lower()]
+            assert budget == f"{found['best']['n_steps']} evaluations"
+        elif budget and one.task == "bunny":
+            assert budget == f"{record.full_run('bunny_inpaint')['parameters']['n_steps']} evaluations"
+        elif budget:
+            found = tuning_records.read(tuning_records.path("sensor"))["dps"]
+            assert budget == f"{found['best']['n_steps']} evaluations"
+
+
+def test_numbers_of_other_pages_are_carried_with_their_errors(run):
+    assert overview.carry(run, "faces", ["denoise.aps_n1.psnr"])
+    assert run.as_dict()["numbers"]["faces.denoise.aps_n1.psnr"] == {"value": 26.4, "se": 0.1, "unit": "dB"}
+    assert not overview.carry(run, "faces", ["denoise.aps_n1.psnr", "other"])
+    assert not overview.carry(run, "sensor", ["anything"])
+
+
+def test_claims_without_their_numbers_are_left_out(run, monkeypatch):
+    monkeypatch.setattr(
+        overview,
+        "CLAIMS",
+        (
+            ("faces", "one {faces.denoise.aps_n1.psnr:.1f}"),
+            ("faces", "two {faces.other:.1f}"),
+            ("sensor", "three {sensor.any:.1f}"),
+        ),
+    )
+    said = []
+    monkeypatch.setattr(recording, "_show", said.append)
+    run.say("\n".join(overview.claims(run)))
+    assert said[0]["text/markdown"] == "one 26.4 ({doc}`faces`)."
+
+
+def test_every_claim_has_a_full_run(tmp_path):
+    """Against renamed numbers: the records that come with the code have what the page says."""
+    fresh = record.start("overview", {}, {}, tmp_path)
+    assert len(overview.claims(fresh)) == len(overview.CLAIMS)
+
+
+def test_every_key_of_the_table_is_in_some_record():
+    """Against renamed numbers: each experiment that has a full run has all its PSNR there."""
+    for one in overview.EXPERIMENTS.values():
+        full = record.full_run(one.page)
+        if full is not None:
+            flows = {"reverse": one.reverse, "other": one.other}
+            there = {flow for flow, row in flows.items() if any(f".{row}_n1." in key for key in full["numbers"])}
+            assert there, f"{one.page}: no flow"  # one that was trained later comes with all its numbers or none
+            expected = {
+                f"{one.prefix}.{where.format(**flows)}"
+                for key, where in overview.KEYS.items()
+                if key.rpartition("_")[0] not in flows or key.rpartition("_")[0] in there
+            } | {
+                f"{overview._paired(one)}.{flows[flow]}.psnr_{kind}"
+                for flow in there - {"reverse"}
+                for kind in ("n1", "n128")
+            }
+            # of the flow of the paper's objective both numbers or none: its scores are added to the full run
+            reverse = {f"{one.prefix}.{one.reverse}_{n}.psnr" for n in ("n1", "n128")}
+            missing = expected - set(full["numbers"]) - (reverse if not reverse & set(full["numbers"]) else set())
+            assert not missing, f"{one.page}: {missing}"
+
+
+def test_every_number_of_the_tables_is_in_some_record():
+    """Against renamed numbers: what the tables of subsets and the plane look for is there."""
+    for subset in (*overview.SINGLES.values(), *overview.MEANS.values()):
+        full = record.full_run(subset.page)
+        expected = {*subset.keys.values(), *(key for key, _ in subset.above.values())}
+        assert expected <= set(full["numbers"]) and subset.n in full["parameters"]
+    later = {"denoise.reverse"} - {key.rpartition("_n")[0] for key in record.full_run("faces")["numbers"]}
+    for one in overview.SETTINGS:
+        page = one.page or overview.EXPERIMENTS[one.task].page
+        for where in filter(None, (getattr(one, column) for column in overview.COLUMNS)):
+            other, _, key = where.rpartition("/")
+            found = key in record.full_run(other or page)["numbers"]
+            waits = "reverse" in key and later  # the full run has nothing of this flow yet
+            assert found or waits or key in ("test.aps.energy", "test.gaussian.energy"), (one.label, key)

@@ -1,0 +1,236 @@
+"""Sweeps: plans from files, differences and shares against numbers known by hand, and real runs of Snakemake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aps_book.sweeps import effects, engine, page, plan, table
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HEADER = "# ---\n# jupyter:\n#   kernelspec:\n#     display_name: Python 3\n#     name: python3\n# ---\n\n"
+TINY = """\
+# %% [markdown]
+# # A tiny chapter
+
+# %% tags=["parameters"]
+height = 1.0
+seed = 0
+
+# %%
+import json
+import os
+import pathlib
+
+with open(os.environ["TALLY"], "a") as file:
+    file.write(f"{height}-{seed}\\n")
+assert height < 100, "too high"
+# the record's form, without the seconds that importing the package takes
+number = {"value": 2 * height + seed, "se": 0.5, "unit": "m"}
+made = {"schema": 1, "notebook": "tiny", "parameters": {"height": height, "seed": seed}, "figures": []}
+made["numbers"] = {"line.height": number}
+made["provenance"] = {"commit": "abc", "modified": None, "weights": {}, "data": {}, "device": "cpu", "seconds": 1.0}
+pathlib.Path(os.environ["APS_RESULTS_DIR"], "tiny.json").write_text(json.dumps(made))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "tiny.py").write_text(HEADER + TINY)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(folder, text, name="sweep.yaml"):
+    (folder / name).write_text(text)
+    return folder / name
+
+
+# plans
+
+
+def test_grid_and_list_are_combined(folder):
+    text = "notebook: tiny.py\nparameters: {height: 3}\nlist: [{}, {height: 4}]\ngrid: {seed: [0, 1]}\n"
+    found = plan.read(write(folder, text))
+    sets = [(job.get("height"), job["seed"]) for job in found.jobs.values()]
+    assert sets == [(3, 0), (3, 1), (4, 0), (4, 1)]
+    assert found.varied == ["height", "seed"]
+
+
+def test_csv_gives_the_same_jobs_as_yaml(folder):
+    of_csv = plan.read(write(folder, "height,seed\n3.5,0\n3.5,1\n", "sets.csv"), "tiny.py")
+    of_yaml = plan.read(write(folder, "notebook: tiny.py\ngrid: {seed: [0, 1], height: [3.5]}\n"))
+    assert of_csv.jobs == of_yaml.jobs and of_csv.varied == ["seed"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("notebook: tiny.py\ngrid: {heigth: [1]}\n", "unknown parameter 'heigth' = 1.*did you mean 'height'"),
+        ("notebook: toy2d\ngrid: {n_samples: [1000, 10]}\n", "set 2: n_samples = 10: expected an integer at least 100"),
+        ("notebook: tiny.py\nlist: [{seed: 1}, {seed: 1}]\n", "set 2: the parameters .* stand in an earlier set too"),
+        ("notebook: nothing\ngrid: {seed: [1]}\n", "notebook 'nothing': expected"),
+        ("grid: {seed: [1]}\n", "names no notebook"),
+        ("notebook: tiny.py\n", "expected notebook, and grid or list"),
+        ("notebook: tiny.py\ngrid: {seed: 1}\n", "grid, seed = 1: expected a list"),
+        ("notebook: tiny.py\ngrid: [1\n", "not valid YAML"),
+    ],
+)
+def test_a_bad_file_is_refused_before_anything_starts(folder, text, said):
+    with pytest.raises((TypeError, ValueError, FileNotFoundError), match=f"(?s)sweep.yaml.*{said}"):
+        plan.read(write(folder, text))
+
+
+# effects
+
+
+@pytest.fixture
+def full_grid():
+    """value = 3 a + b over a full grid, without noise."""
+    sets = [(a, b) for a in (0.0, 1.0, 2.0) for b in ("x", "y")]
+    rows = [
+        {"job": f"{a}{b}", "a": a, "b": b, "key": "k", "value": 3 * a + (b == "y"), "se": 0.1, "n": 4} for a, b in sets
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_paired_differences_of_an_additive_number(full_grid):
+    rows = effects.wide(full_grid, ["a", "b"], "k")
+    of_a, of_b = (effects.paired(rows, ["a", "b"], name) for name in "ab")
+    np.testing.assert_allclose(of_a["difference"], [3, 6])
+    np.testing.assert_allclose(of_a["se"], 0, atol=1e-12)
+    assert list(of_a["n"]) == [2, 2] and list(of_b["n"]) == [3]
+    np.testing.assert_allclose(of_b["difference"], [1])
+
+
+def test_difference_has_the_standard_error_of_its_pairs(full_grid):
+    full_grid.loc[full_grid["job"] == "1.0y", "value"] += 2.0  # the pairs of a = 1 now differ by 3 and 5
+    one = effects.paired(effects.wide(full_grid, ["a", "b"], "k"), ["a", "b"], "a").iloc[0]
+    assert one["difference"] == pytest.approx(4) and one["se"] == pytest.approx(np.sqrt(2) / np.sqrt(2))
+
+
+def test_shares_of_an_additive_number_add_up(full_grid):
+    found = effects.shares(effects.wide(full_grid, ["a", "b"], "k"), ["a", "b"])
+    variances = {"a": 9 * np.var([0, 1, 2]), "b": np.var([0, 1])}
+    total = sum(variances.values())
+    assert found == pytest.approx({name: value / total for name, value in variances.items()})
+
+
+def test_page_names_what_it_shows(full_grid, tmp_path):
+    made = page.write(
+        tmp_path, "tiny", full_grid, ["a", "b"], ["k"], {"cafe": tmp_path / "runs/cafe/running/tiny.ipynb"}
+    )
+    text = made.read_text()
+    assert "Panels of k against a" in text and "a: 0.0 → 1.0" in text and "not resolved" not in text.split("</p>")[-1]
+    assert "runs/cafe/running/tiny.ipynb" in text and str(tmp_path) not in text
+
+
+def test_page_refuses_a_number_that_no_record_has(full_grid):
+    with pytest.raises(ValueError, match="numbers: 'odd' stands in no record"):
+        page.chosen("tiny", full_grid, ("odd",))
+
+
+# the engine
+
+
+def test_without_snakemake_it_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.delenv("APS_SNAKEMAKE", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(engine, "ROOT", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"not found: `make workflow` .*, or name one in APS_SNAKEMAKE"):
+        engine.find()
+
+
+def snakemake():
+    try:
+        return str(engine.find())
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+
+
+def start(folder, *arguments):
+    variables = {"PYTHONPATH": str(ROOT), "TALLY": str(folder / "tally"), "APS_SNAKEMAKE": snakemake()}
+    command = [sys.executable, "-m", "aps_book.cli.app", "sweep", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
+    return subprocess.Popen(command, cwd=folder, env={**os.environ, **variables}, **pipes)
+
+
+def sweep(folder, *arguments):
+    process = start(folder, *arguments)
+    printed = process.communicate()[0]
+    return process.returncode, printed
+
+
+GRID = "notebook: tiny.py\ngrid: {height: [1, 2, 3, 4], seed: [0, 1]}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_an_interrupted_sweep_goes_on_and_repeats_nothing_that_is_finished(folder, how):
+    write(folder, GRID)
+    process, records = start(folder, "sweep.yaml", "--out", "there"), folder / "there/runs"
+    end = time.monotonic() + 300
+    while len(list(records.glob("*/tiny.json"))) < 3:
+        assert process.poll() is None and time.monotonic() < end, process.communicate()[0]
+        time.sleep(0.2)
+    os.killpg(process.pid, how)
+    process.communicate()
+    finished = {path: path.stat().st_mtime_ns for path in records.glob("*/tiny.json")}
+    assert 3 <= len(finished) < 8
+    before = (folder / "tally").read_text().split()
+    status, printed = sweep(folder, "sweep.yaml", "--out", "there")
+    assert status == 0, printed
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    done = [json.loads(path.read_text())["parameters"] for path in finished]
+    again = (folder / "tally").read_text().split()[len(before) :]
+    assert len(again) == 8 - len(finished) and not {f"{p['height']}-{p['seed']}" for p in done} & set(again)
+    found = pd.read_csv(folder / "there/table.csv") if not (folder / "there/table.parquet").exists() else None
+    if found is not None:
+        assert len(found) == 8 and list(found.columns) == ["job", "height", "seed", "key", *COLUMNS]
+        np.testing.assert_allclose(found["value"], 2 * found["height"] + found["seed"])
+    assert "height: 1 → 2" in (folder / "there/index.html").read_text()
+
+
+COLUMNS = ["value", "se", "unit", "n", "seconds", "commit"]
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_keeps_its_notebook_and_the_others_go_on(folder):
+    write(folder, "notebook: tiny.py\ngrid: {height: [500, 1, 2]}\n")
+    status, printed = sweep(folder, "sweep.yaml", "--out", "there")
+    assert status == 1 and "1 of 3 sets have no record" in printed
+    kept = list((folder / "there/runs").glob("*/running/tiny.ipynb"))
+    assert len(kept) == 1 and "too high" in kept[0].read_text()
+    assert kept[0].parent.parent.name in (folder / "there/index.html").read_text()
+    assert len(list((folder / "there/runs").glob("*/tiny.json"))) == 2
+
+
+@pytest.mark.slow
+def test_dry_run_with_the_slurm_profile(folder):
+    write(folder, GRID)
+    status, printed = sweep(folder, "sweep.yaml", "--out", "there", "--profile", "slurm", "--dry-run")
+    assert status == 0, printed
+    assert "mem_mb=8000" in printed and printed.count("rule run:") == 8
+    assert not (folder / "tally").exists()
+
+
+def test_table_has_a_row_for_each_number_of_each_finished_job(folder):
+    found = plan.read(write(folder, GRID))
+    first, second = list(found.jobs)[:2]
+    number = {"value": 2.0, "se": None, "unit": "m", "n": 3}
+    record = {"schema": 1, "notebook": "tiny", "parameters": {}, "numbers": {"a": number, "b": number}, "figures": []}
+    record["provenance"] = {"commit": "abc", "seconds": 2.5}
+    for job in (first, second):
+        (folder / "runs" / job).mkdir(parents=True)
+        (folder / "runs" / job / "tiny.json").write_text(json.dumps(record))
+    rows = table.gather(folder, found.notebook, found.jobs, found.varied)
+    assert list(rows["job"]) == [first, first, second, second] and list(rows["seed"]) == [0, 0, 1, 1]
+    assert set(rows["height"]) == {1} and list(rows["n"]) == [3] * 4
+    assert set(table.missing(folder, "tiny", found.jobs)) == set(found.jobs) - {first, second}

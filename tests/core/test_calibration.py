@@ -1,0 +1,138 @@
+"""Coverage, ranks and divergences against closed forms."""
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare, multivariate_normal, norm
+
+from aps_core.metrics import calibration
+
+LEVELS = (0.123, 0.5, 0.9, 0.95, 0.999)
+
+
+@pytest.mark.parametrize("n", [1, 3, 7, 19, 128])
+def test_expected_coverage_is_the_level_for_every_n(n):
+    """The rank of x among n draws is uniform on 0..n: the mean over all ranks is the level, exactly."""
+    samples = np.broadcast_to(np.arange(n, dtype=float)[:, None], (n, n + 1))
+    x = np.arange(n + 1) - 0.5
+    np.testing.assert_allclose(calibration.coverage(samples, x, LEVELS), LEVELS, atol=1e-12)
+
+
+def test_coverage_of_gaussian_samples_over_many_repetitions():
+    rng = np.random.default_rng(0)
+    found = calibration.coverage(rng.normal(size=(128, 40000)), rng.normal(size=40000), LEVELS)
+    error = np.sqrt(np.array(LEVELS) * (1 - np.array(LEVELS)) / 40000)
+    assert (np.abs(found - LEVELS) < 4 * error).all()
+
+
+def test_coverage_of_a_wrong_spread_is_the_closed_form():
+    """Intervals from s N(0, 1) cover N(0, 1) with probability 2 Phi(s z) - 1."""
+    rng = np.random.default_rng(1)
+    for spread in (0.5, 2.0):
+        found = calibration.coverage(spread * rng.normal(size=(2000, 4000)), rng.normal(size=4000), (0.5, 0.9))
+        expected = 2 * norm.cdf(spread * norm.ppf([0.75, 0.95])) - 1
+        np.testing.assert_allclose(found, expected, atol=0.035)
+
+
+def test_coverage_does_not_depend_on_shape_order_or_a_shift():
+    rng = np.random.default_rng(2)
+    samples, x = rng.normal(size=(16, 5, 6)), rng.normal(size=(5, 6))
+    first = calibration.coverage(samples, x)
+    np.testing.assert_allclose(calibration.coverage(samples[::-1].reshape(16, 30), x.ravel()), first)
+    np.testing.assert_allclose(calibration.coverage(samples + 3, x + 3), first)
+
+
+def test_a_known_coordinate_counts_as_covered():
+    np.testing.assert_array_equal(calibration.coverage(np.ones((9, 4)), np.ones(4)), [1, 1])
+
+
+def test_band_coverage_sees_which_band_is_too_narrow():
+    """Posterior with half the spread along the last of two bands: nominal in the first, closed form in the second."""
+    rng = np.random.default_rng(3)
+    modes = np.linalg.qr(rng.normal(size=(40, 40)))[0][:, :20]
+    spread = np.repeat([1.0, 0.5], 10)
+    found = []
+    for _ in range(400):
+        mean = rng.normal(size=40)
+        z = spread * rng.normal(size=(64, 20))
+        found.append(calibration.band_coverage(mean + z @ modes.T, mean + modes @ rng.normal(size=20), modes, 2))
+    found = np.array(found)
+    expected = [[0.5, 0.9], 2 * norm.cdf(0.5 * norm.ppf([0.75, 0.95])) - 1]
+    assert found.shape == (400, 2, 2)
+    np.testing.assert_allclose(found.mean(axis=0), expected, atol=0.03)
+
+
+def test_bands_are_runs_of_equal_length():
+    rng = np.random.default_rng(4)
+    samples, x = rng.normal(size=(8, 7)), rng.normal(size=7)
+    found = calibration.band_coverage(samples, x, np.eye(7), 3)
+    expected = [calibration.coverage(samples[:, s], x[s]) for s in (slice(0, 3), slice(3, 5), slice(5, 7))]
+    np.testing.assert_allclose(found, expected)
+
+
+def test_ranks_are_uniform_for_the_exact_posterior_and_not_for_a_narrow_one():
+    rng = np.random.default_rng(5)
+    x, draws = rng.normal(size=5000), rng.normal(size=(9, 5000))
+    for spread, uniform in ((1.0, True), (0.7, False)):
+        ranks = calibration.sbc_ranks(spread * draws, x)
+        p = chisquare(np.bincount(ranks, minlength=10)).pvalue
+        assert (p > 0.01) == uniform
+    assert calibration.sbc_ranks(np.arange(5.0), 2.5) == 3
+
+
+def problem(d=6, seed=6):
+    rng = np.random.default_rng(seed)
+    means, factors = rng.normal(size=(2, d)), rng.normal(size=(2, d, d))
+    covs = factors @ factors.transpose(0, 2, 1) + 0.5 * np.eye(d)
+    return means[0], covs[0], means[1], covs[1]
+
+
+def test_gaussian_kl_in_one_dimension_and_of_itself():
+    mq, sq, mp, sp = 0.3, 0.7, -0.5, 1.9
+    expected = np.log(sp / sq) + (sq**2 + (mq - mp) ** 2) / (2 * sp**2) - 0.5
+    assert calibration.gaussian_kl([mq], [[sq**2]], [mp], [[sp**2]]) == pytest.approx(expected, rel=1e-12)
+    m, c, *_ = problem()
+    assert calibration.gaussian_kl(m, c, m, c) == pytest.approx(0, abs=1e-12)
+
+
+def test_gaussian_kl_is_invariant_under_affine_maps():
+    mq, cq, mp, cp = problem()
+    a = np.random.default_rng(8).normal(size=(6, 6))
+    moved = calibration.gaussian_kl(a @ mq + 1, a @ cq @ a.T, a @ mp + 1, a @ cp @ a.T)
+    assert moved == pytest.approx(calibration.gaussian_kl(mq, cq, mp, cp), rel=1e-8)
+
+
+def test_kl_from_samples_agrees_with_the_closed_form():
+    mq, cq, mp, cp = problem()
+    samples = np.random.default_rng(9).multivariate_normal(mq, cq, size=20000)
+    log_q = multivariate_normal(mq, cq).logpdf(samples)
+    kl, error = calibration.kl_to_gaussian(samples, log_q, mp, cp)
+    assert abs(kl - calibration.gaussian_kl(mq, cq, mp, cp)) < 4 * error
+    assert error < 0.05 * kl
+
+
+def test_gaussian_log_prob_agrees_with_scipy():
+    m, c, *_ = problem()
+    x = np.random.default_rng(10).normal(size=(5, 2, 3))
+    expected = multivariate_normal(m, c).logpdf(x.reshape(5, 6))
+    np.testing.assert_allclose(calibration.gaussian_log_prob(x, m.reshape(2, 3), c), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: calibration.coverage(np.zeros((0, 3)), np.zeros(3)), "holds 0 draws"),
+        (lambda: calibration.coverage(np.zeros((5, 3)), np.zeros(4)), r"samples has shape \(5, 3\)"),
+        (lambda: calibration.coverage(np.zeros((5, 3)), np.zeros(3), [50, 90]), "strictly between 0 and 1"),
+        (lambda: calibration.band_coverage(np.zeros((5, 3)), np.zeros(3), np.zeros((4, 2))), "modes has shape"),
+        (lambda: calibration.band_coverage(np.zeros((5, 3)), np.zeros(3), np.eye(3), 4), "n_bands is 4"),
+        (lambda: calibration.gaussian_kl(np.zeros(2), np.eye(3), np.zeros(2), np.eye(2)), "covariance of q has shape"),
+        (lambda: calibration.gaussian_kl(np.zeros(2), np.eye(2), np.zeros(2), -np.eye(2)), "covariance of p is not"),
+        (lambda: calibration.gaussian_kl(np.zeros(2), np.full((2, 2), np.nan), np.zeros(2), np.eye(2)), "of q is not"),
+        (lambda: calibration.gaussian_kl(np.zeros(2), np.eye(2), np.zeros(3), np.eye(3)), "mean_q has shape"),
+        (lambda: calibration.kl_to_gaussian(np.zeros((4, 2)), np.zeros(3), np.zeros(2), np.eye(2)), "log_q has shape"),
+        (lambda: calibration.gaussian_log_prob(np.zeros((4, 3)), np.zeros(2), np.eye(2)), "x has 3 coordinates"),
+    ],
+)
+def test_wrong_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,274 @@
+"""How things are called: keys, counts, lists, transformations of JAX, pickling; and numbers that would not be finite."""
+
+import pickle
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aps_core import (
+    Identity,
+    Measurement,
+    RandomMask,
+    ScoreFunctionPrior,
+    Task,
+    gaussian_posterior,
+    load_task,
+    make_sampler,
+    train_posterior,
+)
+from aps_core.checks import NotFiniteError, finite_or_not
+from aps_core.diffusion import VPSDE
+from aps_core.priors.gaussian import GaussianPrior
+from aps_core.training.loop import Optimizer
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def prior():
+    excess = jnp.array([0.05, 0.04, 0.03, 0.02])
+    return GaussianPrior(jnp.full(4, 0.5), jnp.eye(4), excess, jnp.asarray(0.01), shape=(4,))
+
+
+@pytest.fixture(scope="module")
+def task(prior):
+    return Task(RandomMask((4,), 0.25), 0.1, prior)
+
+
+@pytest.fixture(scope="module")
+def measurement(task):
+    return task.measure(jax.random.key(1), jnp.full(4, 0.5))
+
+
+@pytest.fixture(scope="module")
+def posterior(task):
+    return gaussian_posterior(task)
+
+
+@pytest.fixture(scope="module")
+def drawn(posterior, measurement):
+    return posterior.sample(KEY, measurement, 3)
+
+
+def test_a_task_accepts_its_own_draws():
+    task = load_task("gaussian16", sigma_y=0.01)
+    measured = task.measure(KEY, task.signals("test"))
+    for y in np.asarray(measured.y):
+        task.check(Measurement(y))
+    with pytest.raises(ValueError, match=r"y ranges from .*, signals are in \[0, 1\]"):
+        task.check(Measurement(255 * np.asarray(measured.y[0])))
+
+
+def test_a_prior_that_is_exact_and_signals_beyond_the_range(prior):
+    wide = prior.replace(excess=4.0 * jnp.ones(4))
+    task = Task(Identity((4,)), 0.01, wide)
+    task.check(task.measure(KEY, wide.sample(jax.random.key(2), 512)))
+    Task(Identity((4,)), 0.01, prior, np.full((2, 4), 9.0)).check(Measurement(np.full(4, 9.0)))
+
+
+@pytest.mark.parametrize("sigma_y", [1e-20, 1e-7, 1e7])
+def test_noise_that_single_precision_cannot_square(prior, sigma_y):
+    with pytest.raises(ValueError, match=r"sigma_y must lie in \[1e-06, 1e\+06\], got"):
+        Task(Identity((4,)), sigma_y, prior)
+
+
+def test_numbers_that_would_not_be_finite(posterior, task, measurement, drawn):
+    with pytest.raises(ValueError, match="y has entries up to 1e.300, expected at most"):
+        posterior.sample(KEY, Measurement(np.full(4, 1e300)), 2)
+    for x in (np.nan * drawn, drawn.at[0].set(jnp.inf), 1e20 * drawn):
+        with pytest.raises(ValueError, match="x must be finite and at most"):
+            posterior.log_prob(x, measurement)
+    sampler = make_sampler("dps", task, n_steps=5, step_size=1e20)
+    with pytest.raises(NotFiniteError, match=r"DPS with n_steps = 5, step_size = 1e\+20, .* not finite"):
+        sampler.sample(KEY, measurement, 2)
+    assert issubclass(NotFiniteError, FloatingPointError)
+    assert finite_or_not(lambda: sampler.sample(KEY, measurement, 2)).shape == (2, 4)  # for those who count failures
+
+
+@pytest.mark.parametrize("key", [0, 1.5, None, np.zeros(2, np.int32), "key"])
+def test_what_is_no_key(posterior, task, measurement, key):
+    for call in (
+        lambda: posterior.sample(key, measurement, 2),
+        lambda: make_sampler("dps", task, n_steps=2).sample(key, measurement, 2),
+        lambda: task.measure(key, jnp.full(4, 0.5)),
+    ):
+        with pytest.raises(TypeError, match=r"key must be a random key, got .*such as jax.random.key\(0\)"):
+            call()
+
+
+def test_keys_counts_and_lists_of_other_kinds(posterior, measurement, drawn):
+    np.testing.assert_array_equal(posterior.sample(jax.random.PRNGKey(0), measurement, np.int64(3)), drawn)
+    lists = Measurement(np.asarray(measurement.y, float).tolist(), np.asarray(measurement.mask).tolist())
+    np.testing.assert_allclose(posterior.sample(KEY, lists, 3), drawn, atol=1e-6)
+    with pytest.raises(ValueError, match="key holds keys of shape"):
+        posterior.sample(jax.random.split(KEY, 2), measurement, 2)
+    with pytest.raises(ValueError, match="y must be an array of numbers"):
+        Measurement([[1.0], [1.0, 2.0]])
+    with pytest.raises(ValueError, match="n must be at most"):
+        posterior.sample(KEY, measurement, 10**12)
+
+
+def test_inside_jit_grad_and_vmap(posterior, task, measurement, drawn):
+    sample = lambda k, m: posterior.sample(k, m, 3)  # noqa: E731
+    np.testing.assert_allclose(jax.jit(sample)(KEY, measurement), drawn, atol=1e-6)
+    two = jax.tree.map(lambda a: jnp.stack([a, a]), measurement)
+    np.testing.assert_allclose(jax.vmap(sample, (None, 0))(KEY, two)[1], drawn, atol=1e-6)
+    # the mean of the samples moves with y as the conjugate formula says: v / (v + sigma^2) on observed entries
+    slope = jax.grad(lambda y: jnp.sum(sample(KEY, measurement.replace(y=y))) / 3)(measurement.y)
+    variance = np.array([0.06, 0.05, 0.04, 0.03])
+    np.testing.assert_allclose(slope, measurement.mask * variance / (variance + 0.01), rtol=1e-4)
+    with pytest.raises(ValueError, match="y must have shape"):
+        jax.jit(sample)(KEY, Measurement(jnp.zeros(5)))
+    gradient = jax.grad(lambda x: jnp.sum(posterior.log_prob(x, measurement)))(drawn)
+    assert gradient.shape == (3, 4) and np.all(np.isfinite(gradient))
+    sampler = make_sampler("dps", task, n_steps=4)
+    inside = jax.jit(lambda k, m: sampler.sample(k, m, 2))(KEY, measurement)
+    np.testing.assert_allclose(inside, sampler.sample(KEY, measurement, 2), atol=1e-4)
+
+
+def test_pickling(posterior, task, measurement, drawn):
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(posterior)).sample(KEY, measurement, 3), drawn)
+    assert repr(pickle.loads(pickle.dumps(task))) == repr(task)
+    named = pickle.loads(pickle.dumps(load_task("gaussian16")))
+    assert named.signals("val").shape == (512, 16, 16)
+
+
+def test_double_precision_in_red_diff(task, measurement, x64):
+    x = make_sampler("red-diff", task, n_steps=3).sample(KEY, measurement, 2)
+    assert x.dtype == np.float64 and np.all(np.isfinite(x))
+
+
+SDE, SPREAD = VPSDE(), 0.04
+
+
+def gaussian_score(u, t):
+    """Of independent entries of u with mean 0 and variance 0.04: x has mean 0.5 and variance 0.01."""
+    return -u / (SDE.alpha(t) ** 2 * SPREAD + SDE.beta(t) ** 2)
+
+
+def test_a_prior_made_of_a_score(measurement):
+    """PiGDM is exact for it: the mean is that of the conjugate formula."""
+    task = Task(Identity((4,)), 0.05, ScoreFunctionPrior(gaussian_score, (4,), SDE))
+    sampler = make_sampler("pigdm", task, rule="score", prior_variance=SPREAD, n_steps=60)
+    x = np.asarray(sampler.sample(KEY, Measurement(np.full(4, 0.6)), 400))
+    gain = 0.01 / (0.01 + 0.05**2)
+    np.testing.assert_allclose(x.mean(), 0.5 + gain * 0.1, atol=0.01)
+    with pytest.raises(ValueError, match=r"gaussian of this ScoreFunctionPrior is None.*with_fitted_gaussian\(key\)"):
+        gaussian_posterior(task)
+    fitted = task.prior.with_fitted_gaussian(KEY, 512)
+    np.testing.assert_allclose(fitted.gaussian.marginal_std, 0.1, rtol=0.12)
+    closed = gaussian_posterior(Task(Identity((4,)), 0.05, fitted)).sample(KEY, Measurement(np.full(4, 0.6)), 400)
+    np.testing.assert_allclose(np.mean(closed), 0.5 + gain * 0.1, atol=0.02)
+
+
+def test_score_functions_that_are_none():
+    for arguments, kind, text in (
+        ((3, (4,), SDE), TypeError, "score_fn must be a function"),
+        ((gaussian_score, (0,), SDE), ValueError, "shape must be positive integers"),
+        ((gaussian_score, (4,), "vp"), TypeError, "sde must be a diffusion"),
+        ((lambda u, t: u[:2], (4,), SDE), ValueError, "expected the score of one u"),
+        ((lambda u: u, (4,), SDE), TypeError, "score_fn failed on one u"),
+        ((gaussian_score, (4,), SDE, np.zeros((3, 5))), ValueError, "gaussian must be a GaussianPrior or at least 2"),
+    ):
+        with pytest.raises(kind, match=text):
+            ScoreFunctionPrior(*arguments)
+
+
+def test_an_object_that_is_no_prior():
+    class Nothing:
+        shape = (4,)
+
+    task = Task(Identity((4,)), 0.1, Nothing())
+    with pytest.raises(TypeError, match="prior is a Nothing without eps, sde; expected a Prior .*ScoreFunctionPrior"):
+        make_sampler("dps", task)
+    with pytest.raises(TypeError, match="prior is a Nothing without gaussian; expected a Prior"):
+        gaussian_posterior(task)
+    with pytest.raises(TypeError, match="without shape; expected a Prior"):
+        Task(Identity((4,)), 0.1, object())
+
+
+def test_default_warm_up_fits_short_trainings():
+    assert [Optimizer(steps).warmup for steps in (1, 5, 200, 400, 12000)] == [0, 1, 50, 100, 100]
+
+
+@pytest.mark.parametrize(
+    "settings, kind, text",
+    [
+        ({"steps": float("inf")}, TypeError, "optimizer steps must be an integer, got inf"),
+        ({"steps": "many"}, TypeError, "optimizer steps must be an integer"),
+        ({"steps": 5, "warmup": 5}, ValueError, "optimizer warmup must lie in 0..steps-1"),
+        ({"steps": 5, "learning_rate": float("nan")}, ValueError, "optimizer learning_rate must be finite"),
+        ({"steps": 5, "learning_rate": "1e-3"}, TypeError, "optimizer learning_rate must be a number"),
+        ({"steps": 5, "final": 3.0}, ValueError, r"optimizer final must lie in \[0, 1\]"),
+        ({"steps": 5, "ema": None}, TypeError, "optimizer ema must be a number"),
+        ({"steps": 5, "frozen": 3}, TypeError, "optimizer frozen must be a list"),
+        ({"step": 5}, ValueError, "unknown entry 'step'; did you mean 'steps'"),
+    ],
+)
+def test_settings_of_the_optimizer(settings, kind, text):
+    with pytest.raises(kind, match=text):
+        Optimizer.of(settings)
+
+
+RECIPE = {"flow": {"kind": "realnvp", "steps": 1, "width": 4}, "objective": {"batch": 4}, "optimizer": {"steps": 2}}
+
+
+@pytest.mark.parametrize(
+    "change, kind, text",
+    [
+        ({"flow": {"kind": "realnvp", "steps": "one"}}, TypeError, "flow 'realnvp': steps must be an integer"),
+        ({"flow": {"kind": "realnvp", "stepz": 1}}, ValueError, "stepz"),
+        ({"flow": {"kind": "gaussian-base", "k": 9}}, ValueError, "k must be at most 4"),
+        ({"flow": ["realnvp"]}, TypeError, "flow must be a table"),
+        ({"objective": {"batch": "all"}}, TypeError, "batch must be an integer"),
+        ({"objective": {"forward_share": "half"}}, TypeError, "forward_share must be a number"),
+        ({"objective": {"batches": 4}}, ValueError, "unknown entry 'batches'"),
+        ({"optimizer": 3}, TypeError, "optimizer must be a table"),
+        ({"evaluate_every": 0}, ValueError, "evaluate_every must be at least 1"),
+    ],
+)
+def test_recipes_that_are_wrong(task, change, kind, text):
+    with pytest.raises(kind, match=text):
+        train_posterior(task, {**RECIPE, **change}, progress=False)
+
+
+FILES = {
+    "empty.toml": (b"", "has no \\[optimizer\\] table"),
+    "task.toml": (
+        b'[task]\nname = "gaussian16"\nparameters = { sigma = 1.0 }\n[flow]\nkind = "realnvp"\n[optimizer]\nsteps = 2\n',
+        "TypeError: task 'gaussian16'.*'sigma'",
+    ),
+    "bom.toml": (
+        b'\xef\xbb\xbf[task]\nname = "gaussian17"\n[flow]\nkind = "realnvp"\n[optimizer]\nsteps = 2\n',
+        "gaussian17",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*FILES, "folder"])
+def test_recipe_files_that_are_wrong(tmp_path, name):
+    path, text = tmp_path / name, "FileNotFoundError: no recipe .*it is a folder"
+    if name in FILES:
+        path.write_bytes(FILES[name][0])
+        text = FILES[name][1]
+    else:
+        path.mkdir()
+    from aps_core.train import command
+
+    with pytest.raises(SystemExit, match=text):
+        command([str(path), "--checkpoints", str(tmp_path), "--out", str(tmp_path)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["faces-deblur", "cifar10-deblur"])
+def test_shipped_posteriors_in_double_precision(name):
+    code = (
+        "import jax; jax.config.update('jax_enable_x64', True)\nimport aps_core, numpy as np\n"
+        f"p = aps_core.load_posterior({name!r}); t = p.task; x = t.prior.gaussian.mean.reshape(t.shape)\n"
+        "m = t.measure(jax.random.key(0), x); assert np.isfinite(p.sample(jax.random.key(1), m, 2)).all()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,111 @@
+"""A sensor that saturates: undone data, the linearized closed form and the flow behind it, against the linear problem
+and brute force.
+"""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aps_core import GaussianBlur, Measurement, RandomMask, SaturatingSensor, Task, gaussian_posterior, load_task
+from aps_core.flows import build_flow
+from aps_core.operators.base import Operator
+from aps_core.samplers.gauss_newton import LinearizedPosterior
+
+SHAPE = (6, 6)
+
+
+@pytest.fixture(scope="module")
+def prior():
+    from aps_core.priors.gaussian import fit_gaussian
+
+    rng = np.random.default_rng(0)
+    smooth = rng.normal(size=(400, 6, 1)) + 0.5 * rng.normal(size=(400, 1, 6)) + 0.2 * rng.normal(size=(400, 6, 6))
+    return fit_gaussian((0.5 + 0.12 * smooth).astype(np.float32), n_modes=36, diagonal=1e-4)
+
+
+def sensor_task(prior, gain, threshold, sigma_y=0.02):
+    blur = GaussianBlur(SHAPE, 0.7)
+    signals = np.asarray(prior.sample(jax.random.key(1), 4))
+    return Task(SaturatingSensor(blur, gain, threshold), sigma_y, prior, signals, name="sensor", unit_range=False)
+
+
+def test_undone_data_are_the_linear_ones():
+    sensor = SaturatingSensor(GaussianBlur(SHAPE, 0.7), gain=2.0, threshold=1.5)
+    z = jnp.linspace(-0.2, 1.2, 36).reshape(SHAPE)
+    np.testing.assert_allclose(sensor.undo(sensor.response(z)), z, atol=2e-5)
+    np.testing.assert_allclose(sensor.undo(jnp.full(SHAPE, 9.0)), 1.25, atol=1e-4)  # no answer is that bright
+
+
+def test_a_sensor_that_hardly_saturates_leaves_the_closed_form(prior):
+    """tanh(z / 100) 100 is linear to 1e-5: mean and covariance of Laplace's approximation are those of the linear
+    problem.
+    """
+    task = sensor_task(prior, 1.0, 100.0)
+    exact = gaussian_posterior(replace(task, operator=task.operator.inner))
+    y = task.measure(jax.random.key(0), task.signals("test")[0])
+    drawn = np.asarray(LinearizedPosterior(task).sample(jax.random.key(2), y, 4000)).reshape(4000, -1)
+    context = exact.flow.context(y)
+    push = jax.jit(jax.vmap(lambda z: exact.flow.forward({}, z, context)[0]))
+    truth = np.asarray(push(jax.random.normal(jax.random.key(3), (20000, 36))))
+    spread = truth.std(axis=0)
+    assert np.abs((drawn.mean(axis=0) - truth.mean(axis=0)) / spread).max() < 0.1
+    assert np.abs(drawn.std(axis=0) / spread - 1).max() < 0.06
+
+
+def test_the_iteration_finds_the_most_probable_signal(prior):
+    task = sensor_task(prior, 2.0, 1.0)
+    y = task.measure(jax.random.key(0), task.signals("test")[1])
+    laplace = LinearizedPosterior(task, 30)
+    data, variance, _ = laplace.linearize(np.asarray(y.y, np.float64).reshape(-1))
+    covariance = np.asarray(prior.basis * (prior.excess), np.float64) @ np.asarray(prior.basis).T + float(
+        prior.rest
+    ) * np.eye(36)
+    k = laplace.predicted + np.diag(variance)
+    x = laplace.mean + laplace.cross @ np.linalg.solve(k, data - laplace.matrix @ laplace.mean)
+    slope = lambda x: jax.grad(lambda v: task.log_likelihood(v.reshape(SHAPE), y))(jnp.asarray(x, jnp.float32))  # noqa: E731
+    at_map = np.asarray(slope(x)) - np.linalg.solve(covariance, x - laplace.mean)
+    at_mean = np.asarray(slope(laplace.mean))
+    assert np.linalg.norm(at_map) < 2e-3 * np.linalg.norm(at_mean)
+
+
+def test_flow_behind_the_sensor_is_the_linear_one_given_undone_data(prior):
+    task = sensor_task(prior, 2.0, 1.0)
+    linear = replace(task, operator=task.operator.inner, sigma_y=0.03)
+    inner = {"kind": "realnvp", "steps": 2, "width": 8}
+    flow, plain = (
+        build_flow(task, {"kind": "through-sensor", "sigma_y": 0.03, "flow": inner}),
+        build_flow(linear, inner),
+    )
+    params = flow.init(jax.random.key(0))
+    y = task.measure(jax.random.key(1), task.signals("test")[0])
+    z = jax.random.normal(jax.random.key(2), (36,))
+    x, log_det = flow.forward(params, z, flow.context(y))
+    same, _ = plain.forward(params, z, plain.context(Measurement(task.operator.undo(y.y))))
+    np.testing.assert_allclose(x, same, atol=1e-6)
+    back, other = flow.inverse(params, x, flow.context(y))
+    np.testing.assert_allclose(back, z, atol=1e-3)
+    assert abs(float(log_det + other)) < 1e-2
+    assert (flow.dim, tuple(flow.shape)) == (36, SHAPE)
+
+
+class Unbounded(Operator):
+    """A linear operator that does not say which data it gives."""
+
+    kind, linear, data_range = "unbounded", True, None
+
+
+def test_errors_name_what_is_wrong(prior):
+    task = sensor_task(prior, 2.0, 1.0)
+    with pytest.raises(TypeError, match="SaturatingSensor"):
+        LinearizedPosterior(replace(task, operator=task.operator.inner))
+    with pytest.raises(TypeError, match="without random mask"):
+        LinearizedPosterior(replace(task, operator=SaturatingSensor(RandomMask(SHAPE, 0.5))))
+    with pytest.raises(ValueError, match="n_iterations"):
+        LinearizedPosterior(task, 0)
+    with pytest.raises(ValueError, match="saturating sensor"):
+        build_flow(load_task("gaussian16"), {"kind": "through-sensor", "sigma_y": 0.1, "flow": {"kind": "realnvp"}})
+    with pytest.raises(ValueError, match="data_range"):
+        SaturatingSensor(Unbounded()).undo(jnp.zeros(2))

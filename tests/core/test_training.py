@@ -1,0 +1,410 @@
+"""The training loop: what it minimises, and that interruptions of every kind change nothing."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aps_book.experiments.flow_prior import init_discrete_prior
+from aps_book.train import ALL
+from aps_core import RandomMask, Task, WeightsError, load_posterior, load_task, train_posterior
+from aps_core.flows import build_flow
+from aps_core.posterior import save_posterior
+from aps_core.priors.gaussian import GaussianPrior
+from aps_core.priors.networks.modal import RegimeResidual
+from aps_core.priors.networks.patches import make_tokens
+from aps_core.priors.score_network import NETWORKS, build_network
+from aps_core.training import loop, recipes
+from aps_core.training import posterior as posterior_training
+from aps_core.training.loop import Optimizer, fit
+from aps_core.training.validation import kl_to_closed_form
+
+RECIPES = sorted((Path(__file__).parent.parent.parent / "recipes").glob("*.toml"))
+OPTIMIZER = Optimizer(steps=30, learning_rate=0.05, warmup=3, ema=0.9, seed=4)
+TARGET = jnp.array([1.0, -2.0, 0.5])
+
+
+def _loss(params, data, key, progress):
+    """Noisy, so that the order of the random numbers shows."""
+    distance = params["w"] - data + 0.1 * jax.random.normal(key, data.shape)
+    return jnp.sum(distance**2) + params["b"] ** 2, {"bias": params["b"]}
+
+
+def _start():
+    return {"w": jnp.zeros(3), "b": jnp.ones(())}
+
+
+def _fit(folder=None, optimizer=OPTIMIZER, params=None, **settings):
+    settings = {"evaluate_every": 1, "progress": False, **settings}
+    return fit(_loss, params or _start(), TARGET, optimizer, folder=folder, **settings)
+
+
+def _losses(trained):
+    return [(row["step"], row["loss"], row["bias"]) for row in trained.history]
+
+
+def _assert_same(one, other):
+    assert _losses(one) == _losses(other)
+    jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    return _fit()
+
+
+def test_it_minimises():
+    trained = _fit(optimizer=Optimizer(steps=400, learning_rate=0.05, ema=0.9), evaluate_every=100)
+    assert trained.finished and trained.step == 400
+    np.testing.assert_allclose(trained.params["w"], TARGET, atol=0.03)
+    assert [row["step"] for row in trained.history] == [100, 200, 300, 400]
+    assert trained.history[-1]["loss"] < 0.1 < trained.history[0]["loss"]
+
+
+def test_ema_is_the_average_of_the_weights():
+    seen = []
+    _fit(
+        optimizer=Optimizer(steps=6, warmup=1, ema=0.0), evaluate=lambda p, d, k: seen.append(np.asarray(p["w"])) or {}
+    )
+    average = seen[0]
+    for w in seen[1:]:
+        average = 0.8 * average + 0.2 * w
+    trained = _fit(optimizer=Optimizer(steps=6, warmup=1, ema=0.8))
+    np.testing.assert_allclose(trained.params["w"], average, rtol=1e-4)
+    assert np.abs(seen[-1] - average).max() > 1e-4
+
+
+def test_another_seed_is_another_run(uninterrupted):
+    other = _fit(optimizer=Optimizer(steps=30, learning_rate=0.05, warmup=3, ema=0.9, seed=5))
+    assert _losses(other)[3] != _losses(uninterrupted)[3]
+
+
+def test_a_budget_stops_and_the_next_run_goes_on(tmp_path, uninterrupted):
+    for step in range(1, 4):
+        trained = _fit(tmp_path, budget=0.0)  # one step each
+        assert trained.step == step and not trained.finished
+    final = _fit(tmp_path)
+    assert final.finished
+    _assert_same(final, uninterrupted)
+    assert final.seconds > 0
+
+
+def test_a_finished_run_is_not_run_again(tmp_path, uninterrupted):
+    _fit(tmp_path)
+    again = fit(None, _start(), TARGET, OPTIMIZER, folder=tmp_path, progress=False)
+    _assert_same(again, uninterrupted)
+
+
+def test_sums_since_the_last_row_survive(tmp_path):
+    rows = _losses(_fit(evaluate_every=10))
+    for _ in range(3):
+        _fit(tmp_path, evaluate_every=10, budget=0.0)
+    assert _losses(_fit(tmp_path, evaluate_every=10)) == rows
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_stops(tmp_path, uninterrupted, number):
+    before = signal.getsignal(number)
+
+    def evaluate(params, data, key):
+        evaluate.calls += 1
+        if evaluate.calls == 9:
+            os.kill(os.getpid(), number)
+        return {}
+
+    evaluate.calls = 0
+    trained = _fit(tmp_path, evaluate=evaluate)
+    assert trained.step == 8 and not trained.finished  # the first call is that of step 0
+    assert signal.getsignal(number) == before
+    resumed = _fit(tmp_path)
+    assert _losses_from(resumed, 1) == _losses(uninterrupted)
+
+
+def _losses_from(trained, step):
+    return [(row["step"], row["loss"], row["bias"]) for row in trained.history if row["step"] >= step]
+
+
+@pytest.mark.parametrize("call", [1, 2], ids=["the arrays", "the state"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_dying_while_saving(tmp_path, monkeypatch, uninterrupted, call, after):
+    """The checkpoint before stands until the new one is whole."""
+    _fit(tmp_path, budget=0.0)
+    write, calls = loop.write_atomically, []
+
+    def dying(path, content):
+        calls.append(path)
+        if len(calls) == call and not after:
+            path.with_name(f".{path.name}.dead.part").write_bytes(b"half of it")
+            raise KeyboardInterrupt
+        write(path, content)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "write_atomically", dying)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(tmp_path, budget=0.0)
+    monkeypatch.undo()
+    resumed = _fit(tmp_path)
+    _assert_same(resumed, uninterrupted)
+    assert [p.name for p in tmp_path.glob("state-*.safetensors")] == ["state-30.safetensors"]
+
+
+def test_the_loss_that_is_not_finite_names_its_step(tmp_path):
+    def loss(params, data, key, progress):
+        return jnp.log(params["w"]), {}
+
+    optimizer = Optimizer(steps=100, learning_rate=0.1, warmup=0, final=1.0, ema=0.0)
+    with pytest.raises(
+        FloatingPointError, match=r"the loss is nan.* at step (\d+); the last good state is that of step"
+    ) as error:
+        fit(loss, {"w": jnp.array(0.55)}, None, optimizer, folder=tmp_path, progress=False)
+    step = int(str(error.value).split(" at step ")[1].split(";")[0])
+    assert step in (6, 7, 8)  # 0.1 down at every step of Adam
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert state["step"] == step - 1
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_is_applied(tmp_path):
+    def loss(params, data, key, progress):
+        return jnp.sqrt(params["w"] ** 2), {}  # zero, with a gradient of 0/0
+
+    with pytest.raises(FloatingPointError, match="gradient nan at step 1;"):
+        fit(loss, {"w": jnp.zeros(())}, None, Optimizer(steps=5, warmup=0), folder=tmp_path, progress=False)
+    assert json.loads((tmp_path / "state.json").read_text())["step"] == 0
+
+
+def test_a_checkpoint_of_other_settings(tmp_path):
+    _fit(tmp_path, budget=0.0)
+    with pytest.raises(WeightsError, match="made from other inputs: optimizer.learning_rate was 0.05, now it is 0.01"):
+        _fit(tmp_path, optimizer=Optimizer(steps=30, learning_rate=0.01, warmup=3, ema=0.9, seed=4))
+    with pytest.raises(WeightsError, match="another network"):
+        fit(_loss, {"w": jnp.zeros(4), "b": jnp.ones(())}, TARGET, OPTIMIZER, folder=tmp_path, progress=False)
+
+
+def _truncate(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip, Path.unlink], ids=["truncated", "one bit flipped", "missing"])
+def test_a_damaged_checkpoint(tmp_path, damage):
+    _fit(tmp_path, budget=0.0)
+    damage(tmp_path / "state-1.safetensors")
+    with pytest.raises(WeightsError, match="truncated or altered"):
+        _fit(tmp_path)
+
+
+def test_a_damaged_state(tmp_path):
+    _fit(tmp_path, budget=0.0)
+    _truncate(tmp_path / "state.json")
+    with pytest.raises(WeightsError, match="truncated or altered"):
+        _fit(tmp_path)
+
+
+def test_the_log(tmp_path):
+    trained = _fit(
+        tmp_path, evaluate=lambda p, d, k: {"distance": float(jnp.sum((p["w"] - d) ** 2))}, evaluate_every=10
+    )
+    with open(tmp_path / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [0, 10, 20, 30]
+    assert [float(row["distance"]) for row in rows] == [row["distance"] for row in trained.history]
+    each = _losses(_fit())
+    assert float(rows[1]["loss"]) == pytest.approx(np.mean([loss for _, loss, _ in each[:10]]), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings, text",
+    [
+        (dict(steps=0), "steps"),
+        (dict(steps=10, warmup=10), "warmup"),
+        (dict(steps=200, learning_rate=-1.0), "learning_rate"),
+        (dict(steps=200, clip=0.0), "clip"),
+        (dict(steps=200, ema=1.0), "ema"),
+        (dict(steps=200, matmul="float8"), "matmul"),
+    ],
+)
+def test_impossible_settings(settings, text):
+    with pytest.raises(ValueError, match=f"optimizer {text} must"):
+        Optimizer(**settings)
+
+
+def test_recipes_exist():
+    assert {"sphere-prior", "sphere-impute-held-out", "gaussian16-realnvp-denoise"} <= {path.stem for path in RECIPES}
+
+
+# an eigenproblem of 3072 entries each
+COSTLY = ("faces-sr2-held-out", "faces-deblur-held-out", "faces-saturated-held-out", "cifar10-deblur-held-out")
+
+OF_THE_PAPER = ("faces-denoise-realnvp",)  # the paper's network in the paper's protocol
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=pytest.mark.slow) if p.stem in COSTLY else p for p in RECIPES],
+    ids=lambda path: path.stem,
+)
+def test_every_recipe_builds(path):
+    recipe = recipes.read(path)
+    assert recipe["name"] == path.stem
+    assert recipes.checked(recipe, ALL[recipe.get("trains", "posterior")]) is recipe
+    Optimizer.of(recipe["optimizer"])
+    if "task" not in recipe:
+        _check_prior(recipe.get("prior", {}))
+        return
+    own = recipe["flow"]["kind"] == "subspace"  # whose objective has settings of its own
+    settings = {"protocol": "held-out", **recipe["objective"]} if own else posterior_training.objective_settings(recipe)
+    assert settings["protocol"] == ("paper" if path.stem.endswith("paper") or path.stem in OF_THE_PAPER else "held-out")
+    task = load_task(recipe["task"]["name"], **recipe["task"].get("parameters", {}))
+    flow = build_flow(task, recipe["flow"])
+    assert flow.dim == np.prod(task.shape)
+    assert jax.tree.leaves(jax.eval_shape(flow.init, jax.random.key(0)))
+
+
+def _check_prior(prior):
+    """The network of a recipe's [prior] can be built: by its kind where it has one, else as that of the sphere."""
+    network = prior.get("network", {})
+    if "flow" in prior:
+        gaussian = GaussianPrior(jnp.full(16, 0.5), jnp.eye(16), jnp.full(16, 0.1), jnp.asarray(0.01), shape=(4, 4))
+        assert (
+            jax.eval_shape(lambda key: init_discrete_prior(key, gaussian, **prior["flow"]), jax.random.key(0)).dim == 16
+        )
+    elif prior and "kind" not in network:
+        RegimeResidual(**network)
+    elif "tokens" in prior:
+        assert build_network(network, (32, 32, 3), make_tokens(shape=(32, 32, 3), **prior["tokens"]))
+    elif prior:
+        assert network["kind"] in NETWORKS
+
+
+def test_recipes_that_cannot_be(tmp_path, make_prior):
+    with pytest.raises(FileNotFoundError, match="nothing.toml"):
+        recipes.read(tmp_path / "nothing.toml")
+    (tmp_path / "bad.toml").write_text("[flow\n")
+    with pytest.raises(ValueError, match="bad.toml is not valid TOML"):
+        recipes.read(tmp_path / "bad.toml")
+    for objective, text in (
+        ({"prior_terms": "elbo"}, "unknown entry 'prior_terms'"),
+        ({"prior_term": "evidence"}, "prior_term must be one of"),
+        ({"protocol": "mine"}, "protocol must be one of"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            posterior_training.objective_settings({"objective": objective})
+    task = _small_task(make_prior)
+    for flow, text in (
+        ({"kind": "glow"}, "flow kind must be one of"),
+        ({}, "None"),
+        ({"kind": "realnvp", "wide": 3}, "wide"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            build_flow(task, flow)
+
+
+def _small_task(make_prior):
+    prior = make_prior(d=4, k=4)
+    return Task(RandomMask((4,), 0.5), 0.1, prior, prior.sample(jax.random.key(0), 64))
+
+
+@pytest.mark.slow
+def test_training_mends_a_wrong_base_and_its_weights_load(make_prior, tmp_path):
+    """A user's own task: covariance doubled and mean shifted; a few hundred steps bring it back to the known posterior."""
+    task = _small_task(make_prior)
+    recipe = {
+        "name": "mine",
+        "flow": {"kind": "gaussian-base", "k": 4, "steps": 1, "width": 8, "inflate": 2.0, "offset_std": 1.0},
+        "objective": {"prior_term": "exact", "batch": 32},
+        "optimizer": {"steps": 300, "learning_rate": 2e-2, "warmup": 10, "ema": 0.95},
+    }
+    m = task.measure(jax.random.key(1), task.signals("test")[:32])
+    posterior, trained = train_posterior(task, recipe, progress=False)
+    assert trained.finished and posterior.card["steps"] == 300 and posterior.card["recipe"] == recipe
+    before = kl_to_closed_form(
+        type(posterior)(task, posterior.flow, posterior.flow.init(jax.random.key(0))), jax.random.key(2), m
+    )[0]
+    after = kl_to_closed_form(posterior, jax.random.key(2), m)[0]
+    assert before > 0.3
+    assert after < 0.02
+    save_posterior(posterior, tmp_path / "mine.safetensors")
+    loaded = load_posterior(task, weights=tmp_path / "mine.safetensors")
+    np.testing.assert_allclose(
+        loaded.sample(jax.random.key(3), m, 4), posterior.sample(jax.random.key(3), m, 4), atol=5e-3
+    )
+    with pytest.raises(ValueError, match='"modes" needs a gaussian-base flow and a score prior'):
+        train_posterior(task, {**recipe, "objective": {"prior_term": "modes"}}, progress=False)
+
+
+def _command(recipe, folder, every_step=False):
+    """Command line of the recipes, with a checkpoint after every step where asked for."""
+    arguments = [str(recipe), "--checkpoints", str(folder), "--out", str(folder)]
+    if not every_step:
+        return [sys.executable, "-m", "aps_core.train", *arguments]
+    code = f"from aps_core import train; from aps_core.training import loop; loop.SAVE_SECONDS = 0; train.main({arguments!r})"
+    return [sys.executable, "-c", code]
+
+
+@pytest.mark.slow
+def test_kill_9_in_the_middle_of_training(tmp_path):
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(
+        'name = "tiny"\n[task]\nname = "gaussian16"\n[flow]\nkind = "realnvp"\nsteps = 1\nwidth = 4\n'
+        '[objective]\nprior_term = "elbo"\nbatch = 4\n[optimizer]\nsteps = 300\nwarmup = 10\n'
+    )
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(_command(recipe, tmp_path / "whole"), check=True, **quiet)
+    broken = tmp_path / "broken"
+    for at_least in (20, 90):
+        process = subprocess.Popen(_command(recipe, broken, every_step=True), **quiet)
+        try:
+            while _step(broken) < at_least and process.poll() is None:
+                time.sleep(0.01)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        assert at_least <= _step(broken) < 300
+    done = subprocess.run(_command(recipe, broken), check=True, capture_output=True, text=True)
+    assert "step 300" in done.stdout and "finished" in done.stdout
+    logs = []
+    for folder in (tmp_path / "whole", broken):
+        with open(folder / "tiny" / "log.csv", newline="") as file:
+            logs.append([{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)])
+    assert logs[0] == logs[1] and len(logs[0]) == 3
+    assert (broken / "tiny.safetensors").read_bytes() == (tmp_path / "whole" / "tiny.safetensors").read_bytes()
+
+
+def _step(folder):
+    try:
+        return json.loads((folder / "tiny" / "state.json").read_text())["step"]
+    except FileNotFoundError:
+        return 0
+
+
+@pytest.mark.slow
+def test_the_budget_of_the_command_line(tmp_path):
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(
+        'name = "tiny"\n[task]\nname = "gaussian16"\n[flow]\nkind = "gaussian-base"\nk = 4\nsteps = 1\nwidth = 4\n'
+        '[objective]\nprior_term = "exact"\nbatch = 4\n[optimizer]\nsteps = 100000\nwarmup = 10\n'
+    )
+    assert tomllib.loads(recipe.read_text())["optimizer"]["steps"] == 100_000
+    done = subprocess.run([*_command(recipe, tmp_path), "--budget", "0.5"], check=True, capture_output=True, text=True)
+    assert "stopped; run the same command to go on" in done.stdout
+    assert _step(tmp_path) > 0
+    assert not (tmp_path / "tiny.safetensors").exists()
+    subprocess.run([*_command(recipe, tmp_path), "--budget", "0.1", "--write"], check=True, capture_output=True)
+    card = json.loads((tmp_path / "tiny.json").read_text())
+    assert card["finished"] is False and card["steps"] == _step(tmp_path) and (tmp_path / "tiny.safetensors").is_file()
