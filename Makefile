@@ -9,27 +9,46 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	&& { command -v $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test train full clean lock setup
+.PHONY: help book test browser pdf lint train full bench workflow clean lock setup
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-book: $(VENV)/.project ## Build the book; prints the path of its index.html
-	@$(PY) -m doit book
+book: $(VENV)/.project ## Build the book; prints the path of its index.html; PAGES="faces toy2d" only some
+	@PAGES="$(PAGES)" $(PY) -m doit book
 
 test: $(VENV)/.project ## Run the fast tests; SLOW=1 adds the slow ones
 	@$(PY) -m pytest -n 2 --dist worksteal $(if $(SLOW),-m "slow or not slow",) $(ARGS)
 
+browser: $(VENV)/.project ## Check the built book in a browser, where there is one
+	@test -f _build/html/index.html || { echo "make browser needs a built book: make book" >&2; exit 2; }
+	@$(PY) -m pytest -q -m "slow or not slow" tests/browser $(ARGS)
+
+pdf: $(VENV)/.project ## Print the whole book to _build/aps.pdf; needs a Chromium
+	@$(PY) -m doit pdf
+
+lint: $(VENV)/.project ## Check format, style, types and imports
+	@$(PY) -m ruff format --check --quiet . || { echo "make lint: ruff format would change files (.venv/bin/ruff format)" >&2; exit 1; }
+	@$(PY) -m ruff check --quiet .
+	@$(PY) -m basedpyright --level error --pythonpath $(PY)
+
 train: $(VENV)/.project ## Train a network: make train RECIPE=recipes/NAME.toml
 	@test -n "$(RECIPE)" || { echo "make train needs RECIPE=recipes/NAME.toml" >&2; exit 2; }
-	@$(PY) -m aps_core.train $(RECIPE) $(ARGS)
+	@$(PY) -m aps_book.train $(RECIPE) $(ARGS)
 
 full: $(VENV)/.project ## Run a notebook at full size: make full NOTEBOOK=NAME
 	@test -n "$(NOTEBOOK)" || { echo "make full needs NOTEBOOK=NAME" >&2; exit 2; }
-	@$(PY) -m doit full --notebook "$(NOTEBOOK)"
+	@mkdir -p .build
+	@$(PY) -m doit run --db-file ".build/full-$(notdir $(NOTEBOOK)).json" full --notebook "$(NOTEBOOK)"
+
+bench: $(VENV)/.project ## Speed beside an unadorned JAX loop and other packages; ARGS="--size middle" is shorter
+	@$(PY) benchmarks/bench.py $(ARGS)
 
 clean: ## Remove what the build made (the installed packages stay)
-	rm -rf _build book/results .build .pytest_cache
+	rm -rf _build book/results .build .pytest_cache .ruff_cache
+	find weights recipes checkpoints results -name '.*.part' -delete 2>/dev/null || true
+
+workflow: .venv-workflow/.packages ## Install Snakemake, which runs sweeps, in an environment of its own
 
 setup: $(VENV)/.project ## Only install
 
@@ -47,10 +66,17 @@ $(VENV)/.python:
 	@"$(PYTHON)" -m venv --clear $(VENV)
 	@touch $@
 
-# uv installs in seconds what pip installs in minutes; where uv cannot be had or its download fails, pip does it.
+.venv-workflow/.packages: $(VENV)/.python workflow/requirements.txt
+	@$(PY) -m venv --clear .venv-workflow
+	@.venv-workflow/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r workflow/requirements.txt
+	@touch $@
+
+# uv installs in seconds what pip installs in minutes; where uv cannot be had or its download fails, pip does it. Both check
+# every hash, also that of uv itself, which the lock holds.
 $(VENV)/.packages: $(VENV)/.python requirements.lock
 	@echo "Installing the packages of requirements.lock"
-	@( $(PY) -m pip install --quiet --disable-pip-version-check uv \
+	@awk 'found && !/^ / { exit } /^uv==/ { found = 1 } found' requirements.lock > $(VENV)/uv.txt
+	@( $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt \
 	   && $(PY) -m uv pip sync --quiet --python $(PY) --require-hashes requirements.lock ) \
 	 || { echo "uv did not work here; installing with pip"; \
 	      $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; }
