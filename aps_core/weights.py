@@ -148,7 +148,8 @@ def trained_by(card):
         frozen = ", a part of the network frozen" if card["recipe"].get("optimizer", {}).get("frozen") else ""
         own = f"reverse divergence, measurements only{frozen}"
     elif kl == "forward":
-        own = f"forward divergence, {source}"
+        tied = card["recipe"].get("objective", {}).get("tweedie_weight")
+        own = f"forward divergence, {source}" + (", mean tied to Tweedie's estimate in denoising" if tied else "")
     else:
         own = f"{share:.0%} forward, {1 - share:.0%} reverse divergence".replace("%", " %")
     before = _begun(card) or own

@@ -203,7 +203,7 @@ run.verdict(
 # - **Only measurements**: `train_posterior(task, recipe, measurements=recorded)`, see the README.
 # - **A longer training**: `recipes/` has those of the shipped flows; `steps` in the thousands, `evaluate_every` to see
 #   where it stands, `--checkpoint` on the command line to go on later.
-# - **Not linear**: `linear = False`, and the flow of the page {doc}`sensor`.
+# - **Not linear**: `linear = False`, and {doc}`own_nonlinear`.
 #
 # The coverage above is that of draws of the prior. For photographs the prior is only a model, and coverage has to be
 # looked at again, on signals of your own.

@@ -144,6 +144,16 @@ class DistilledFlow(Flow):
         noise = self.operator.adjoint(misfit).reshape(-1) / self.sigma_y
         return DistilledContext(mean, (mean - self.modes.prior_mean) / self.scale, noise)
 
+    def first_guess(self, context):
+        """The mean before any training (d,), by the score network as it came: for denoising Tweedie's estimate.
+
+        Raises ValueError for a flow that was made without a copy of that network.
+        """
+        if self.teacher is None:
+            raise ValueError("the flow has no copy of the score network, expected one that was made with copy = True")
+        noise = self.network.apply(self.teacher, context.signal, self.t, context.noise)
+        return context.mean - self.modes.pull @ noise
+
     def _seen(self, params, context):
         """Shift (d,), log-scale of the modes (d,), hidden tokens and log-scale of the entries (n_tokens, size)."""
         tokens = jnp.concatenate([self.tokens.cut(part) for part in self._inputs(context)], axis=1)

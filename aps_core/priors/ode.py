@@ -10,11 +10,14 @@ not the density that the ELBO bounds, that of the reverse SDE: the two agree onl
 """
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import diffrax
 import jax
 import jax.numpy as jnp
+
+from aps_core.checks import one_of
 
 SOLVERS = (
     "Euler",
@@ -54,41 +57,82 @@ class OdeLogProb(NamedTuple):
     n_steps: jax.Array
 
 
-def log_prob_ode(
-    prior,
-    x,
-    key=None,
-    *,
-    solver="Dopri5",
-    rtol=1e-5,
-    atol=1e-5,
-    n_steps=None,
-    divergence="exact",
-    n_probes=1,
-    adjoint="continuous",
-    max_steps=4096,
-    time="sqrt-t",
-):
+@dataclass(frozen=True)
+class Solve:
+    """How the ODE is solved.
+
+    solver: one of ``SOLVERS``, a class of diffrax; steps adapt to ``rtol`` and ``atol``, at most ``max_steps``, or are
+    ``n_steps`` equal ones. adjoint: "continuous" (a second ODE, constant memory, gradient in x only), "checkpointed" (gradient
+    of the discrete solve, in the prior's parameters too) or "direct" (also forward mode; its cost grows with ``max_steps``).
+    time: the variable that the steps are taken in, "sqrt-t", "t" or "log-snr" (log(beta^2/alpha^2)). At the same error
+    sqrt-t takes the fewest evaluations for VP, the more so the smaller the least eigenvalue of the prior; for sub-VP and
+    VE "t" takes fewer. Raises ValueError for an unknown solver, adjoint or time, for n_steps < 1, and for a solver without
+    error estimate ("Euler") without ``n_steps``.
+    """
+
+    solver: str = "Dopri5"
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    n_steps: int | None = None
+    adjoint: str = "continuous"
+    max_steps: int = 4096
+    time: str = "sqrt-t"
+
+    def __post_init__(self):
+        for name, known in (("solver", SOLVERS), ("adjoint", ADJOINTS), ("time", TIMES)):
+            one_of(name, getattr(self, name), known)
+        if self.n_steps is not None and self.n_steps < 1:
+            raise ValueError(f"n_steps must be at least 1, got {self.n_steps}")
+        if self.n_steps is None and not issubclass(getattr(diffrax, self.solver), diffrax.AbstractAdaptiveSolver):
+            raise ValueError(f"solver {self.solver!r} has no error estimate: give n_steps")
+
+    def span(self, sde):
+        """The variable ``time`` at t_min and at 1."""
+        return TIMES[self.time][0](sde, sde.t_min), TIMES[self.time][0](sde, 1.0)
+
+    def __call__(self, field, prior, key, y0, span):
+        """y at the end of ``span`` for dy/ds = field(s, y, prior, key), the number of steps, and the order of the solver."""
+        method = getattr(diffrax, self.solver)
+        implicit = issubclass(method, diffrax.AbstractImplicitSolver)
+        root_finder = diffrax.VeryChord(rtol=self.rtol, atol=self.atol)
+        method = method(root_finder=root_finder) if implicit else method()  # pyright: ignore[reportCallIssue]
+        s0, s1 = (jnp.asarray(s, jax.tree.leaves(y0)[0].dtype) for s in span)
+        controller, dt0, max_steps = diffrax.PIDController(rtol=self.rtol, atol=self.atol), None, self.max_steps
+        if self.n_steps is not None:
+            controller, dt0, max_steps = diffrax.ConstantStepSize(), (s1 - s0) / self.n_steps, self.n_steps
+        arrays, restore = _as_bits(prior) if self.adjoint == "continuous" else (prior, lambda prior: prior)
+        term = diffrax.ODETerm(lambda s, y, args: field(s, y, restore(args[0]), args[1]))
+        solution = diffrax.diffeqsolve(
+            term,
+            method,
+            s0,
+            s1,
+            dt0,
+            y0,
+            (arrays, key),
+            stepsize_controller=controller,
+            adjoint=ADJOINTS[self.adjoint](),
+            max_steps=max_steps,
+        )
+        return jax.tree.map(lambda y: y[0], solution.ys), solution.stats["num_steps"], method.order(term)
+
+
+def log_prob_ode(prior, x, key=None, *, divergence="exact", n_probes=1, **settings):
     """log p(x) in nats of one signal ``x`` of ``prior.shape``, by the probability-flow ODE from t_min to 1; an
     OdeLogProb.
 
-    prior: anything with ``eps(ut, t)``, ``sde`` and ``shape``; jit and vmap outside. solver: one of ``SOLVERS``, a
-    class of diffrax; steps adapt to ``rtol`` and ``atol``, or are ``n_steps`` equal ones. divergence: "exact" (d
+    prior: anything with ``eps(ut, t)``, ``sde`` and ``shape``; jit and vmap outside. divergence: "exact" (d
     Jacobian-vector products per evaluation), "closed-form" (that of a prior whose ``eps_and_divergence(ut, t)`` knows
     the trace of its Jacobian), or the mean over ``n_probes`` of v . (dF/du) v with "rademacher" or "gaussian" probes v
-    drawn from ``key`` once per trajectory (FFJORD, Grathwohl et al. 2019). adjoint: "continuous" (a second ODE,
-    constant memory, gradient in x only), "checkpointed" (gradient of the discrete solve, in the prior's parameters too)
-    or "direct" (also forward mode; its cost grows with ``max_steps``). time: the variable that the steps are taken in,
-    "sqrt-t", "t" or "log-snr" (log(beta^2/alpha^2)). At the same error sqrt-t takes the fewest evaluations for VP, the
-    more so the smaller the least eigenvalue of the prior; for sub-VP and VE "t" takes fewer.
+    drawn from ``key`` once per trajectory (FFJORD, Grathwohl et al. 2019). settings: those of ``Solve``.
 
     nfe is the count of Feng et al. (2023, supplement, Table 1), number of steps times order: a lower bound, since a
     step of order above four has more stages than its order, and the divergence is counted as one evaluation. Raises
-    ValueError for an unknown solver, divergence, adjoint or time, for probes without ``key`` or n_probes < 1, for
-    "closed-form" where the prior has none, and for a solver without error estimate ("Euler") without ``n_steps``;
-    diffrax's error when ``max_steps`` do not suffice.
+    ValueError for an unknown divergence, for probes without ``key`` or n_probes < 1, for "closed-form" where the prior has
+    none, and as ``Solve``; TypeError for an unknown setting; diffrax's error when ``max_steps`` do not suffice.
     """
-    _one_of("divergence", divergence, DIVERGENCES)
+    solve = Solve(**settings)
+    one_of("divergence", divergence, DIVERGENCES)
     if divergence == "closed-form" and not prior.has_divergence:
         raise ValueError(f'divergence "closed-form" needs a prior with eps_and_divergence, got {type(prior).__name__}')
     if divergence not in ("exact", "closed-form") and (key is None or n_probes < 1):
@@ -99,44 +143,30 @@ def log_prob_ode(
     def field(s, state, prior, key):
         u = state[0]
         if divergence == "closed-form":
-            return _drift_and_divergence(prior, u, s, time)
+            return _drift_and_divergence(prior, u, s, solve.time)
         # drawn anew from one key in every evaluation: the same probes, but nothing that the second ODE would have to
         # carry
         probes = None if divergence == "exact" else _probes(key, divergence, n_probes, u)
-        return _value_and_divergence(lambda ui: ode_drift(prior, ui, s, time), u, probes)
+        return _value_and_divergence(lambda ui: ode_drift(prior, ui, s, solve.time), u, probes)
 
     u = 2 * jnp.asarray(x).reshape(-1) - 1
-    settings = dict(solver=solver, rtol=rtol, atol=atol, n_steps=n_steps, adjoint=adjoint, max_steps=max_steps)
-    (u_1, volume), taken, order = _solve(
-        field, prior, key, (u, jnp.zeros((), u.dtype)), _span(prior.sde, time), **settings
-    )
+    (u_1, volume), taken, order = solve(field, prior, key, (u, jnp.zeros((), u.dtype)), solve.span(prior.sde))
     return OdeLogProb(prior.sde.prior_log_prob(u_1) + volume + u.size * math.log(2.0), order * taken, taken)
 
 
-def ode_map(
-    prior,
-    z,
-    *,
-    solver="Dopri5",
-    rtol=1e-5,
-    atol=1e-5,
-    n_steps=None,
-    adjoint="checkpointed",
-    max_steps=4096,
-    time="sqrt-t",
-):
+def ode_map(prior, z, *, adjoint="checkpointed", **settings):
     """The signal x of ``prior.shape`` that the ODE makes from standard normal ``z`` (d,), from t = 1 down to t_min: a
     bijection.
 
     ``log_prob_ode`` is the density of x. Settings and errors as there.
     """
+    solve = Solve(adjoint=adjoint, **settings)
 
     def field(s, u, prior, key):
         del key
-        return ode_drift(prior, u, s, time)
+        return ode_drift(prior, u, s, solve.time)
 
-    settings = dict(solver=solver, rtol=rtol, atol=atol, n_steps=n_steps, adjoint=adjoint, max_steps=max_steps)
-    u = _solve(field, prior, None, prior.sde.prior_std * jnp.asarray(z), _span(prior.sde, time)[::-1], **settings)[0]
+    u = solve(field, prior, None, prior.sde.prior_std * jnp.asarray(z), solve.span(prior.sde)[::-1])[0]
     return ((u + 1) / 2).reshape(prior.shape)
 
 
@@ -163,46 +193,6 @@ def _drift_and_divergence(prior, u, s, time):
     return rate * (sde.drift(u, t) + factor * eps), rate * (
         u.size * sde.drift(jnp.ones_like(t), t) + factor * divergence
     )
-
-
-def _span(sde, time):
-    """The variable ``time`` at t_min and at 1."""
-    _one_of("time", time, TIMES)
-    return TIMES[time][0](sde, sde.t_min), TIMES[time][0](sde, 1.0)
-
-
-def _solve(field, prior, key, y0, span, *, solver, rtol, atol, n_steps, adjoint, max_steps):
-    """y at the end of ``span`` for dy/ds = field(s, y, prior, key), the number of steps, and the order of the solver."""
-    _one_of("solver", solver, SOLVERS)
-    _one_of("adjoint", adjoint, ADJOINTS)
-    method = getattr(diffrax, solver)
-    implicit = issubclass(method, diffrax.AbstractImplicitSolver)
-    root_finder = diffrax.VeryChord(rtol=rtol, atol=atol)
-    method = method(root_finder=root_finder) if implicit else method()  # pyright: ignore[reportCallIssue]
-    s0, s1 = (jnp.asarray(s, jax.tree.leaves(y0)[0].dtype) for s in span)
-    if n_steps is not None:
-        if n_steps < 1:
-            raise ValueError(f"n_steps must be at least 1, got {n_steps}")
-        controller, dt0, max_steps = diffrax.ConstantStepSize(), (s1 - s0) / n_steps, n_steps
-    elif isinstance(method, diffrax.AbstractAdaptiveSolver):
-        controller, dt0 = diffrax.PIDController(rtol=rtol, atol=atol), None
-    else:
-        raise ValueError(f"solver {solver!r} has no error estimate: give n_steps")
-    arrays, restore = _as_bits(prior) if adjoint == "continuous" else (prior, lambda prior: prior)
-    term = diffrax.ODETerm(lambda s, y, args: field(s, y, restore(args[0]), args[1]))
-    solution = diffrax.diffeqsolve(
-        term,
-        method,
-        s0,
-        s1,
-        dt0,
-        y0,
-        (arrays, key),
-        stepsize_controller=controller,
-        adjoint=ADJOINTS[adjoint](),
-        max_steps=max_steps,
-    )
-    return jax.tree.map(lambda y: y[0], solution.ys), solution.stats["num_steps"], method.order(term)
 
 
 def _as_bits(tree):
@@ -253,8 +243,3 @@ def _probes(key, kind, n, u):
     """(n, d) random vectors with identity covariance."""
     draw = jax.random.rademacher if kind == "rademacher" else jax.random.normal
     return draw(key, (n, u.size), dtype=u.dtype)
-
-
-def _one_of(name, value, known):
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")

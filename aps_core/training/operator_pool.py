@@ -27,8 +27,13 @@ class OperatorPool:
     """``n`` files in ``folder``, one for each problem: see ``make_pool``."""
 
     folder: Path
-    n: int
     pairs: int
+    denoises: tuple  # of every problem, whether it is denoising
+
+    @property
+    def n(self):
+        """Number of problems."""
+        return len(self.denoises)
 
     def read(self, i):
         """The arrays of problem number i, as a dict: ``PARTS``."""
@@ -86,7 +91,7 @@ def make_pool(task, n, pairs, draws, mirror, seed=0):
         content = io.BytesIO()
         np.savez(content, **_problem(task, gaussian, i, pairs, draws, mirror, seed))
         write_atomically(folder / f"{i:03d}.npz", content.getbuffer())
-    return OperatorPool(folder, n, pairs)
+    return OperatorPool(folder, pairs, tuple(draw_problem(i, task.shape, seed)[0].kind == "identity" for i in range(n)))
 
 
 def _problem(task, gaussian, i, pairs, draws, mirror, seed):
@@ -118,25 +123,32 @@ def _seen(operator, sigma_y, modes, measured):
     return tuple(np.asarray(array, np.float32) for array in found)
 
 
-def pool_loss(pool, batch, params, arrays, key, progress):
+def pool_loss(pool, batch, tied, params, arrays, key, progress):
     """The forward divergence per entry of ``arrays["flow"]``, a UniversalFlow, on ``batch`` pairs of GROUPS random problems of
-    an OperatorPool, for ``loop.fit``.
+    an OperatorPool, for ``loop.fit``; with a weight ``tied`` above 0 also ``from_tweedie`` of those that are denoising.
     """
     del progress
-    flow = arrays["flow"]
+    flow, denoises = arrays["flow"], jnp.asarray(pool.denoises)
 
     def group(key):
-        k_problem, k_pairs = jax.random.split(key)
-        held = jax.pure_callback(pool.read, pool.shapes(flow.dim), jax.random.randint(k_problem, (), 0, pool.n))
+        k_problem, k_pairs, k_mean = jax.random.split(key, 3)
+        i = jax.random.randint(k_problem, (), 0, pool.n)
         picked = jax.random.randint(k_pairs, (batch // GROUPS,), 0, pool.pairs)
-        return forward_on(flow, params, held, picked)
+        held = jax.pure_callback(pool.read, pool.shapes(flow.dim), i)
+        one, contexts = problem_of(flow, held, picked)
+        forward = forward_of_contexts(one, params, lambda context: context, contexts, held["x0"][picked]) / flow.dim
+        if not tied:
+            return forward, jnp.zeros(())
+        return forward, jax.lax.cond(
+            denoises[i], lambda: from_tweedie(one, params, contexts, k_mean), lambda: jnp.zeros(())
+        )
 
-    value = jnp.mean(jax.lax.map(group, jax.random.split(key, GROUPS))) / flow.dim
-    return value, {"forward": value}
+    forward, away = (jnp.mean(part) for part in jax.lax.map(group, jax.random.split(key, GROUPS)))
+    return forward + tied * away, {"forward": forward, **({"from_tweedie": away} if tied else {})}
 
 
-def forward_on(flow, params, held, picked):
-    """-log q(x0 | y) in nats, averaged over the pairs ``picked`` of the problem ``held`` (``OperatorPool.read``)."""
+def problem_of(flow, held, picked):
+    """The flow for the problem ``held`` (``OperatorPool.read``) and batched contexts of the pairs ``picked`` of it."""
     modes = PosteriorModes(
         **{name: held[name] for name in ("basis", "pull", "std", "marginal_std")},
         **{
@@ -145,5 +157,19 @@ def forward_on(flow, params, held, picked):
     )
     flow = flow.replace(modes=modes, sigma_y=held["numbers"][0], t=held["numbers"][1])
     signal = (held["mean"] - modes.prior_mean) / flow.scale
-    contexts = DistilledContext(held["mean"][picked], signal[picked], held["noise"][picked])
-    return forward_of_contexts(flow, params, lambda context: context, contexts, held["x0"][picked])
+    return flow, DistilledContext(held["mean"][picked], signal[picked], held["noise"][picked])
+
+
+def from_tweedie(flow, params, contexts, key):
+    """Mean square of how far the flow's mean lies from Tweedie's estimate, in variances of the closed form, for denoising.
+
+    The posterior mean under the learned prior is known there without noise, whatever the draws. The mean of the flow is that of z
+    and -z, which differs from it by what its couplings bend.
+    """
+
+    def one(context, key):
+        z = jax.random.normal(key, (flow.dim,))
+        mean = (flow.forward(params, z, context)[0] + flow.forward(params, -z, context)[0]) / 2
+        return jnp.mean(((mean - flow.first_guess(context)) / flow.modes.marginal_std) ** 2)
+
+    return jnp.mean(jax.vmap(one)(contexts, jax.random.split(key, contexts.mean.shape[0])))

@@ -42,6 +42,7 @@ OBJECTIVE = {
     "mirror": False,
     "operators": None,
     "pairs": 256,
+    "tweedie_weight": 0.0,
 }
 
 
@@ -87,6 +88,12 @@ def objective_settings(recipe):
     if settings["pool_noise"] is not None:
         _check_levels(settings["pool_noise"])
     flag("mirror", settings["mirror"])
+    number("tweedie_weight", settings["tweedie_weight"])
+    if settings["tweedie_weight"] < 0 or (settings["tweedie_weight"] and settings["operators"] is None):
+        raise ValueError(
+            "tweedie_weight must be at least 0, and 0 without operators: it is for problems of denoising among those, got "
+            f"{settings['tweedie_weight']!r}"
+        )
     number("forward_share", settings["forward_share"])
     if not 0 < settings["forward_share"] < 1:
         raise ValueError(f"forward_share must lie in (0, 1), got {settings['forward_share']!r}")
@@ -126,7 +133,8 @@ def train_posterior(task, recipe, *, measurements=None, measurement=None, start=
       new ones at each step; ``mirror`` reflects each left to right at random, for a prior that is the same after it.
     - operators: number of linear problems of the family for images (``operator_family``) that a flow of kind "universal" is
       trained on by the forward divergence, each with ``pairs`` draws and measurements of them; they are factorized
-      once (``operator_pool``). The task's own operator is then only a first one.
+      once (``operator_pool``). The task's own operator is then only a first one. ``tweedie_weight`` times the mean square
+      by which the flow's mean lies from Tweedie's estimate, for those that are denoising, is added to the loss.
 
     measurements: a batched Measurement that somebody has recorded, instead of those of the protocol: nothing clean is
     used, and ``task.signals`` may be None. measurement: a single Measurement makes it the posterior of that one alone,
@@ -147,7 +155,9 @@ def posterior_job(task, recipe, measurements=None, measurement=None, start=None,
     pool = _family(task, flow, settings)
     data = {"flow": flow, "prior": task.prior, **_measured(task, flow, settings, seed, measurements, measurement)}
     return Job(
-        _loss(task, settings, data) if pool is None else partial(pool_loss, pool, settings["batch"]),
+        _loss(task, settings, data)
+        if pool is None
+        else partial(pool_loss, pool, settings["batch"], settings["tweedie_weight"]),
         initial(flow, seed, start),
         data,
         evaluate and (lambda params, _, key: evaluate(AmortizedPosterior(task, flow, params), key)),

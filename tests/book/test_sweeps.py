@@ -28,16 +28,24 @@ seed = 0
 import json
 import os
 import pathlib
+import time
 
 with open(os.environ["TALLY"], "a") as file:
     file.write(f"{height}-{seed}\\n")
 assert height < 100, "too high"
+# while a file "hold" is there, no more than three jobs, and those beside the third, come to an end
+results, parent = pathlib.Path(os.environ["APS_RESULTS_DIR"]), os.getppid()
+hold = pathlib.Path(os.environ["TALLY"]).with_name("hold")
+while hold.exists() and len(list(hold.parent.glob("there/runs/*/tiny.json"))) >= 3 and os.getppid() == parent:
+    time.sleep(0.1)
+if os.getppid() != parent:
+    os._exit(1)
 # the record's form, without the seconds that importing the package takes
 number = {"value": 2 * height + seed, "se": 0.5, "unit": "m"}
 made = {"schema": 1, "notebook": "tiny", "parameters": {"height": height, "seed": seed}, "figures": []}
 made["numbers"] = {"line.height": number}
 made["provenance"] = {"commit": "abc", "modified": None, "weights": {}, "data": {}, "device": "cpu", "seconds": 1.0}
-pathlib.Path(os.environ["APS_RESULTS_DIR"], "tiny.json").write_text(json.dumps(made))
+(results / "tiny.json").write_text(json.dumps(made))
 """
 
 
@@ -175,6 +183,7 @@ GRID = "notebook: tiny.py\ngrid: {height: [1, 2, 3, 4], seed: [0, 1]}\n"
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
 def test_an_interrupted_sweep_goes_on_and_repeats_nothing_that_is_finished(folder, how):
     write(folder, GRID)
+    (folder / "hold").touch()
     process, records = start(folder, "sweep.yaml", "--out", "there"), folder / "there/runs"
     end = time.monotonic() + 300
     while len(list(records.glob("*/tiny.json"))) < 3:
@@ -185,6 +194,7 @@ def test_an_interrupted_sweep_goes_on_and_repeats_nothing_that_is_finished(folde
     finished = {path: path.stat().st_mtime_ns for path in records.glob("*/tiny.json")}
     assert 3 <= len(finished) < 8
     before = (folder / "tally").read_text().split()
+    (folder / "hold").unlink()
     status, printed = sweep(folder, "sweep.yaml", "--out", "there")
     assert status == 0, printed
     assert {path: path.stat().st_mtime_ns for path in finished} == finished

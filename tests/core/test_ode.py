@@ -258,11 +258,11 @@ def test_draws_are_those_of_the_prior():
 @pytest.mark.parametrize(
     "settings, text",
     [
-        (dict(solver="dopri5"), "solver must be one of Euler, Heun"),
+        (dict(solver="dopri5"), "solver must be one of .'Euler', 'Heun'"),
         (dict(solver="Euler"), "give n_steps"),
-        (dict(divergence="trace"), "divergence must be one of exact"),
-        (dict(adjoint="discrete"), "adjoint must be one of continuous"),
-        (dict(time="sigma"), "time must be one of sqrt-t"),
+        (dict(divergence="trace"), "divergence must be one of .'exact'"),
+        (dict(adjoint="discrete"), "adjoint must be one of .'continuous'"),
+        (dict(time="sigma"), "time must be one of .'sqrt-t'"),
         (dict(divergence="rademacher"), "key"),
         (dict(divergence="gaussian", n_probes=0, key=jax.random.key(0)), "n_probes 0"),
         (dict(n_steps=0), "n_steps"),

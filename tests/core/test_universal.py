@@ -18,6 +18,7 @@ from aps_core import weights as weights_file
 from aps_core.flows import build_flow
 from aps_core.metrics.quality import psnr
 from aps_core.metrics.trust import diagnose, make_reference
+from aps_core.objective import forward_of_contexts
 from aps_core.operators import AveragePool, FixedMask, GaussianBlur, Identity, Operator, RandomMask
 from aps_core.priors import fast_sampling, kept
 from aps_core.priors.gaussian import fit_gaussian
@@ -34,7 +35,7 @@ FLOW = {"kind": "universal", "steps": 2, "width": 16, "n_bands": 4}
 RECIPE = {
     "name": "any",
     "flow": FLOW,
-    "objective": {"kl": "forward", "draws": 256, "mirror": True, "batch": 32, "operators": 16, "pairs": 64},
+    "objective": {"kl": "forward", "draws": 256, "mirror": True, "batch": 32, "operators": 16, "pairs": 64, "tweedie_weight": 0.5},
     "optimizer": {"steps": 40, "learning_rate": 5e-3, "warmup": 5, "ema": 0.0},
 }
 
@@ -136,7 +137,8 @@ def test_the_loss_on_a_pool_is_that_of_the_flow_of_each_task(prior):
     for i in (1, 7, 9):
         operator, sigma_y = draw_problem(i, SHAPE)
         held = pool.read(i)
-        value = operator_pool.forward_on(template, params, held, jnp.arange(3))
+        given, seen = operator_pool.problem_of(template, held, jnp.arange(3))
+        value = forward_of_contexts(given, params, lambda context: context, seen, held["x0"][:3])
         flow = build_flow(replace(task, operator=operator, sigma_y=sigma_y), FLOW)
         assert float(flow.t) == pytest.approx(float(held["numbers"][1]), rel=1e-6)
         contexts = [(mean - flow.modes.prior_mean) / flow.scale for mean in held["mean"]]
@@ -151,6 +153,36 @@ def test_the_loss_on_a_pool_is_that_of_the_flow_of_each_task(prior):
         np.testing.assert_allclose(jax.vmap(flow.context)(measured).mean, held["mean"], atol=1e-5)
         expected = -jnp.mean(own.log_prob(x0[:3, None], jax.tree.map(lambda a: a[:3], measured)))
         assert float(value) == pytest.approx(float(expected), abs=0.05)
+
+
+def test_the_mean_is_tied_to_tweedies_estimate_in_denoising(prior):
+    """Nothing is lost before training, where the mean is that; a shift of c closed-form standard deviations costs c^2; and it
+    is Tweedie's estimate of the score network at the data.
+    """
+    task = _task(prior)
+    pool = operator_pool.make_pool(task, 2, 8, fast_sampling.pool(prior, 32), mirror=False)
+    assert pool.denoises == (True, False)
+    template = build_flow(task, FLOW)
+    params = jax.jit(template.init)(jax.random.key(3))
+    flow, contexts = operator_pool.problem_of(template, pool.read(0), jnp.arange(4))
+    assert float(operator_pool.from_tweedie(flow, params, contexts, jax.random.key(0))) < 1e-8
+    y = contexts.mean[0] + flow.sigma_y * contexts.noise[0]  # of the identity
+    np.testing.assert_allclose(
+        flow.first_guess(jax.tree.map(lambda a: a[0], contexts)),
+        tweedie(prior, y.reshape(1, *SHAPE), float(flow.sigma_y)).reshape(-1),
+        atol=2e-4,
+    )
+    network = params["network"]["params"]
+    biased = {**network, "Dense_0": {**network["Dense_0"], "bias": network["Dense_0"]["bias"] + 0.3}}
+    away = operator_pool.from_tweedie(flow, {**params, "network": {"params": biased}}, contexts, jax.random.key(0))
+    moved = flow.modes.pull @ np.full(flow.dim, 0.3) / flow.modes.marginal_std
+    assert float(away) == pytest.approx(np.mean(np.square(moved)), rel=1e-3)
+    plain, tied = (
+        operator_pool.pool_loss(pool, 8, weight, params, {"flow": template}, jax.random.key(1), 0.0)
+        for weight in (0.0, 2.0)
+    )
+    assert "from_tweedie" not in plain[1] and float(tied[1]["from_tweedie"]) < 1e-8
+    np.testing.assert_allclose(plain[0], tied[0], rtol=1e-5)
 
 
 def test_a_pool_goes_on_where_it_was_and_grows(prior, tmp_path, monkeypatch):
