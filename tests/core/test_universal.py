@@ -35,7 +35,15 @@ FLOW = {"kind": "universal", "steps": 2, "width": 16, "n_bands": 4}
 RECIPE = {
     "name": "any",
     "flow": FLOW,
-    "objective": {"kl": "forward", "draws": 256, "mirror": True, "batch": 32, "operators": 16, "pairs": 64, "tweedie_weight": 0.5},
+    "objective": {
+        "kl": "forward",
+        "draws": 256,
+        "mirror": True,
+        "batch": 32,
+        "operators": 16,
+        "pairs": 64,
+        "tweedie_weight": 0.5,
+    },
     "optimizer": {"steps": 40, "learning_rate": 5e-3, "warmup": 5, "ema": 0.0},
 }
 
