@@ -128,26 +128,27 @@ run.say(f"The flow was trained by: {flow.trained_by}.")
 
 # %% tags=["hide-input"]
 measurements = task.measure(jax.random.key(seed + 1), x0)
-samples = np.asarray(flow.sample(jax.random.key(seed + 2), jax.tree.map(lambda a: a[0], measurements), n_samples))
-seen = np.asarray(measurements.mask[0]) > 0
+shown = int(np.argmax(x0.std(axis=1)))  # the one that varies most
+one = jax.tree.map(lambda a: a[shown], measurements)
+samples = np.asarray(flow.sample(jax.random.key(seed + 2), one, n_samples))
 run.figure(
     meshes.mesh_panel(
         mesh,
         {
-            "truth": x0[0],
-            "measured": np.where(seen, np.asarray(measurements.y[0]), np.nan),
+            "truth": x0[shown],
+            "measured": np.where(np.asarray(one.mask) > 0, np.asarray(one.y), np.nan),
             "sample": samples[0],
             "sample ": samples[1],
             "mean": samples.mean(axis=0),
         },
         {"standard deviation": samples.std(axis=0, ddof=1)},
-        {"error of the mean": samples.mean(axis=0) - x0[0]},
+        {"error of the mean": samples.mean(axis=0) - x0[shown]},
     ),
     "dome",
     alt="A dome in several panels: the truth with patches of high and low values; the measurement as scattered dots; two "
-    "samples and their mean, which follow the patches; the standard deviation, largest along the borders of patches; "
-    "and the error of the mean.",
-    caption="One signal that was kept apart, its measurement (dots: seen vertices), two samples and the mean of the "
+    "samples and their mean with patches in the same places; the standard deviation of the samples; and the error of "
+    "their mean.",
+    caption="Of the signals that were kept apart the one that varies most, its measurement (dots: seen vertices), two samples and the mean of the "
     "flow, the standard deviation of its samples and the error of their mean.",
     label="fig-own-mesh",
 )
