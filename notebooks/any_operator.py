@@ -54,7 +54,7 @@ run.uses_data(data.load("faces", "test"))
 flow = load_posterior("faces-denoise", weights=any_operator.ANY)
 run.uses_weights(flow.card)
 run.number("training.seconds", flow.card["seconds"], unit="s")
-run.say(f"The flow was trained by: {flow.trained_by}. Its second stage took {{training.seconds:.0f}} s.")
+run.say(f"The flow was trained by: {flow.trained_by}. Its last stage took {{training.seconds:.0f}} s.")
 for name in settings:
     any_operator.store(
         run, name, *any_operator.scores(any_operator.SETTINGS[name], n_test, n_samples, n_iterative, seed)

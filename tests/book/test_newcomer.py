@@ -45,7 +45,7 @@ def test_from_the_readme_to_a_posterior_of_ones_own(tmp_path):
         r"^aps run sphere_impute -p", readme, re.MULTILINE
     )
 
-    index = Path(_run("make book", home))
+    index = Path(_run("make book", home).removeprefix("The book: "))
     front = index.with_name("intro.html").read_text("utf-8")
     verdicts = re.search(r"Of (\d+) claims of the two papers (\d+) hold", re.sub(r"<[^>]+>", "", front))
     assert index.is_file() and verdicts and 0 < int(verdicts[2]) < int(verdicts[1])
