@@ -2,6 +2,7 @@
 expected.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -71,11 +72,12 @@ def progress(have, size, seconds):
 
 def _bytes_below(folder):
     total = 0
-    for path in Path(folder).rglob("*"):
-        try:
-            total += path.lstat().st_size if not path.is_dir() else 0
-        except FileNotFoundError:  # moved by the client meanwhile
-            continue
+    for parent, _, names in os.walk(folder):  # which passes over folders that the client takes away meanwhile
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(parent, name)).st_size
+            except FileNotFoundError:  # moved by the client meanwhile
+                continue
     return total
 
 
