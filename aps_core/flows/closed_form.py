@@ -7,7 +7,8 @@ from aps_core.checks import noise
 from aps_core.flows.base import Flow
 from aps_core.operators import Operator, kept_by
 from aps_core.priors.gaussian import GaussianPrior, gaussian_posterior
-from aps_core.priors.linear_gaussian import LinearPosteriorFactors, PosteriorModes, linear_posterior_factors
+from aps_core.priors.linear_gaussian import LinearPosteriorFactors, PosteriorModes
+from aps_core.priors.low_rank import LowRankFactors, posterior_factors
 
 
 @flax.struct.dataclass
@@ -22,7 +23,7 @@ class PosteriorBase(Flow):
     prior: GaussianPrior
     sigma_y: float
     operator: Operator | None = flax.struct.field(pytree_node=False, default=None)
-    factors: LinearPosteriorFactors | None = None
+    factors: LinearPosteriorFactors | LowRankFactors | None = None
 
     @property
     def dim(self):
@@ -39,10 +40,10 @@ class PosteriorBase(Flow):
         known = self.replace(sigma_y=noise("sigma_y", sigma_y))
         if self.factors is None:
             return known
-        return known.replace(factors=linear_posterior_factors(self.prior, self.operator, float(sigma_y)))
+        return known.replace(factors=posterior_factors(self.prior, self.operator, float(sigma_y)))
 
     def context(self, measurement):
-        """The GaussianPosterior or LinearGaussianPosterior of one measurement."""
+        """The GaussianPosterior, LinearGaussianPosterior or LowRankPosterior of one measurement."""
         y = measurement.y.reshape(-1)
         if self.factors is not None:
             return self.factors.posterior(y)
@@ -54,8 +55,8 @@ class PosteriorBase(Flow):
 def posterior_base(prior, operator, sigma_y):
     """The PosteriorBase of a GaussianPrior, a linear operator and the noise's standard deviation.
 
-    Where A^T A is not diagonal the operator's matrix is factorized once (see ``linear_posterior_factors`` for its
-    cost). Raises TypeError for an operator that is not linear, ValueError for one whose signals are not those of the
+    Where A^T A is not diagonal the posterior is factorized once: in the prior's modes where these are few and the
+    operator acts on rows and columns, else in all entries (see ``priors.low_rank.posterior_factors`` for the cost). Raises TypeError for an operator that is not linear, ValueError for one whose signals are not those of the
     prior.
     """
     noise("sigma_y", sigma_y)
@@ -72,7 +73,7 @@ def posterior_base(prior, operator, sigma_y):
         raise ValueError(
             f"operator has signals of shape {tuple(operator.shape)}, the prior of shape {tuple(prior.shape)}"
         )
-    factors = None if operator.diagonal else linear_posterior_factors(prior, operator, sigma_y)
+    factors = None if operator.diagonal else posterior_factors(prior, operator, sigma_y)
     operator = kept_by(operator)
     # a random mask is that of the measurement: one compiled program serves all shares of missing entries
     return PosteriorBase(prior, float(sigma_y), None if operator.random else operator, factors)

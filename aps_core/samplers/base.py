@@ -13,9 +13,9 @@ import jax.numpy as jnp
 
 from aps_core.checks import count, finite_result, has, random_key
 from aps_core.operators import Operator, offset
+from aps_core.operators.spectrum import Spectrum
 from aps_core.priors.base import PRIOR_WANTED
 from aps_core.samplers.noise import normal
-from aps_core.samplers.spectrum import Spectrum
 from aps_core.samplers.steppers import GRIDS
 
 TOGETHER = 64  # trajectories of several measurements that advance side by side

@@ -26,9 +26,9 @@ from aps_core import (
     Task,
 )
 from aps_core.operators import Operator, dense_matrix, simulate
+from aps_core.operators.spectrum import Spectrum
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.samplers import base, list_samplers, make_sampler, tune
-from aps_core.samplers.spectrum import Spectrum
 
 SHAPE = (2, 2)
 SMALL = {

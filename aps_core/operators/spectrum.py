@@ -1,4 +1,4 @@
-"""Singular values and vectors of a linear operator, for the methods that work in their coordinates."""
+"""Singular values and vectors of a linear operator, for what works in their coordinates."""
 
 from functools import lru_cache, partial
 
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core.operators import dense_matrix, linear_part
+from aps_core.operators.base import dense_matrix, linear_part
 
 CUTOFF = 1e-6  # smaller singular values, in units of the largest, count as zero
 
@@ -35,7 +35,9 @@ class Spectrum:
         """
         if operator.diagonal:
             return cls()
-        return jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(float)), cls(*_decomposition(operator)))
+        values, left, right = decomposition(operator)
+        spectrum = cls(np.where(values > CUTOFF * values.max(), values, 0.0), left, right)
+        return jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(float)), spectrum)
 
     def coordinates(self, u):
         """V^T u, (r,), for u (d,)."""
@@ -48,6 +50,12 @@ class Spectrum:
     def data(self, y):
         """U^T y, (r,), for flat data (n,)."""
         return y if self.left is None else _transposed(self.left, y)
+
+    def function(self, v, at, elsewhere):
+        """f(A^T A) v, (d,), for v (d,): ``at`` (r,) are the values of f at the squared singular values, ``elsewhere`` is
+        f(0), which holds outside the range of V.
+        """
+        return elsewhere * v + self.signal((at - elsewhere) * self.coordinates(v))
 
 
 # full precision below: the default of some accelerators has 11 bits
@@ -69,20 +77,28 @@ def _applied(factors, c):
     return jnp.einsum("ai,bj,ijc->abc", *factors, image, precision=jax.lax.Precision.HIGHEST).reshape(-1)
 
 
+def acts_on_rows_and_columns(operator):
+    """Whether the singular vectors of a fixed linear operator are Kronecker products of two small matrices, so that no
+    matrix of the size of a signal is needed.
+    """
+    fixed = operator.linear and not operator.random and not operator.diagonal
+    return fixed and rows_and_columns(operator) is not None
+
+
 @lru_cache(maxsize=4)
-def _decomposition(operator):
-    """s (r,), the factors of U and those of V, as float64 arrays."""
-    matrices = _rows_and_columns(operator) or (dense_matrix(operator),)
+def decomposition(operator):
+    """s (r,), the factors of U and those of V, as float64 arrays; for an operator that is not diagonal."""
+    matrices = rows_and_columns(operator) or (dense_matrix(operator),)
     parts = [np.linalg.svd(m, full_matrices=False) for m in matrices]
     values = parts[0][1]
     if len(parts) == 2:
         channels = operator.shape[2] if len(operator.shape) == 3 else 1
         values = np.repeat(np.outer(values, parts[1][1]).ravel(), channels)
-    values = np.where(values > CUTOFF * values.max(), values, 0.0)
     return values, tuple(u for u, _, _ in parts), tuple(vt.T for _, _, vt in parts)
 
 
-def _rows_and_columns(operator):
+@lru_cache(maxsize=4)
+def rows_and_columns(operator):
     """(R, C) with M x = R x C^T in every channel, found by probing and then checked; None where M is not of that form."""
     shape, y_shape = operator.shape, operator.y_shape
     if len(shape) not in (2, 3) or len(y_shape) != len(shape) or y_shape[2:] != shape[2:]:
