@@ -1,11 +1,14 @@
-"""Data-parallel training: parameters on every device, the batch split over all of them, also over several processes.
+"""Data-parallel training: parameters on every device, the batch split over all of them, also over several processes; and
+the memory that this process has taken.
 
 Random numbers do not depend on the number of devices, so that the losses are those of one device up to the order of
 summation.
 """
 
 import contextlib
+import sys
 from contextvars import ContextVar
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -59,6 +62,20 @@ def split_batch(tree):
         return jax.lax.with_sharding_constraint(a, NamedSharding(mesh, PartitionSpec("data")))
 
     return jax.tree.map(split, tree)
+
+
+def peak_mib():
+    """The most memory of the host that this process has held at once so far, in MiB; None where the system does not say."""
+    try:  # of this process alone: what getrusage says begins at the peak of the process that started it
+        status = Path("/proc/self/status").read_text("utf-8")
+        return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+    except (OSError, IndexError, ValueError):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def is_main():

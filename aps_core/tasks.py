@@ -57,11 +57,32 @@ def sphere_impute(sigma_y=0.05, mask_fraction=0.6):
     """Monthly mean temperature on the 46x90 sphere, a share ``mask_fraction`` of its cells missing (Sec. 5.1 of the APS
     paper).
     """
-    prior, _ = load_prior("sphere-prior")
-    climatology = data.ncep.monthly_climatology(data.load("ncep-temperature", "train"))
+    return _imputation("sphere-impute", "ncep-temperature", load_prior("sphere-prior")[0], sigma_y, mask_fraction)
 
-    operator, signals = operators.RandomMask(sphere.SHAPE, mask_fraction), partial(_values, "ncep-temperature")
-    return Task(operator, sigma_y, prior, signals, "sphere-impute", extra_check=partial(_check_oriented, climatology))
+
+def sphere_fine_impute(sigma_y=0.05, mask_fraction=0.6):
+    """As ``sphere_impute`` on the reanalysis' own grid, 73x144 = 10,512 cells.
+
+    Needs its fields (`python -m aps_core.data fetch ncep-temperature-fine`) and, after that, the prior, which is not
+    shipped: `python -m aps_core.train recipes/sphere-fine-prior.toml` takes minutes. Raises FileNotFoundError that says so.
+    """
+    months = data.ncep_fine.SOURCE.name
+    data.load(months, "val")  # says what to fetch, before any prior is asked for
+    try:
+        prior, _ = load_prior("sphere-fine-prior")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error}; this prior is not shipped: `python -m aps_core.train recipes/sphere-fine-prior.toml` makes it"
+        ) from error
+    return _imputation("sphere-fine-impute", months, prior, sigma_y, mask_fraction)
+
+
+def _imputation(name, months, prior, sigma_y, mask_fraction):
+    """A task on the fields of the data set ``months``, missing cells drawn anew for each measurement."""
+    climatology = data.ncep.monthly_climatology(data.load(months, "train"))
+    operator = operators.RandomMask(prior.shape, mask_fraction)
+    check = partial(_check_oriented, climatology)
+    return Task(operator, sigma_y, prior, partial(_values, months), name, extra_check=check)
 
 
 def sphere_impute_blind(sigma_y=0.05, levels=(0.3, 0.6), noise_everywhere=False):
@@ -177,6 +198,7 @@ TASKS = {
     "faces-sr2": faces_sr2,
     "gaussian16": gaussian16,
     "mixture2": mixture2,
+    "sphere-fine-impute": sphere_fine_impute,
     "sphere-impute": sphere_impute,
     "sphere-impute-blind": sphere_impute_blind,
     "sphere-impute-blind-noise": sphere_impute_blind_noise,

@@ -6,7 +6,7 @@ brought by the user in the folder that the environment variable APS_DATA_DIR nam
 `open_field` reads a temperature field of the user's from a CF file, `write_samples` writes posterior samples as one.
 """
 
-from aps_core.data import bunny_mnist, celeba, cifar10, era5, faces, lfw, mnist, ncep, patches, photos
+from aps_core.data import bunny_mnist, celeba, cifar10, era5, faces, lfw, mnist, ncep, ncep_fine, patches, photos
 from aps_core.data._store import Dataset, Source
 from aps_core.data.fields import Field, open_field
 from aps_core.data.sample_files import write_samples
@@ -16,7 +16,7 @@ __all__ = ["Dataset", "Field", "Source", "load", "open_field", "pixels", "regist
 
 _MODULES = {
     module.SOURCE.name: module
-    for module in (ncep, patches, era5, celeba, lfw, faces, mnist, bunny_mnist, cifar10, photos)
+    for module in (ncep, ncep_fine, patches, era5, celeba, lfw, faces, mnist, bunny_mnist, cifar10, photos)
 }
 ALWAYS_EMBEDDED = ("ncep-temperature", "patches16", "mnist", "bunny-mnist")  # their split "test"
 registry = {name: module.SOURCE for name, module in _MODULES.items()}
@@ -25,8 +25,8 @@ registry = {name: module.SOURCE for name, module in _MODULES.items()}
 def load(name, split):
     """Return the Dataset `name`, split `split`: values (n, *shape) float32 and their index.
 
-    Raises ValueError for an unknown name or split or for an altered file, and
-    FileNotFoundError for a file that is not there.
+    Raises ValueError for an unknown name or split or for an altered file,
+    FileNotFoundError for a file that is not there, and ImportError for a format whose extra is not installed.
     """
     if name not in _MODULES:
         raise ValueError(f"unknown data set {name!r}; expected one of {sorted(_MODULES)}")

@@ -5,11 +5,12 @@ folder, or a network that judges pictures.
 import argparse
 from functools import partial
 
-from aps_core.data import bunny, cifar10, mnist, networks, registry
+from aps_core.data import bunny, cifar10, mnist, ncep_fine, networks, registry
 
 FETCH = {
     "cifar10": cifar10.fetch,
     "mnist": mnist.fetch,
+    ncep_fine.SOURCE.name: ncep_fine.fetch,
     **{name: partial(networks.fetch, name) for name in networks.NETWORKS},
 }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import jax
 import numpy as np
 
-from aps_core import files
+from aps_core import devices, files
 from aps_core.training import loop
 
 
@@ -57,13 +57,15 @@ def run(job, recipe, *, evaluate_every=None, folder=None, budget=None, progress=
 
 
 def provenance(recipe, trained):
-    """What every card says of a training run."""
+    """What every card says of a training run; peak_mib: memory of the process, with all that it did before."""
+    peak = devices.peak_mib()
     return {
         "name": recipe.get("name", "unnamed"),
         "recipe": recipe,
         "steps": trained.step,
         "finished": trained.finished,
         "seconds": round(trained.seconds, 1),
+        "peak_mib": None if peak is None else round(peak),
         "device": f"{jax.devices()[0].device_kind} ({platform.machine()})",
         "jax": jax.__version__,
         "commit": files.commit()[0] or "unknown",

