@@ -107,7 +107,7 @@ def store_model(run, sides, beyond):
         run.number(f"model.s{side}.factor_mib", mib * d**2)
         run.number(f"model.s{side}.kept_mib", 3 * 4 * d**2 / 2**20)
         run.number(f"model.s{side}.sample_seconds", 4 * d**2 / (found["gbytes"] * 1e9), unit="s")
-    run.number("model.side_8gib", np.sqrt(GIB_8 / mib / 3))
+    run.number("model.side_8gib", np.sqrt(np.sqrt(GIB_8 / mib) / 3))
     run.number("model.side_hour", np.sqrt((3600 / seconds) ** (1 / 3) / 3))
 
 
