@@ -26,8 +26,8 @@
 # finer without a change of code.
 
 # %% tags=["parameters"]
-sides_dense = [4, 8]  # images (side, side, 3), factorized in all entries
-sides_modes = [8, 16]  # the same in the modes of the prior
+sides_dense = [8, 16]  # images (side, side, 3), factorized in all entries
+sides_modes = [16, 32]  # the same in the modes of the prior
 n_modes = 48  # of the prior of these images
 parts = ["factor", "sample"]  # what is measured
 axis_side = 8  # size at which what follows varies
