@@ -24,6 +24,7 @@ QUANTITIES = {
     "step_mib": "memory of it [MiB]",
 }
 AXES = {"batch": "measurements in a step", "n_samples": "samples", "depth": "couplings", "devices": "virtual devices"}
+BASE = {"batch": 8, "n_samples": 128, "depth": 4, "devices": 1}  # what `cost_measure.measure` takes by default
 OF_AXIS = {"batch": "step", "n_samples": "many", "depth": "step", "devices": "step"}  # what is timed along each
 CAPTIONS = {
     "batch": "A training step by the number of measurements in it.",
@@ -65,20 +66,26 @@ def store_sizes(run, sides, k, parts):
     for route, chosen in sides.items():
         for side in chosen:
             said(f"{ROUTES[route]}, {side} x {side} x 3")
-            found = in_a_process("measure", side=side, route=route, k=k, parts=list(parts))
+            chosen_parts = [part for part in parts if part != "rivals" or route == "modes"]  # they know of no route
+            found = in_a_process("measure", side=side, route=route, k=k, parts=chosen_parts)
             for name, value in found.items():
                 run.number(f"s{side}.{route}.{name}", value, unit="s" if name.endswith("seconds") else None)
     for side in set(sides["dense"]) & set(sides["modes"]):
-        ours, dense = (numbers(run)[f"s{side}.{route}.std"]["value"] for route in ("modes", "dense"))
+        here = run.as_dict()["numbers"]
+        ours, dense = (here[f"s{side}.{route}.std"]["value"] for route in ("modes", "dense"))
         run.number(f"s{side}.agree", abs(ours / dense - 1))
 
 
 def store_axes(run, side, k, axes):
     """Measure what each of AXES (``axes``: dict name -> list) changes at images of one side in the modes, and keep it as
-    ``batch.n16.seconds``.
+    ``batch.n16.seconds``. The usual number, of BASE, is not measured again.
     """
+    usual = {name.removeprefix(f"s{side}.modes."): number["value"] for name, number in run.as_dict()["numbers"].items()}
     for name, values in axes.items():
         part = OF_AXIS[name]
+        if values and f"{part}_seconds" in usual:
+            run.number(f"{name}.n{BASE[name]}.seconds", usual[f"{part}_seconds"], unit="s")
+            run.number(f"{name}.n{BASE[name]}.mib", usual[f"{part}_mib"])
         for value in values:
             said(f"{value} {AXES[name]}")
             found = in_a_process("measure", side=side, route="modes", k=k, parts=[part], **{name: value})
@@ -88,11 +95,14 @@ def store_axes(run, side, k, axes):
 
 def store_model(run, sides, beyond):
     """Fit the dense factorization, seconds c d^3 and memory c d^2 at the largest side measured, and keep what that says at the
-    sides ``beyond``, where 8 GiB and an hour end, and the least times that the machine allows (its roofline).
+    sides ``beyond``, where 8 GiB and an hour end, and the least times that the machine allows (its roofline). Raises
+    ValueError for fewer than two sides.
     """
+    if len(sides) < 2:
+        raise ValueError(f"sides_dense = {sides}: expected at least two, between which the growth is seen")
     found = in_a_process("machine")
     run.numbers("machine", found)
-    measured = numbers(run)
+    measured = run.as_dict()["numbers"]
     at = lambda side, name: measured[f"s{side}.dense.{name}"]["value"]  # noqa: E731
     last = max(sides)
     before, d = max(s for s in sides if s < last), 3 * last**2

@@ -82,6 +82,8 @@ def test_the_model_finds_the_law(run, monkeypatch):
     assert found["model.s64.sample_seconds"] == pytest.approx(4 * 12288**2 / 1e10)
     assert 3 * found["model.side_hour"] ** 2 == pytest.approx((3600 / 2e-9) ** (1 / 3))
     assert 40 * (3 * found["model.side_8gib"] ** 2) ** 2 == pytest.approx(8 * 2**30)
+    with pytest.raises(ValueError, match="sides_dense = .16.: expected at least two"):
+        cost.store_model(run, [16], [64])
     assert cost.model_rows(run) == {"model.s64": "64 x 64 x 3"}
     assert list(cost.size_rows(run)) == ["s8.dense", "s16.dense"]
     entries, panels = cost.curves(run)
