@@ -97,8 +97,8 @@ entries, panels = cost.curves(run)
 run.figure(
     curves.path_curves(entries, panels, xlabel="entries of a signal"),
     "sizes",
-    alt="Panels against the number of entries of a signal, all axes logarithmic: " + ", ".join(panels) + ". The lines "
-    "of the factorization in all entries rise far more steeply than those in the modes.",
+    alt="Panels against the number of entries of a signal, all axes logarithmic: " + ", ".join(panels) + ". A line for "
+    "the factorization in all entries, one for that in the modes, and one for the model of the first.",
     caption="Measured by how the Gaussian posterior is held, and modelled where the dense one does not fit. Memory of "
     "the factorization is what it adds to the process.",
     label="fig-cost-sizes",

@@ -55,8 +55,9 @@ def counts_rule(name, value):
 
 
 def said(text):
-    """Tell on standard error what is measured now: it takes minutes."""
-    print(text, file=sys.stderr, flush=True)
+    """Tell on a terminal what is measured now: it takes minutes."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)
 
 
 def store_sizes(run, sides, k, parts):
@@ -129,6 +130,7 @@ def store_truncation(run, modes, n_faces, seed=0):
     import jax.numpy as jnp
 
     task, found = load_task("faces-deblur"), {}
+    run.uses_weights(weights.load_card("faces-prior"))
     faces = data.load("faces", "test")
     x0 = faces.values[np.round(np.linspace(0, len(faces) - 1, n_faces)).astype(int)]
     measured = task.measure(jax.random.key(seed), jnp.asarray(x0))
