@@ -176,7 +176,8 @@ if rows := cost.rival_rows(run):
 # 300 modes and a rest, a score network in 64 of them, a flow in these. The matrices of $d \times d$ that nobody makes
 # would have 0.4 GB each. The months below are the same on both grids, the cells that are missing are not, and a finer
 # grid has more of them to see a wide pattern by: the rows of one grid may be compared, those of two grids show the size
-# of things.
+# of things. Before its first step a flow is given the Gaussian posterior of each measurement of its pool (1024 on the
+# fine grid), at about the time of one sample each; that is not in the time of training.
 
 # %% tags=["hide-input"]
 spheres, trained = cost.sphere_rows(run)
@@ -200,7 +201,7 @@ if trained:
     run.table(
         trained,
         {"steps": ("steps", ",.0f"), "seconds": ("training [s]", ",.0f"), "peak_mib": ("peak memory [MiB]", ",.0f")},
-        caption="What the training took, with all that comes before the first step.",
+        caption="Steps of the training and their time; memory with all that comes before the first step.",
     )
     run.verdict(
         *(

@@ -50,7 +50,7 @@ def read_source(path):
             "reading NetCDF needs h5py: install the extra netcdf, `pip install 'aps-core[netcdf]'`"
         ) from error
     with h5py.File(path) as file:
-        return file["air"][:].astype(np.float64)
+        return np.asarray(file["air"], np.float64)
 
 
 def load(split):
