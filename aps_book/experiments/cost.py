@@ -226,6 +226,9 @@ def curves(run):
             for route in ROUTES:
                 held = [value(run, f"s{side}.{route}.idle_mib") for side in sides]
                 lines[ROUTES[route]] = np.maximum(np.subtract(lines[ROUTES[route]], held), 1)
+        last = np.flatnonzero(np.isfinite(lines[ROUTES["dense"]]))
+        if name.startswith("factor") and last.size:  # from which the model was made
+            lines["in all entries, modelled"][last[-1]] = lines[ROUTES["dense"]][last[-1]]
         kept = {label: line for label, line in lines.items() if np.isfinite(line).any()}
         if kept:
             panels[label] = kept

@@ -49,14 +49,16 @@ def level_plot(curves, least=None):
 
 def path_curves(levels, panels, xlabel="noise added to a face"):
     """Curves over ``levels`` (logarithmic), one panel below the other: dict ylabel -> dict prior -> values, logarithmic
-    too.
+    too; a line passes over what is NaN.
     """
     with book_style():
         fig = new_figure(2.7 * len(panels) + 0.5)
         axes = fig.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for ax, (ylabel, curves) in zip(axes, panels.items(), strict=True):
             for i, (prior, values) in enumerate(curves.items()):
-                ax.plot(levels, values, color=PALETTE[i], ls=DASHES[i], marker=MARKERS[i], ms=5, label=prior)
+                there = np.isfinite(np.asarray(values, float))
+                x, y = np.asarray(levels)[there], np.asarray(values, float)[there]
+                ax.plot(x, y, color=PALETTE[i], ls=DASHES[i], marker=MARKERS[i], ms=5, label=prior)
             ax.set_xscale("log"), ax.set_yscale("log")
             ax.set_ylabel(ylabel)
             ax.grid(alpha=0.3)
