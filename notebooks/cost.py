@@ -27,7 +27,7 @@
 
 # %% tags=["parameters"]
 sides_dense = [8, 16]  # images (side, side, 3), factorized in all entries
-sides_modes = [16, 32]  # the same in the modes of the prior
+sides_modes = [16]  # the same in the modes of the prior
 n_modes = 48  # of the prior of these images
 parts = ["factor", "sample"]  # what is measured
 axis_side = 8  # size at which what follows varies
@@ -146,8 +146,8 @@ run.table(
 # %% [markdown]
 # ## Batch, samples, depth, devices
 #
-# In the modes, all else as above. Virtual devices share the same core, so what several of them can show here is what
-# splitting costs, not what it gains.
+# In the modes, all else as above. Virtual devices are threads of one machine, whose cores they share, so what many of
+# them can show here is what splitting costs and how little memory each needs, not what it gains.
 
 # %% tags=["hide-input"]
 for name in cost.measured_axes(run):
