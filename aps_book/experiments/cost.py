@@ -8,10 +8,11 @@ import numpy as np
 
 from aps_book import record
 from aps_book.experiments.cost_measure import RIVALS, in_a_process
-from aps_core import data, weights
+from aps_core import data, files, weights
 from aps_core.flows.closed_form import closed_form
 from aps_core.metrics import quality
 from aps_core.tasks import load_task
+from aps_core.training import recipes
 
 ROUTES = {"dense": "in all entries", "modes": "in the modes"}
 QUANTITIES = {
@@ -41,11 +42,11 @@ COMPARED = (
 FLOPS = 30  # of a dense factorization, in d^3: two eigenproblems and products
 GIB_8 = 8 * 2**10  # MiB
 FINE, COARSE = "sphere-fine-impute", "sphere-impute"
-SPHERES = {
-    "fine.gaussian": (FINE, None, "73 x 144 cells, closed form"),
-    "fine.flow": (FINE, "sphere-fine-impute-held-out", "73 x 144 cells, APS (reverse, held-out measurements)"),
-    "coarse.gaussian": (COARSE, None, "46 x 90 cells, closed form"),
-    "coarse.flow": (COARSE, "sphere-impute-held-out", "46 x 90 cells, APS (reverse, held-out measurements)"),
+SPHERES = {  # task, weights, grid
+    "fine.gaussian": (FINE, None, "fine"),
+    "fine.flow": (FINE, "sphere-fine-impute-held-out", "fine"),
+    "coarse.gaussian": (COARSE, None, "coarse"),
+    "coarse.flow": (COARSE, "sphere-impute-held-out", "coarse"),
 }
 
 
@@ -148,7 +149,7 @@ def store_truncation(run, modes, n_faces, seed=0):
 
 def store_sphere(run, n_months, n_samples, seed=0):
     """Score the closed form and the flow on both grids, the same months, and keep what their training took."""
-    for row, (task, name, _) in SPHERES.items():
+    for row, (task, name, grid) in SPHERES.items():
         said(f"sphere: {row}")
         found = in_a_process("sphere", task=task, weights=name, n_months=n_months, n_samples=n_samples, seed=seed)
         for kind, area in (("n1", "n1"), ("mean", "mean")):
@@ -162,7 +163,6 @@ def store_sphere(run, n_months, n_samples, seed=0):
         if name is None:
             closed = found
             continue
-        grid = row.split(".")[0]
         for key, unit in (("psnr_n1", "dB"), ("psnr_mean", "dB"), ("energy", None)):
             run.mean(f"{grid}.above.{key}", np.subtract(found[key], closed[key]), unit)
         for step, of in (("prior", "sphere-fine-prior" if grid == "fine" else "sphere-prior"), ("training", name)):
@@ -259,10 +259,17 @@ def rival_rows(run):
 
 def sphere_rows(run):
     """Labels of the rows of the spheres, and of their training."""
-    rows = {row: label for row, (_, _, label) in SPHERES.items()}
+    rows = {row: f"{GRIDS[grid]}, {_sampler(name)}" for row, (_, name, grid) in SPHERES.items()}
     training = {"fine.prior": "73 x 144 cells, prior", "fine.training": "73 x 144 cells, flow"}
     training |= {"coarse.prior": "46 x 90 cells, prior", "coarse.training": "46 x 90 cells, flow"}
     return known(run, rows, ["psnr_n1"]), known(run, training, ["seconds"])
+
+
+def _sampler(name):
+    """What samples, by the recipe of its weights (None: the closed form); the weights themselves need not be there."""
+    if name is None:
+        return "closed form"
+    return weights.row_label({"recipe": recipes.read(files.find("recipes", f"{name}.toml"))})
 
 
 def rival_columns():
