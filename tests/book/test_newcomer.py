@@ -52,7 +52,8 @@ def test_from_the_readme_to_a_posterior_of_ones_own(tmp_path):
     assert "results/own_operator.html" in front  # and from there to the tutorial
 
     _run(".venv/bin/aps run own_operator -p box 8", home)
-    record = json.loads((home / "results" / "own_operator.json").read_text("utf-8"))
+    (made,) = (home / "results").glob("own_operator-*/own_operator.json")
+    record = json.loads(made.read_text("utf-8"))
     numbers = {name: entry["value"] for name, entry in record["numbers"].items()}
     assert record["parameters"]["box"] == 8 and numbers["data.size"] == 32 * 32 - 8 * 8
     assert 84 < numbers["flow.coverage_90"] < 97  # of intervals that should hold 90 %
