@@ -14,16 +14,14 @@
 # # When to trust it
 #
 # An amortized posterior answers every measurement, also one that it was never made for.
-# Three questions can be asked before it is believed:
+# Whether it is the posterior, on average over measurements, asks {doc}`the page before <joint_calibration>`. Two
+# questions remain:
 #
-# 1. Is it the posterior, on average over measurements? Where draws of the prior are the truth, ranks answer.
-# 2. May it be believed for *this* measurement? `aps_core.diagnose` compares it with measurements of known signals.
-# 3. If it is a little wrong, can it be mended? The exact density of the flow gives importance weights, and a few more
+# 1. May it be believed for *this* measurement? `aps_core.diagnose` compares it with measurements of known signals.
+# 2. If it is a little wrong, can it be mended? The exact density of the flow gives importance weights, and a few more
 #    gradient steps for the one measurement.
 
 # %% tags=["parameters"]
-n_signals = 200  # for the ranks
-n_ranks = 31  # samples of each of them
 face_tasks = ["denoise"]
 n_right = 64  # faces that are measured as the task says
 n_faulty = 12  # of each fault
@@ -37,7 +35,7 @@ import jax
 import aps_core
 from aps_book import record
 from aps_book.experiments import trust
-from aps_book.figures import curves, ranks
+from aps_book.figures import curves
 from aps_core import data
 from aps_core.metrics.trust import importance
 
@@ -45,8 +43,6 @@ run = record.start(
     "trust",
     globals(),
     {
-        "n_signals": record.integer(50, 4096),
-        "n_ranks": record.integer(15, 1023),
         "face_tasks": record.list_of(record.one_of(*trust.FACE_TASKS)),
         "n_right": record.integer(20, 5189),
         "n_faulty": record.integer(2, 5189),
@@ -54,41 +50,6 @@ run = record.start(
         "refine_steps": record.integer(20, 10000),
         "seed": record.seed(),
     },
-)
-
-# %% [markdown]
-# ## Is it the posterior?
-#
-# Draw a signal from the prior, measure it, draw samples of the posterior, and count how many of them lie below the
-# signal in some quantity. For the exact posterior that rank is uniform, whatever the quantity
-# {cite:p}`talts2018sbc`. Coordinates alone are not enough: draws of the prior, which never look at the data, have
-# uniform ranks in each of them. The log-likelihood of the signal against that of the samples gives them away. So the
-# quantities here are one pixel, two modes of the prior, the log-likelihood $\log p(y \mid x)$, and, where a sampler
-# has a density, $\log q(x \mid y)$. All of it on 16 × 16 patches with noise of 0.1, where the prior is a Gaussian.
-
-# %% tags=["hide-input"]
-task = aps_core.load_task("gaussian16")
-found = trust.calibrated(task, n_signals, n_ranks, seed)
-trust.store_calibration(run, found)
-run.figure(
-    ranks.rank_panels(trust.panels(found)),
-    "ranks",
-    alt="Five panels, one for each quantity. Lines show the cumulative distribution of the rank of the truth less "
-    "that of uniform ranks, about a grey band around zero. In the panel of the log-likelihood the line of the draws "
-    "of the prior lies far outside of it.",
-    caption="Cumulative distribution of the rank of the true signal among the samples, less the uniform one. Grey: "
-    "the band that ranks of the exact posterior stay inside of with probability 95 %, at all ranks together "
-    "{cite:p}`sailynoja2022ecdf`; one quantity in twenty leaves it by chance.",
-    label="fig-trust-ranks",
-)
-
-# %% tags=["hide-input"]
-run.table(
-    trust.LABELS,
-    {name: (label, ".2g") for name, label in trust.QUANTITIES.items()} | {"outside": ("outside the band", ".0f")},
-    "sbc",
-    caption=f"p-values of uniform ranks, {run.stated('n_signals')} signals, {run.stated('n_ranks')} samples of each; "
-    "the last column counts the quantities that leave the 95 % band.",
 )
 
 # %% [markdown]
@@ -149,6 +110,7 @@ for measured in (one, noisier.measure(key, faces.values[0])):
 # too sure of itself on purpose.
 
 # %% tags=["hide-input"]
+task = aps_core.load_task("gaussian16")
 closed, trained = aps_core.gaussian_posterior(task), aps_core.load_posterior(task, weights=trust.TRAINED)
 run.uses_weights(trained.card)
 measured = task.measure(jax.random.key(seed + 1), task.signals("test")[0])

@@ -1,35 +1,24 @@
-"""The chapter on trust: simulation-based calibration, diagnosis of faulty measurements, corrections and refinement."""
+"""The chapter on trust: diagnosis of faulty measurements, corrections and refinement."""
 
 import contextlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_book.record import tuning_records
 from aps_core import data
 from aps_core.flows.wrappers import tempered
-from aps_core.metrics import calibration
 from aps_core.metrics.trust import diagnose, importance
 from aps_core.metrics.trust.statistics import SAMPLES
-from aps_core.posterior import gaussian_posterior, load_posterior
-from aps_core.samplers import make_sampler
+from aps_core.posterior import load_posterior
 from aps_core.tasks import load_task
 from aps_core.weights import label_of
 
 N_SAMPLES = SAMPLES  # of each diagnosis
 TRAINED = "gaussian16-realnvp-denoise"
-LABELS = {"closed": "Gaussian closed form", "trained": label_of(TRAINED), "prior": "draws of the prior", "dps": "DPS"}
-QUANTITIES = {
-    "pixel": "one pixel",
-    "mode": "first mode of the prior",
-    "fine_mode": "fortieth mode of the prior",
-    "log_likelihood": "log-likelihood",
-    "log_q": "log q",
-}
-FINE = 39  # position of the fortieth mode
+LABELS = {"trained": label_of(TRAINED)}
 NARROW = 0.8  # factor of the noise of a flow that is wrong on purpose
 FACE_TASKS = {"denoise": "denoising", "sr2": "2x super-resolution", "deblur": "deblurring"}
 FAULTS = {
@@ -47,74 +36,6 @@ FAULTS = {
 }
 RIGHT = "right"
 NOISE = {"noise_2": 2.0, "noise_1_5": 1.5, "noise_0_67": 1 / 1.5, "noise_0_5": 0.5}
-
-
-@dataclass(frozen=True)
-class PriorDraws:
-    """A sampler that never looks at the data: draws of the prior."""
-
-    task: object
-
-    def sample(self, key, measurement, n):
-        """n draws (batch, n, *shape) for a batch."""
-        batch = len(measurement.y)
-        return self.task.prior.sample(key, batch * n).reshape((batch, n, *self.task.shape))
-
-
-def calibrated(task, n_signals, n, seed=0):
-    """Bands of the ranks of ``n_signals`` true signals among n samples: dict quantity -> dict sampler -> RankBand.
-
-    Samplers of LABELS on gaussian16; log q for those that have a density.
-    """
-    k_signal, k_measure, k_sample = jax.random.split(jax.random.key(seed), 3)
-    x0 = task.prior.sample(k_signal, n_signals)
-    measured = task.measure(k_measure, x0)
-    dps = tuning_records.read(tuning_records.path("samplers"))["gaussian16"]["dps"]["best"]
-    samplers = {
-        "closed": gaussian_posterior(task),
-        "trained": load_posterior(task, weights=TRAINED),
-        "prior": PriorDraws(task),
-        "dps": make_sampler("dps", task, **{**dps, "n_steps": 100}),
-    }
-    found = {name: {} for name in QUANTITIES}
-    for row, sampler in samplers.items():
-        together = jnp.concatenate([x0[:, None], sampler.sample(k_sample, measured, n)], axis=1)
-        for name, values in quantities(task, sampler, together, measured).items():
-            values = np.asarray(values, np.float64)
-            ranks = [calibration.sbc_ranks(v[1:, None], v[:1])[0] for v in values]
-            found[name][row] = calibration.rank_band(ranks, n, seed=seed)
-    return found
-
-
-@jax.jit
-def _modes(prior, x):
-    return (x.reshape((*x.shape[:2], -1)) - prior.mean) @ prior.basis
-
-
-def quantities(task, sampler, x, measured):
-    """Test quantities (batch, n) of signals ``x`` (batch, n, *shape), by name."""
-    modes = _modes(task.prior, x)
-    likelihood = jax.jit(
-        lambda xs, ms: jax.lax.map(lambda a: jax.vmap(lambda xi: task.log_likelihood(xi, a[1]))(a[0]), (xs, ms))
-    )
-    flat = x.reshape((*x.shape[:2], -1))
-    found = {"pixel": flat[..., flat.shape[-1] // 2], "mode": modes[..., 0], "fine_mode": modes[..., FINE]}
-    found["log_likelihood"] = likelihood(x, measured)
-    return found | ({"log_q": sampler.log_prob(x, measured)} if hasattr(sampler, "log_prob") else {})
-
-
-def store_calibration(run, found):
-    """Keep the p-value of each quantity and sampler, and how many quantities of a sampler leave the band."""
-    for row in LABELS:
-        bands = {name: panel[row] for name, panel in found.items() if row in panel}
-        for name, band in bands.items():
-            run.number(f"sbc.{row}.{name}", band.p)
-        run.number(f"sbc.{row}.outside", sum(not band.inside for band in bands.values()))
-
-
-def panels(found):
-    """The same with the words of the page, for a figure."""
-    return {QUANTITIES[name]: {LABELS[row]: band for row, band in panel.items()} for name, panel in found.items()}
 
 
 def pictures(faces, n, seed=0):

@@ -226,6 +226,38 @@ def distance_chart(groups, xlabel, threshold=None, order=()):
     return fig
 
 
+def rows_with_errors(groups, line, xlabel):
+    """Values with bars of two standard errors, one row each, and a dashed line where they should be: ``groups`` dict title
+    -> {label: (value, standard error)}. Equal labels have equal colours. Raises ValueError without a row.
+    """
+    labels = list(dict.fromkeys(label for group in groups.values() for label in group))
+    if not labels:
+        raise ValueError("groups is empty, expected at least one row")
+    n = sum(len(group) for group in groups.values()) + len(groups)
+    with book_style():
+        fig = new_figure(0.24 * n + 0.8)
+        ax = fig.subplots()
+        at, ticks = 0, {}
+        for title, group in groups.items():
+            ticks[at] = title
+            for label, (value, error) in group.items():
+                at += 1
+                i = labels.index(label)
+                style = dict(color=colour_of(i), marker=MARKERS[i % len(MARKERS)], ms=6, capsize=3, lw=1.5)
+                ax.errorbar(value, at, xerr=2 * error, **style)
+                ticks[at] = label
+            at += 1
+        ax.axvline(line, color="#555555", lw=1.2, ls=(0, (4, 2)), zorder=1)
+        ax.set_yticks(list(ticks), list(ticks.values()), fontsize=10)
+        for tick in ax.get_yticklabels():
+            tick.set_fontweight("bold" if tick.get_text() in groups else "normal")
+        ax.tick_params(axis="y", length=0)
+        ax.set_ylim(at, -0.7)
+        ax.set_xlabel(xlabel)
+        ax.grid(axis="x", alpha=0.3)
+    return fig
+
+
 def cosine_histogram(distances, xlabel="cosine distance to the score"):
     """Histograms of positive distances on a logarithmic axis: dict name -> (trials,)."""
     together = np.concatenate([np.asarray(d, float) for d in distances.values()])

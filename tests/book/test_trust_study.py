@@ -6,8 +6,6 @@ import pytest
 
 import aps_core
 from aps_book.experiments import trust
-from aps_book.figures import ranks
-from aps_core.metrics import calibration
 from aps_core.metrics.trust import importance
 from aps_core.metrics.trust.reference import shipped_reference
 
@@ -24,27 +22,6 @@ def test_faulty_pictures_have_the_shape_of_faces():
     found = trust.pictures(np.random.default_rng(0).random((3, 32, 32, 3)).astype(np.float32), 3)
     assert {"swapped", "turned", "cifar10", "weather", "uniform"} <= set(found)
     assert all(np.shape(v) == (3, 32, 32, 3) for v in found.values())
-
-
-def test_a_panel_for_each_quantity():
-    band = calibration.rank_band(np.random.default_rng(0).integers(0, 32, 60), 31)
-    fig = ranks.rank_panels({"pixel": {"a": band, "b": band}, "log q": {"a": band}})
-    assert [ax.get_title() for ax in fig.axes if ax.get_visible()] == ["pixel", "log q"]
-    with pytest.raises(ValueError, match="empty"):
-        ranks.rank_panels({})
-
-
-@pytest.mark.slow
-def test_ranks_on_a_known_posterior():
-    """The closed form and the trained flow pass in all quantities; draws of the prior fail by the likelihood alone, DPS
-    fails.
-    """
-    found = trust.calibrated(aps_core.load_task("gaussian16"), 200, 31)
-    assert found["log_likelihood"]["prior"].p < 0.001
-    assert all(found[name]["prior"].p > 0.001 for name in ("pixel", "mode", "fine_mode"))
-    for row in ("closed", "trained"):
-        assert all(panel[row].p > 0.01 for panel in found.values())
-    assert min(panel["dps"].p for panel in found.values() if "dps" in panel) < 0.001
 
 
 @pytest.mark.slow

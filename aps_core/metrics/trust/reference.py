@@ -155,17 +155,19 @@ def _enough(name, n, least):
         raise ValueError(f"{name} are {n}, expected at least {least}: fewer say nothing of what is unusual")
 
 
-def draw_prior(prior, key, n):
-    """``n`` draws (n, *shape) of a prior by the cheapest way that it has. Raises ValueError where it has none."""
+def draw_prior(prior, key, n, steps=DRAW_STEPS, churn=0.0):
+    """``n`` draws (n, *shape) of a prior by the cheapest way that it has; ``steps`` evaluations of a network on the whole
+    signal each, with ``churn`` (see ``fast_sampling.draw``). Raises ValueError where it has none.
+    """
     if not prior.can_be_sampled:
         raise ValueError(
             f"{type(prior).__name__} cannot be sampled, so no reference can be made; expected reference=, made of signals"
         )
     if getattr(prior, "residual", False):
-        return fast_sampling.draw(prior, key, n, DRAW_STEPS)
+        return fast_sampling.draw(prior, key, n, steps, churn=churn)
     if prior.kind == "subspace":
         k_inside, k_rest = jax.random.split(key)
-        v = fast_sampling.draw(prior.inner, k_inside, n, DRAW_STEPS)
+        v = fast_sampling.draw(prior.inner, k_inside, n, steps, churn=churn)
         rest = jnp.sqrt(prior.gaussian.rest) * jax.random.normal(k_rest, (n, prior.dim))
         rest = rest - (rest @ prior.basis) @ prior.basis.T  # the draws have their part of it inside
         return prior.signal(v) + rest.reshape((n, *prior.shape))

@@ -1,0 +1,409 @@
+"""The chapter on joint calibration: ranks, intervals by band, TARP and a classifier, on draws of the shipped priors, where
+the truth is exact.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from aps_book.experiments import faces_rivals
+from aps_book.record import Difference, full_run, tuning_records
+from aps_core.metrics import calibration, joint
+from aps_core.metrics.trust import importance, metropolis
+from aps_core.metrics.trust.pairs import pair_coordinates
+from aps_core.metrics.trust.reference import draw_prior
+from aps_core.operators import dense_matrix
+from aps_core.posterior import gaussian_posterior, load_posterior
+from aps_core.priors.mixture import mixture_posterior
+from aps_core.priors.store import load_prior
+from aps_core.samplers import make_sampler
+from aps_core.tasks import load_task
+from aps_core.weights import label_of, load_card
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A task, its label, trained flows (row -> weights; "flow" is the one that ``load_posterior`` gives), the row that
+    Metropolis steps correct, and the learned prior whose draws are measured, where the task's own are not exact.
+    """
+
+    task: str
+    label: str
+    weights: Mapping[str, str] = field(default_factory=dict)
+    corrected: str | None = None
+    prior: str | None = None
+
+
+def _faces(name, label, *more):
+    weights = {row: f"faces-{name}-{row.replace('_', '-')}" for row in ("reverse", *more)}
+    return Problem(f"faces-{name}", label, {"flow": f"faces-{name}-held-out", **weights}, prior="faces-prior")
+
+
+BUNNY = {"flow": "bunny-inpaint-held-out", "reverse": "bunny-inpaint-reverse", "forward": "bunny-inpaint-forward"}
+PROBLEMS = {
+    "gaussian16": Problem("gaussian16", "16 x 16 patches", {"flow": "gaussian16-realnvp-denoise"}, "flow"),
+    "mixture2": Problem("mixture2", "two entries, three humps", corrected="closed"),
+    "sphere": Problem(
+        "sphere-impute",
+        "temperature",
+        {"flow": "sphere-impute-held-out", "any": "sphere-impute-any"},
+        prior="sphere-prior",
+    ),
+    "bunny": Problem("bunny-inpaint", "digits on the bunny", BUNNY, prior="bunny-prior"),
+    "denoise": _faces("denoise", "faces, denoising", "reverse_spread"),
+    "sr2": _faces("sr2", "faces, 2x super-resolution"),
+    "deblur": _faces("deblur", "faces, deblurring"),
+}
+LABELS = {
+    "exact": "exact posterior",
+    "closed": "Gaussian closed form",
+    "corrected": "after Metropolis steps",
+    "prior": "draws of the prior",
+    "dps": "DPS",
+}
+DEFAULT = ", default"
+QUANTITIES = {
+    "entry": "one entry",
+    "mode": "first mode of the prior",
+    "fine_mode": "fortieth mode of the prior",
+    "log_likelihood": "log-likelihood",
+    "log_q": "log q",
+}
+FINE = 39  # position of the fortieth mode, or of the last
+BANDS, BAND_MODES = 5, 1000  # coverage is asked of the leading modes of the prior, in bands of equal number
+LEVELS = (0.5, 0.9)
+DRAWS_SEED = 1000  # added to a seed, so that no draw is one of training
+WITHIN = 2.0  # points from 90 % that a band may lie
+# how the pools of forward training were drawn: evaluations of the network and churn; the flows of the sphere have none
+DRAWN = {"faces-prior": {"steps": 12}, "bunny-prior": {"steps": 80, "churn": 2.0}, "sphere-prior": {}}
+DPS_STEPS = 100  # the usual setting
+PROPOSALS = 16  # Metropolis steps of each chain
+GROUPS = {"coarse": "coarse modes", "energy": "energy of bands", "tails": "tails", "misfit": "misfit of the data"}
+
+
+@dataclass(frozen=True)
+class PriorDraws:
+    """A sampler that never looks at the data: new draws of the prior or, where these are dear, some of the ``signals``
+    (m, *shape) of the other measurements.
+    """
+
+    task: object
+    signals: object = None
+
+    def sample(self, key, measurements, n):
+        """n draws (batch, n, *shape) for a batch."""
+        batch = len(measurements.y)
+        if self.signals is None:
+            return self.task.prior.sample(key, batch * n).reshape((batch, n, *self.task.shape))
+        keys = jax.random.split(key, batch)
+        others = jax.vmap(lambda k, i: (i + 1 + jax.random.choice(k, batch - 1, (n,), batch <= n)) % batch)
+        return jnp.asarray(self.signals)[others(keys, jnp.arange(batch))]
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """Independence Metropolis steps that propose from ``posterior``, exact in the limit of many."""
+
+    posterior: object
+    steps: int = PROPOSALS
+
+    def sample(self, key, measurements, n):
+        """n chains (batch, n, *shape) for a batch, where they stand after the steps."""
+        found = []
+        for i, k in enumerate(tqdm(jax.random.split(key, len(measurements.y)), desc="corrected", disable=None)):
+            one = jax.tree.map(lambda a, i=i: a[i], measurements)
+            found.append(metropolis(self.posterior, k, one, n, self.steps).samples)
+        return np.stack(found)
+
+
+@dataclass(frozen=True)
+class ExactMixture:
+    """The posterior of a task under a mixture of Gaussians and a linear operator, in closed form."""
+
+    task: object
+
+    def sample(self, key, measurements, n):
+        """n draws (batch, n, *shape) for a batch."""
+        matrix, keys = jnp.asarray(dense_matrix(self.task.operator)), jax.random.split(key, len(measurements.y))
+        seen = np.flatnonzero(np.abs(matrix).sum(axis=1))
+
+        def one(args):
+            k, y = args
+            return mixture_posterior(self.task.prior, float(self.task.sigma_y), y[seen], matrix[seen]).sample(k, n)
+
+        return jax.lax.map(one, (keys, measurements.y))
+
+
+@cache
+def draws(prior, n, seed):
+    """n draws (n, *shape) of the shipped prior of that name, as those of its flows' training, with another seed; faces
+    are reflected at random, as those were.
+    """
+    k_draw, k_flip = jax.random.split(jax.random.key(seed + DRAWS_SEED))
+    x = draw_prior(load_prior(prior)[0], k_draw, n, **DRAWN[prior])
+    return _mirrored(k_flip, x) if prior == "faces-prior" else x
+
+
+def _mirrored(key, x):
+    return jnp.where(jax.random.bernoulli(key, shape=(len(x), 1, 1, 1)), x[:, :, ::-1], x)
+
+
+def samplers(problem, task, x0):
+    """Samplers by row of one of PROBLEMS, those that cost one evaluation or little more."""
+    of = PROBLEMS[problem]
+    found = {"exact": ExactMixture(task)} if problem == "mixture2" else {}
+    found["closed"] = gaussian_posterior(task)
+    found |= {row: load_posterior(task, weights=name) for row, name in of.weights.items()}
+    if of.corrected:
+        found["corrected"] = Corrected(found[of.corrected])
+    return {**found, "prior": PriorDraws(task, x0 if of.prior else None)}
+
+
+def dps(problem, task):
+    """DPS with the settings that the search found best for the problem, at its usual number of steps."""
+    if problem in faces_rivals.TASKS:
+        return faces_rivals.rivals(problem, task, ("dps",))["dps"]
+    best = tuning_records.read(tuning_records.path("samplers"))[problem]["dps"]["best"]
+    return make_sampler("dps", task, **{**best, "n_steps": DPS_STEPS})
+
+
+def labels(problem):
+    """Labels of the rows of a problem."""
+    trained = {row: label_of(name) for row, name in PROBLEMS[problem].weights.items()}
+    for row, more in (
+        ("flow", DEFAULT if len(trained) > 1 else ""),
+        ("any", ", any mask"),
+        ("reverse_spread", ", spread"),
+    ):
+        trained |= {row: trained[row] + more} if row in trained else {}
+    order = ("exact", "closed", *trained, "corrected", "prior", "dps")
+    return {row: {**LABELS, **trained}[row] for row in order if row in {**LABELS, **trained}}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one sampler of one problem was found to be. coverage (b, 1 + BANDS): share of the entries, and of the modes of
+    each band, in the 90 % interval of each measurement; ranks: RankBand by quantity; tarp: a Tarp; c2st: by group of
+    features, "all" for all of them.
+    """
+
+    coverage: np.ndarray | None
+    ranks: dict
+    tarp: object
+    c2st: dict
+
+
+def study(problem, n_signals, n, n_dps=0, n_dps_samples=1, seed=0):
+    """Measure ``n_signals`` draws of the prior of one of PROBLEMS and test every sampler with ``n`` samples of each: dict
+    row -> Found. DPS on the first ``n_dps`` of them, with ``n_dps_samples``; those of a Gaussian or mixture on all.
+    """
+    of, task = PROBLEMS[problem], load_task(PROBLEMS[problem].task)
+    k_signal, k_measure, k_sample = jax.random.split(jax.random.key(seed), 3)
+    x0 = draws(of.prior, n_signals, seed) if of.prior else task.prior.sample(k_signal, n_signals)
+    measured, closed = task.measure(k_measure, x0), gaussian_posterior(task)
+    found = {}
+    for row, sampler in samplers(problem, task, x0).items():
+        samples = np.asarray(sampler.sample(k_sample, measured, n))
+        found[row] = tested(closed, sampler, x0, measured, samples, seed)
+    if of.prior is None or (n_dps and problem in faces_rivals.TASKS):
+        few = slice(n_dps if of.prior else n_signals)
+        measured, x0 = jax.tree.map(lambda a: a[few], measured), x0[few]
+        samples = faces_rivals.sample(dps(problem, task), k_sample, measured, n_dps_samples if of.prior else n)[0]
+        found["dps"] = tested(closed, None, x0, measured, samples, seed)
+    return found
+
+
+def tested(closed, sampler, x0, measured, samples, seed=0):
+    """Found of ``samples`` (b, n, *shape) of ``measured`` signals ``x0`` (b, *shape). With fewer than 9 of each only the
+    classifier is asked, which needs one.
+    """
+    together = jnp.concatenate([jnp.asarray(x0)[:, None], jnp.asarray(samples)], axis=1)
+    pairs = pair_coordinates(closed, together, measured)
+    c2st = {group: _told_apart(pairs.features("data", group), seed) for group in GROUPS}
+    c2st["all"] = _told_apart(pairs.features(), seed)
+    if samples.shape[1] < 9:
+        return Found(None, {}, None, c2st)
+    modes = np.asarray(_modes(closed.task.prior.gaussian, together))
+    values = quantities(sampler, together, modes, measured) | {"log_likelihood": pairs.log_likelihood}
+    n, white = samples.shape[1], np.asarray(pairs.white)
+    ranks = {
+        name: calibration.rank_band([_rank(v) for v in np.asarray(values[name], np.float64)], n, seed=seed)
+        for name in QUANTITIES
+        if name in values
+    }
+    references = np.random.default_rng(seed).standard_normal(white[:, 0].shape)  # of the closed form
+    return Found(
+        np.stack([_covered(x, m) for x, m in zip(np.asarray(together), modes, strict=True)]),
+        ranks,
+        joint.tarp(white[:, 1:], white[:, 0], references, LEVELS, seed=seed),
+        c2st,
+    )
+
+
+def _told_apart(features, seed):
+    features = np.asarray(features, np.float64)
+    return joint.c2st(features[:, 0], features[:, 1], seed=seed)
+
+
+def _rank(values):
+    """Rank of the first value among the others."""
+    return calibration.sbc_ranks(values[1:, None], values[:1])[0]
+
+
+def _covered(x, modes):
+    """Coverage of 90 % (1 + BANDS,) of the first of signals x (1 + n, *shape) with amplitudes ``modes`` (1 + n, k)."""
+    bands = [b for b in np.array_split(np.arange(modes.shape[1]), BANDS) if len(b)]
+    parts = [x.reshape(len(x), -1), *(modes[:, band] for band in bands)]
+    return np.array([calibration.coverage(part[1:], part[0], LEVELS[1:])[0] for part in parts])
+
+
+@jax.jit
+def _modes(gaussian, x):
+    return (x.reshape((*x.shape[:2], -1)) - gaussian.mean) @ gaussian.basis[:, :BAND_MODES]
+
+
+def quantities(sampler, x, modes, measured):
+    """Test quantities (batch, n) of signals ``x`` (batch, n, *shape) with amplitudes ``modes``, by name; log q where the
+    sampler has a density.
+    """
+    flat = x.reshape((*x.shape[:2], -1))
+    found = {"entry": flat[..., flat.shape[-1] // 2], "mode": modes[..., 0]}
+    found["fine_mode"] = modes[..., min(FINE, modes.shape[-1] - 1)]
+    return found | ({"log_q": sampler.log_prob(x, measured)} if hasattr(sampler, "log_prob") else {})
+
+
+def store(run, problem, found):
+    """Keep what ``study`` found as ``problem.row.quantity``: coverage of 90 % intervals in %, p-values of ranks and how
+    many leave their band, area of TARP in %, its p-value, and the accuracy of the classifier in %, and above 50 %.
+    """
+    for row, of in found.items():
+        prefix, n = f"{problem}.{row}", of.c2st["all"].n
+        if of.coverage is not None:
+            for name, values in zip(("all", *bands(of.coverage.shape[1] - 1)), of.coverage.T, strict=True):
+                run.mean(f"{prefix}.{name}_90", 100 * values, "%")
+            run.mean(f"{prefix}.off_90", 100 * of.coverage[:, 0] - 90, "%")
+            away = 100 * of.coverage[:, 1:].mean(axis=0) - 90
+            run.number(f"{prefix}.worst_90", away[np.argmax(np.abs(away))], unit="%", n=n)
+            for name, band in of.ranks.items():
+                run.number(f"{prefix}.{name}_p", band.p, n=n)
+            run.number(f"{prefix}.outside", sum(not band.inside for band in of.ranks.values()), n=n)
+            run.number(f"{prefix}.tarp_area", 100 * of.tarp.area, 100 * of.tarp.area_se, "%", n)
+            run.number(f"{prefix}.tarp_p", of.tarp.band.p, n=n)
+        for group, told in of.c2st.items():
+            name = "c2st" if group == "all" else f"c2st_{group}"
+            run.number(f"{prefix}.{name}", 100 * told.accuracy, 100 * told.se, "%", n)
+        told = of.c2st["all"]
+        run.number(f"{prefix}.c2st_above", 100 * told.accuracy - 50, 100 * told.se, "%", n)
+
+
+def bands(n=BANDS):
+    """Names of bands of modes, coarse first."""
+    return [f"band{i + 1}" for i in range(n)]
+
+
+def store_correction(run, problem, seed=0):
+    """Keep the Monte Carlo error of a log-weight, in nats, for one draw of a learned prior as
+    ``problem.log_weight_error``: from 1 on a correction is not available.
+    """
+    of, task = PROBLEMS[problem], load_task(PROBLEMS[problem].task)
+    one = task.measure(jax.random.key(seed), draws(of.prior, run.parameters["n_signals"], seed)[0])
+    found = importance(load_posterior(task), jax.random.key(seed), one, 25)
+    run.number(f"{problem}.log_weight_error", found.log_weight_error, unit="nats")
+
+
+def panels(found, problem):
+    """Ranks of every quantity, and those of TARP, with the words of the page, for a figure."""
+    named = labels(problem)
+    shown = {
+        label: {named[row]: of.ranks[name] for row, of in found.items() if name in of.ranks}
+        for name, label in QUANTITIES.items()
+    }
+    shown["distance to a random point (TARP)"] = {named[row]: of.tarp.band for row, of in found.items() if of.tarp}
+    return shown
+
+
+def numbers(run):
+    """(all numbers of the full run, or of this one without it; whether they are those of the full run)."""
+    full = full_run(run.notebook)
+    return (run.as_dict()["numbers"], False) if full is None else (full["numbers"], True)
+
+
+def rows(run, problem):
+    """Labels of the rows of a problem of which this run or the full one has something."""
+    known = {**(full_run(run.notebook) or {"numbers": {}})["numbers"], **run.as_dict()["numbers"]}
+    return {row: label for row, label in labels(problem).items() if f"{problem}.{row}.c2st" in known}
+
+
+def known_problems(run):
+    """The problems of which this run or the full one has something, in order."""
+    return [problem for problem in PROBLEMS if rows(run, problem)]
+
+
+def accuracies(run):
+    """Accuracy of the classifier with its standard error, in %: dict label of a problem -> {label of a row: (value,
+    standard error)}, of the full run where there is one.
+    """
+    stored, _ = numbers(run)
+    found = {}
+    for problem, of in PROBLEMS.items():
+        keys = {label: f"{problem}.{row}.c2st" for row, label in labels(problem).items()}
+        of_rows = {label: (stored[k]["value"], stored[k]["se"]) for label, k in keys.items() if k in stored}
+        found |= {of.label: of_rows} if of_rows else {}
+    return found
+
+
+def verdicts(problems):
+    """Differences for ``run.verdict``: the classifier's accuracy and the coverage of all entries for the default flow of
+    each problem, against what an exact posterior has.
+    """
+    found = []
+    for problem in problems:
+        of = PROBLEMS[problem]
+        row = "flow" if of.weights else "closed"
+        name = f"{labels(problem)[row]} ({of.label})"
+        found.append(
+            Difference(f"{problem}.{row}.c2st_above", name, "50 %", None, "+.1f", measure="accuracy of the classifier")
+        )
+        found.append(Difference(f"{problem}.{row}.off_90", name, "90 %", None, "+.1f", measure="coverage"))
+    return found
+
+
+def outside_by_two(stored, problem, row="flow"):
+    """Names of the bands whose coverage lies more than WITHIN points from 90 %, with the value."""
+    values = {band: stored.get(f"{problem}.{row}.{band}_90") for band in bands()}
+    return {band: v["value"] for band, v in values.items() if v and abs(v["value"] - 90) > WITHIN}
+
+
+def cards(problem):
+    """Cards of the weights of a problem."""
+    return [load_card(name) for name in PROBLEMS[problem].weights.values()]
+
+
+def learned_problems(run):
+    """The problems with a learned prior of which this run or the full one has something."""
+    return [problem for problem in known_problems(run) if PROBLEMS[problem].prior]
+
+
+def source(run):
+    """Of which run ``accuracies`` are, in words."""
+    return "of the full run" if numbers(run)[1] else "of this build"
+
+
+def not_available(run):
+    """A sentence for ``run.say`` on where corrections are not available, from the errors of log-weights that this run or
+    the full one has; "" without any.
+    """
+    full = (full_run(run.notebook) or {"numbers": {}})["numbers"]
+    here = run.as_dict()["numbers"]
+    parts = []
+    for problem in learned_problems(run):
+        key = f"{problem}.log_weight_error"
+        if key in here or key in full:
+            where = "" if key in here else "full/"
+            parts.append(f"{PROBLEMS[problem].label} {{{where}{key}:.1f}} nats")
+    return f"Monte Carlo error of one log-weight: {', '.join(parts)}." if parts else ""

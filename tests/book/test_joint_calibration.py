@@ -1,0 +1,83 @@
+"""The chapter on joint calibration: its samplers and what it finds where the posterior is known."""
+
+import jax
+import numpy as np
+import pytest
+
+import aps_core
+from aps_book import record
+from aps_book.experiments import joint_calibration as study
+from aps_book.figures import charts, ranks
+from aps_core.metrics import calibration
+
+
+def test_a_panel_for_each_quantity():
+    band = calibration.rank_band(np.random.default_rng(0).integers(0, 32, 60), 31)
+    fig = ranks.rank_panels({"pixel": {"a": band, "b": band}, "log q": {"a": band}})
+    assert [ax.get_title() for ax in fig.axes if ax.get_visible()] == ["pixel", "log q"]
+    with pytest.raises(ValueError, match="empty"):
+        ranks.rank_panels({})
+
+
+def test_a_row_for_each_sampler():
+    fig = charts.rows_with_errors({"one": {"a": (50.0, 1.0), "b": (60.0, 2.0)}, "two": {"a": (51.0, 1.0)}}, 50.0, "%")
+    assert [tick.get_text() for tick in fig.axes[0].get_yticklabels()] == ["one", "a", "b", "two", "a"]
+    with pytest.raises(ValueError, match="empty"):
+        charts.rows_with_errors({"one": {}}, 50.0, "%")
+
+
+def test_draws_of_other_measurements_are_never_ones_own():
+    task = aps_core.load_task("mixture2")
+    signals = np.arange(40, dtype=np.float32)[:, None] * np.ones(2, np.float32)
+    measured = task.measure(jax.random.key(0), task.prior.sample(jax.random.key(1), 40))
+    found = np.asarray(study.PriorDraws(task, signals).sample(jax.random.key(2), measured, 31))
+    assert found.shape == (40, 31, 2)
+    assert not np.any(found[..., 0] == np.arange(40)[:, None])
+    assert all(len(np.unique(row[:, 0])) == 31 for row in found)
+
+
+def test_every_problem_names_weights_that_are_shipped():
+    for problem, of in study.PROBLEMS.items():
+        named = study.labels(problem)
+        assert len(set(named.values())) == len(named)
+        if "flow" in of.weights and of.prior:
+            assert of.weights["flow"] == aps_core.posterior.default_weights(of.task)
+        assert (of.prior is None) == (problem in ("gaussian16", "mixture2"))
+
+
+def p_of(found, row):
+    return {name: band.p for name, band in found[row].ranks.items()} | {"tarp": found[row].tarp.band.p}
+
+
+@pytest.mark.slow
+def test_known_gaussian(tmp_path):
+    """The closed form and the trained flow pass everything; draws of the prior pass the coordinates and fail by the
+    likelihood, TARP and the classifier; DPS fails.
+    """
+    found = study.study("gaussian16", 200, 31)
+    for row in ("closed", "flow", "corrected"):
+        assert min(p_of(found, row).values()) > 0.002, row
+        told = found[row].c2st["all"]
+        assert abs(told.accuracy - 0.5) < 3 * told.se, row
+    prior = p_of(found, "prior")
+    assert min(prior[name] for name in ("entry", "mode", "fine_mode")) > 0.002
+    assert prior["log_likelihood"] < 0.001 and prior["tarp"] < 0.001
+    assert min(p_of(found, "dps").values()) < 0.001
+    for row in ("prior", "dps"):
+        assert found[row].c2st["all"].accuracy > 0.5 + 5 * found[row].c2st["all"].se
+    run = record.start("joint_calibration", {"n_known": 200}, {"n_known": record.integer(1)}, tmp_path)
+    study.store(run, "gaussian16", found)
+    numbers = run.as_dict()["numbers"]
+    assert numbers["gaussian16.closed.c2st"]["n"] == 200
+    assert abs(numbers["gaussian16.closed.band3_90"]["value"] - 90) < 2
+
+
+@pytest.mark.slow
+def test_known_mixture():
+    """The posterior itself passes, Metropolis steps mend a Gaussian that fails."""
+    found = study.study("mixture2", 300, 31)
+    assert min(p_of(found, "exact").values()) > 0.002
+    assert found["closed"].c2st["all"].accuracy > 0.5 + 4 * found["closed"].c2st["all"].se
+    for row in ("exact", "corrected"):
+        told = found[row].c2st["all"]
+        assert abs(told.accuracy - 0.5) < 3 * told.se, row
