@@ -82,7 +82,8 @@ WITHIN = 2.0  # points from 90 % that a band may lie
 # how the pools of forward training were drawn: evaluations of the network and churn; the flows of the sphere have none
 DRAWN = {"faces-prior": {"steps": 12}, "bunny-prior": {"steps": 80, "churn": 2.0}, "sphere-prior": {}}
 DPS_STEPS = 100  # the usual setting
-PROPOSALS = 16  # Metropolis steps of each chain
+FEW = ("corrected", "dps")  # rows whose pairs for the classifier are those of the ranks
+PROPOSALS = 8  # Metropolis steps of each chain
 GROUPS = {"coarse": "coarse modes", "energy": "energy of bands", "tails": "tails", "misfit": "misfit of the data"}
 
 
@@ -188,7 +189,7 @@ def labels(problem):
 @dataclass(frozen=True)
 class Found:
     """What one sampler of one problem was found to be. coverage (b, 1 + BANDS): share of the entries, and of the modes of
-    each band, in the 90 % interval of each measurement; ranks: RankBand by quantity; tarp: a Tarp; c2st: by group of
+    each band, in the 90 % interval of each measurement, None where there are too few samples; ranks: RankBand by quantity; tarp: a Tarp; c2st: by group of
     features, "all" for all of them.
     """
 
@@ -198,36 +199,45 @@ class Found:
     c2st: dict
 
 
-def study(problem, n_signals, n, n_dps=0, n_dps_samples=1, seed=0):
-    """Measure ``n_signals`` draws of the prior of one of PROBLEMS and test every sampler with ``n`` samples of each: dict
-    row -> Found. DPS on the first ``n_dps`` of them, with ``n_dps_samples``; those of a Gaussian or mixture on all.
+def study(problem, n_signals, n, n_pairs=0, n_dps=0, seed=0):
+    """Measure draws of the prior of one of PROBLEMS and test every sampler: dict row -> Found. ``n`` samples of each of
+    the first ``n_signals`` for ranks and intervals, one of each of ``n_pairs``, or as many, for the classifier.
+
+    Samplers that iterate take their pairs from the samples of the first: Metropolis steps, and DPS where the posterior
+    is known. On faces DPS makes one sample of each of the first ``n_dps``.
     """
     of, task = PROBLEMS[problem], load_task(PROBLEMS[problem].task)
-    k_signal, k_measure, k_sample = jax.random.split(jax.random.key(seed), 3)
-    x0 = draws(of.prior, n_signals, seed) if of.prior else task.prior.sample(k_signal, n_signals)
+    k_signal, k_measure, k_sample, k_pair = jax.random.split(jax.random.key(seed), 4)
+    total = max(n_signals, n_pairs)
+    x0 = draws(of.prior, total, seed) if of.prior else task.prior.sample(k_signal, total)
     measured, closed = task.measure(k_measure, x0), gaussian_posterior(task)
-    found = {}
-    for row, sampler in samplers(problem, task, x0).items():
-        samples = np.asarray(sampler.sample(k_sample, measured, n))
-        found[row] = tested(closed, sampler, x0, measured, samples, seed)
-    if of.prior is None or (n_dps and problem in faces_rivals.TASKS):
-        few = slice(n_dps if of.prior else n_signals)
-        measured, x0 = jax.tree.map(lambda a: a[few], measured), x0[few]
-        samples = faces_rivals.sample(dps(problem, task), k_sample, measured, n_dps_samples if of.prior else n)[0]
-        found["dps"] = tested(closed, None, x0, measured, samples, seed)
+    head, found = jax.tree.map(lambda a: a[:n_signals], measured), {}
+    rivals = {} if of.prior else {"dps": dps(problem, task)}
+    for row, sampler in {**samplers(problem, task, x0), **rivals}.items():
+        samples = np.asarray(sampler.sample(k_sample, head, n))
+        pairs = samples[:, :1] if row in FEW else np.asarray(sampler.sample(k_pair, measured, 1))
+        told = classified(closed, x0, measured, pairs, seed)
+        found[row] = Found(*ranked(closed, sampler, x0[:n_signals], head, samples, seed), told)
+    if n_dps and problem in faces_rivals.TASKS:
+        few = jax.tree.map(lambda a: a[:n_dps], measured)
+        pairs, _ = faces_rivals.sample(dps(problem, task), k_pair, few, 1)
+        found["dps"] = Found(None, {}, None, classified(closed, x0, measured, pairs, seed))
     return found
 
 
-def tested(closed, sampler, x0, measured, samples, seed=0):
-    """Found of ``samples`` (b, n, *shape) of ``measured`` signals ``x0`` (b, *shape). With fewer than 9 of each only the
-    classifier is asked, which needs one.
-    """
+def classified(closed, x0, measured, samples, seed=0):
+    """C2st by group of features of one sample (b, 1, *shape) of each of the first b ``measured`` signals ``x0``."""
+    b = len(samples)
+    together = jnp.concatenate([jnp.asarray(x0)[:b, None], jnp.asarray(samples)], axis=1)
+    pairs = pair_coordinates(closed, together, jax.tree.map(lambda a: a[:b], measured))
+    groups = {group: ("data", group) for group in GROUPS} | {"all": tuple(pairs.groups)}
+    return {name: _told_apart(pairs, shown, seed) for name, shown in groups.items()}
+
+
+def ranked(closed, sampler, x0, measured, samples, seed=0):
+    """Coverage, ranks and Tarp of a Found, of ``samples`` (b, n, *shape) of ``measured`` signals ``x0`` (b, *shape)."""
     together = jnp.concatenate([jnp.asarray(x0)[:, None], jnp.asarray(samples)], axis=1)
     pairs = pair_coordinates(closed, together, measured)
-    c2st = {group: _told_apart(pairs.features("data", group), seed) for group in GROUPS}
-    c2st["all"] = _told_apart(pairs.features(), seed)
-    if samples.shape[1] < 9:
-        return Found(None, {}, None, c2st)
     modes = np.asarray(_modes(closed.task.prior.gaussian, together))
     values = quantities(sampler, together, modes, measured) | {"log_likelihood": pairs.log_likelihood}
     n, white = samples.shape[1], np.asarray(pairs.white)
@@ -237,16 +247,14 @@ def tested(closed, sampler, x0, measured, samples, seed=0):
         if name in values
     }
     references = np.random.default_rng(seed).standard_normal(white[:, 0].shape)  # of the closed form
-    return Found(
-        np.stack([_covered(x, m) for x, m in zip(np.asarray(together), modes, strict=True)]),
-        ranks,
-        joint.tarp(white[:, 1:], white[:, 0], references, LEVELS, seed=seed),
-        c2st,
-    )
+    covered = np.stack([_covered(x, m) for x, m in zip(np.asarray(together), modes, strict=True)])
+    return covered, ranks, joint.tarp(white[:, 1:], white[:, 0], references, LEVELS, seed=seed)
 
 
-def _told_apart(features, seed):
-    features = np.asarray(features, np.float64)
+def _told_apart(pairs, groups, seed):
+    """C2st of the pairs by some groups of features; the others are 0, so that one compiled program serves all."""
+    shown = [np.asarray(values, np.float64) * (name in groups) for name, values in pairs.groups.items()]
+    features = np.concatenate(shown, axis=-1)
     return joint.c2st(features[:, 0], features[:, 1], seed=seed)
 
 
@@ -282,13 +290,12 @@ def store(run, problem, found):
     many leave their band, area of TARP in %, its p-value, and the accuracy of the classifier in %, and above 50 %.
     """
     for row, of in found.items():
-        prefix, n = f"{problem}.{row}", of.c2st["all"].n
+        prefix = f"{problem}.{row}"
         if of.coverage is not None:
+            n = len(of.coverage)
             for name, values in zip(("all", *bands(of.coverage.shape[1] - 1)), of.coverage.T, strict=True):
                 run.mean(f"{prefix}.{name}_90", 100 * values, "%")
             run.mean(f"{prefix}.off_90", 100 * of.coverage[:, 0] - 90, "%")
-            away = 100 * of.coverage[:, 1:].mean(axis=0) - 90
-            run.number(f"{prefix}.worst_90", away[np.argmax(np.abs(away))], unit="%", n=n)
             for name, band in of.ranks.items():
                 run.number(f"{prefix}.{name}_p", band.p, n=n)
             run.number(f"{prefix}.outside", sum(not band.inside for band in of.ranks.values()), n=n)
@@ -296,9 +303,9 @@ def store(run, problem, found):
             run.number(f"{prefix}.tarp_p", of.tarp.band.p, n=n)
         for group, told in of.c2st.items():
             name = "c2st" if group == "all" else f"c2st_{group}"
-            run.number(f"{prefix}.{name}", 100 * told.accuracy, 100 * told.se, "%", n)
+            run.number(f"{prefix}.{name}", 100 * told.accuracy, 100 * told.se, "%", told.n)
         told = of.c2st["all"]
-        run.number(f"{prefix}.c2st_above", 100 * told.accuracy - 50, 100 * told.se, "%", n)
+        run.number(f"{prefix}.c2st_above", 100 * told.accuracy - 50, 100 * told.se, "%", told.n)
 
 
 def bands(n=BANDS):
@@ -311,7 +318,9 @@ def store_correction(run, problem, seed=0):
     ``problem.log_weight_error``: from 1 on a correction is not available.
     """
     of, task = PROBLEMS[problem], load_task(PROBLEMS[problem].task)
-    one = task.measure(jax.random.key(seed), draws(of.prior, run.parameters["n_signals"], seed)[0])
+    one = task.measure(
+        jax.random.key(seed), draws(of.prior, max(run.parameters["n_signals"], run.parameters["n_pairs"]), seed)[0]
+    )
     found = importance(load_posterior(task), jax.random.key(seed), one, 25)
     run.number(f"{problem}.log_weight_error", found.log_weight_error, unit="nats")
 
@@ -333,10 +342,10 @@ def numbers(run):
     return (run.as_dict()["numbers"], False) if full is None else (full["numbers"], True)
 
 
-def rows(run, problem):
-    """Labels of the rows of a problem of which this run or the full one has something."""
+def rows(run, problem, quantity="c2st"):
+    """Labels of the rows of a problem of which this run or the full one has the quantity."""
     known = {**(full_run(run.notebook) or {"numbers": {}})["numbers"], **run.as_dict()["numbers"]}
-    return {row: label for row, label in labels(problem).items() if f"{problem}.{row}.c2st" in known}
+    return {row: label for row, label in labels(problem).items() if f"{problem}.{row}.{quantity}" in known}
 
 
 def known_problems(run):
@@ -373,10 +382,21 @@ def verdicts(problems):
     return found
 
 
-def outside_by_two(stored, problem, row="flow"):
-    """Names of the bands whose coverage lies more than WITHIN points from 90 %, with the value."""
-    values = {band: stored.get(f"{problem}.{row}.{band}_90") for band in bands()}
-    return {band: v["value"] for band, v in values.items() if v and abs(v["value"] - 90) > WITHIN}
+def by_how_much(run, problem):
+    """A sentence for ``run.say`` on the bands of the default flow, or of the closed form, whose coverage lies more than
+    WITHIN points from 90 %, of the full run where there is one.
+    """
+    stored, full = numbers(run)
+    row = "flow" if PROBLEMS[problem].weights else "closed"
+    keys = {band: f"{problem}.{row}.{band}_90" for band in bands()}
+    keys = {band: key for band, key in keys.items() if key in stored}
+    away = [band for band, key in keys.items() if abs(stored[key]["value"] - 90) > WITHIN]
+    where = "full/" if full else ""
+    said = ", ".join(f"{{{where}{keys[band]}:.1f}} ± {{{where}{keys[band]}.se:.1f}} %" for band in away)
+    named = f"{PROBLEMS[problem].label}, {labels(problem)[row]}"
+    if not away:
+        return f"{named}: the coverage of all {len(keys)} bands lies within {WITHIN:.0f} points of 90 %."
+    return f"{named}: {len(away)} of {len(keys)} bands lie more than {WITHIN:.0f} points from 90 %, at {said}."
 
 
 def cards(problem):

@@ -141,7 +141,7 @@ def _cross_validated(both, held_out, keys, width):
         mean = jnp.einsum("n,nij->j", weight, both) / 2
         std = jnp.sqrt(jnp.einsum("n,nij->j", weight, (both - mean) ** 2) / 2)
         f = jnp.clip((both - mean) / jnp.where(std > 0, std, 1.0), -FAR, FAR)
-        f = jnp.concatenate([f, (f**2 - 1) / jnp.sqrt(2.0)], axis=-1)
+        f = jnp.concatenate([f, jnp.where(std > 0, (f**2 - 1) / jnp.sqrt(2.0), 0.0)], axis=-1)
 
         linear = f @ _linear(f, weight, jnp.sum(~out))
 
@@ -167,10 +167,11 @@ def _linear(f, weight, n):
     """
     means = jnp.einsum("n,nij->ij", weight, f)
     within = f - means
-    p, difference = f.shape[-1], means[1] - means[0]
+    difference = means[1] - means[0]
+    p = jnp.sum(difference != 0)  # what is constant, or the same in both pairs, has none
     covariance = jnp.einsum("n,nij,nik->jk", weight, within, within) / 2
     share = p / (p + n)
-    found = jnp.linalg.solve((1 - share) * covariance + share * jnp.eye(p), difference)
+    found = jnp.linalg.solve((1 - share) * covariance + share * jnp.eye(len(difference)), difference)
     distance = difference @ found  # 2 p / n by chance
     return jnp.maximum(1 - 2 * p / n / jnp.maximum(distance, 1e-12), 0) * found
 

@@ -65,7 +65,7 @@ def test_known_gaussian(tmp_path):
     assert min(p_of(found, "dps").values()) < 0.001
     for row in ("prior", "dps"):
         assert found[row].c2st["all"].accuracy > 0.5 + 5 * found[row].c2st["all"].se
-    run = record.start("joint_calibration", {"n_known": 200}, {"n_known": record.integer(1)}, tmp_path)
+    run = record.start("joint_calibration", {"n_signals": 200}, {"n_signals": record.integer(1)}, tmp_path)
     study.store(run, "gaussian16", found)
     numbers = run.as_dict()["numbers"]
     assert numbers["gaussian16.closed.c2st"]["n"] == 200
