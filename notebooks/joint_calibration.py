@@ -31,6 +31,7 @@ n_signals = 128  # draws of the prior, for ranks and intervals
 n_samples = 31  # posterior samples of each of them
 n_pairs = 256  # draws of the prior, with one sample of each, for the classifier
 n_dps = 0  # of them, those of DPS on faces
+corrected = ["mixture2"]  # problems on which Metropolis steps correct a flow
 seed = 0
 
 # %% tags=["hide-input"]
@@ -47,12 +48,13 @@ run = record.start(
         "n_samples": record.integer(25, 1023),
         "n_pairs": record.integer(0, 16384),
         "n_dps": record.integer(0, 512),
+        "corrected": record.list_of(record.one_of(*study.CORRECTED)),
         "seed": record.seed(),
     },
 )
 results = {}
 for problem in problems:
-    results[problem] = study.study(problem, n_signals, n_samples, n_pairs, n_dps, seed)
+    results[problem] = study.study(problem, n_signals, n_samples, n_pairs, n_dps, problem in corrected, seed)
     study.store(run, problem, results[problem])
     run.uses_weights(*study.cards(problem))
 

@@ -154,13 +154,15 @@ def _mirrored(key, x):
     return jnp.where(jax.random.bernoulli(key, shape=(len(x), 1, 1, 1)), x[:, :, ::-1], x)
 
 
-def samplers(problem, task, x0):
-    """Samplers by row of one of PROBLEMS, those that cost one evaluation or little more."""
+def samplers(problem, task, x0, correct=True):
+    """Samplers by row of one of PROBLEMS, those that cost one evaluation or little more; ``correct``: with Metropolis
+    steps, where the problem has them.
+    """
     of = PROBLEMS[problem]
     found = {"exact": ExactMixture(task)} if problem == "mixture2" else {}
     found["closed"] = gaussian_posterior(task)
     found |= {row: load_posterior(task, weights=name) for row, name in of.weights.items()}
-    if of.corrected:
+    if of.corrected and correct:
         found["corrected"] = Corrected(found[of.corrected])
     return {**found, "prior": PriorDraws(task, x0 if of.prior else None)}
 
@@ -199,12 +201,12 @@ class Found:
     c2st: dict
 
 
-def study(problem, n_signals, n, n_pairs=0, n_dps=0, seed=0):
+def study(problem, n_signals, n, n_pairs=0, n_dps=0, correct=True, seed=0):
     """Measure draws of the prior of one of PROBLEMS and test every sampler: dict row -> Found. ``n`` samples of each of
     the first ``n_signals`` for ranks and intervals, one of each of ``n_pairs``, or as many, for the classifier.
 
     Samplers that iterate take their pairs from the samples of the first: Metropolis steps, and DPS where the posterior
-    is known. On faces DPS makes one sample of each of the first ``n_dps``.
+    is known. On faces DPS makes one sample of each of the first ``n_dps``. correct: as in ``samplers``.
     """
     of, task = PROBLEMS[problem], load_task(PROBLEMS[problem].task)
     k_signal, k_measure, k_sample, k_pair = jax.random.split(jax.random.key(seed), 4)
@@ -213,7 +215,7 @@ def study(problem, n_signals, n, n_pairs=0, n_dps=0, seed=0):
     measured, closed = task.measure(k_measure, x0), gaussian_posterior(task)
     head, found = jax.tree.map(lambda a: a[:n_signals], measured), {}
     rivals = {} if of.prior else {"dps": dps(problem, task)}
-    for row, sampler in {**samplers(problem, task, x0), **rivals}.items():
+    for row, sampler in {**samplers(problem, task, x0, correct), **rivals}.items():
         samples = np.asarray(sampler.sample(k_sample, head, n))
         pairs = samples[:, :1] if row in FEW else np.asarray(sampler.sample(k_pair, measured, 1))
         told = classified(closed, x0, measured, pairs, seed)
@@ -306,6 +308,9 @@ def store(run, problem, found):
             run.number(f"{prefix}.{name}", 100 * told.accuracy, 100 * told.se, "%", told.n)
         told = of.c2st["all"]
         run.number(f"{prefix}.c2st_above", 100 * told.accuracy - 50, 100 * told.se, "%", told.n)
+
+
+CORRECTED = tuple(problem for problem, of in PROBLEMS.items() if of.corrected)
 
 
 def bands(n=BANDS):
