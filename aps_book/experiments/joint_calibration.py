@@ -190,9 +190,11 @@ def labels(problem):
 
 @dataclass(frozen=True)
 class Found:
-    """What one sampler of one problem was found to be. coverage (b, 1 + BANDS): share of the entries, and of the modes of
-    each band, in the 90 % interval of each measurement, None where there are too few samples; ranks: RankBand by quantity; tarp: a Tarp; c2st: by group of
-    features, "all" for all of them.
+    """What one sampler of one problem was found to be.
+
+    coverage (b, 1 + BANDS): share of the entries, and of the modes of each band, in the 90 % interval of each
+    measurement, None where there are too few samples; ranks: RankBand by quantity; tarp: a Tarp or None; c2st: C2st by
+    group of features, "all" for all of them.
     """
 
     coverage: np.ndarray | None
