@@ -62,9 +62,10 @@ for problem in problems:
 # ## Where the posterior is known
 #
 # On 16 × 16 patches with noise of 0.1 the prior is a Gaussian, and the closed form is the posterior. The quantities are
-# one pixel, two modes of the prior, the log-likelihood $\log p(y \mid x)$, and, where a sampler has a density, $\log q(x
-# \mid y)$. Coordinates alone are not enough: draws of the prior, which never look at the data, have uniform ranks in
-# each of them. The log-likelihood gives them away, and TARP, whose random points here are draws of the closed form.
+# one pixel, two modes of the prior, the log-likelihood $\log p(y \mid x)$, and, where a sampler has a density,
+# $\log q(x \mid y)$. Coordinates alone are not enough: draws of the prior, which never look at the data, have uniform
+# ranks in each of them. The log-likelihood gives them away, and TARP, whose random points here are draws of the closed
+# form.
 
 # %% tags=["hide-input"]
 first = problems[0]
@@ -72,8 +73,8 @@ run.figure(
     ranks.rank_panels(study.panels(results[first], first)),
     "ranks",
     alt="A panel for each quantity and one for TARP. Lines show the cumulative distribution of the rank of the truth "
-    "less that of uniform ranks, about a grey band around zero. In the panels of the log-likelihood and of TARP the line "
-    "of the draws of the prior lies far outside of it.",
+    "less that of uniform ranks, about a grey band around zero. In the panels of the log-likelihood and of TARP the "
+    "line of the draws of the prior lies far outside of it.",
     caption="Cumulative distribution of the rank of the true signal among the samples, less the uniform one. Grey: "
     "the band that ranks of the exact posterior stay inside of with probability 95 %, at all ranks together "
     "{cite:p}`sailynoja2022ecdf`; one quantity in twenty leaves it by chance.",
@@ -93,7 +94,8 @@ for problem in study.known_problems(run):
             | {"tarp_p": ("TARP", ".2g"), "outside": ("outside the band", ".0f")},
             problem,
             caption=f"{study.PROBLEMS[problem].label}: p-values of uniform ranks, {run.stated('n_signals')} signals, "
-            f"{run.stated('n_samples')} samples of each; the last column counts the quantities that leave the 95 % band.",
+            f"{run.stated('n_samples')} samples of each; the last column counts the quantities that leave the 95 % "
+            "band.",
         )
 
 # %% [markdown]
@@ -112,8 +114,8 @@ run.figure(
     charts.rows_with_errors(groups, 50.0, "accuracy of the classifier (%)"),
     "c2st",
     alt="Accuracy of the classifier for each sampler, problem by problem, with error bars, and a dashed line at 50 %.",
-    caption=f"How often the classifier tells the true signal from a sample, {study.source(run)}: 50 % is the posterior, "
-    "100 % is known at a glance. Bars: two standard errors.",
+    caption=f"How often the classifier tells the true signal from a sample, {study.source(run)}: 50 % is the "
+    "posterior, 100 % is known at a glance. Bars: two standard errors.",
     label="fig-joint-c2st",
 )
 
@@ -137,8 +139,8 @@ for problem in study.known_problems(run):
                 "outside": ("ranks outside the band", ".0f"),
             },
             problem,
-            caption=f"{study.PROBLEMS[problem].label}: truths in 90 % intervals [%], of all entries and of the modes of "
-            f"the prior in five bands, coarse to fine; area between TARP's coverage and the diagonal; how many of the "
+            caption=f"{study.PROBLEMS[problem].label}: truths in 90 % intervals [%], of all entries and of the modes "
+            f"of the prior in five bands, coarse to fine; area between TARP's coverage and the diagonal; how many of the "
             f"five quantities above leave the 95 % band of ranks. {run.stated('n_signals')} signals.",
         )
 

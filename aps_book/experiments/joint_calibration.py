@@ -1,5 +1,6 @@
-"""The chapter on joint calibration: ranks, intervals by band, TARP and a classifier, on draws of the shipped priors, where
-the truth is exact.
+"""The chapter on joint calibration: ranks, intervals by band, TARP and a classifier, on draws of the shipped priors.
+
+There the truth is exact.
 """
 
 from collections.abc import Mapping

@@ -1,5 +1,4 @@
-"""Is the joint distribution right? Two tests of pairs of a signal and its measurement: TARP, and a classifier that is to
-tell the true signal from a sample.
+"""Is the joint distribution right? Two tests of pairs of a signal and its measurement: TARP, and a classifier.
 
 Both take flat coordinates of the caller's choice. Distances and a small network see what the coordinates make large: in
 entries of an image that are the coarse modes; whitened by a closed-form posterior, all modes alike.
