@@ -140,8 +140,8 @@ for problem in study.known_problems(run):
             },
             problem,
             caption=f"{study.PROBLEMS[problem].label}: truths in 90 % intervals [%], of all entries and of the modes "
-            f"of the prior in five bands, coarse to fine; area between TARP's coverage and the diagonal; how many of the "
-            f"five quantities above leave the 95 % band of ranks. {run.stated('n_signals')} signals.",
+            f"of the prior in five bands, coarse to fine; area between TARP's coverage and the diagonal; how many of "
+            f"the five quantities above leave the 95 % band of ranks. {run.stated('n_signals')} signals.",
         )
 
 # %% tags=["hide-input"]
