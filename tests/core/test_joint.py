@@ -17,8 +17,8 @@ def normal(*shape, seed=0):
 
 
 def apart(found):
-    """Standard errors between the accuracy and one half."""
-    return (found.accuracy - 0.5) / found.se
+    """Standard errors between the accuracy and one half; of an accuracy of one hundred percent there is none."""
+    return (found.accuracy - 0.5) / max(found.se, 1e-9)
 
 
 # the classifier
