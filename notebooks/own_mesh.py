@@ -145,11 +145,11 @@ run.figure(
         {"error of the mean": samples.mean(axis=0) - x0[shown]},
     ),
     "dome",
-    alt="A dome in several panels: the truth with patches of high and low values; the measurement as scattered dots; two "
-    "samples and their mean with patches in the same places; the standard deviation of the samples; and the error of "
-    "their mean.",
-    caption="Of the signals that were kept apart the one that varies most, its measurement (dots: seen vertices), two samples and the mean of the "
-    "flow, the standard deviation of its samples and the error of their mean.",
+    alt="A dome in several panels: the truth with patches of high and low values; the measurement as scattered dots; "
+    "two samples and their mean with patches in the same places; the standard deviation of the samples; and the error "
+    "of their mean.",
+    caption="Of the signals that were kept apart the one that varies most, its measurement (dots: seen vertices), two "
+    "samples and the mean of the flow, the standard deviation of its samples and the error of their mean.",
     label="fig-own-mesh",
 )
 

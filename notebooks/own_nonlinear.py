@@ -125,8 +125,8 @@ run.figure(
         {"spread": shown.std(axis=1, ddof=1)},
     ),
     "patches",
-    alt="Four rows of grey patches. Columns: the truth; its measurement, darker and blurred; two samples and their mean, "
-    "as bright as the truth; and the standard deviation of the samples, larger where the patch is dark.",
+    alt="Four rows of grey patches. Columns: the truth; its measurement, darker and blurred; two samples and their "
+    "mean, as bright as the truth; and the standard deviation of the samples, larger where the patch is dark.",
     caption="Four signals, their measurements by the camera, two samples and the mean under the tangent at the answer, "
     "and the standard deviation of the samples.",
     label="fig-own-nonlinear",
