@@ -88,7 +88,7 @@ if n_months:
 # %% tags=["hide-input"]
 run.table(
     cost.size_rows(run),
-    {name: (label, ".3g") for name, label in cost.QUANTITIES.items()},
+    {name: (label, ",.0f" if name == "factor_mib" else ".3g") for name, label in cost.QUANTITIES.items()},
     caption="Seconds and MiB by size of the image and by how the Gaussian posterior is held.",
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 from aps_book.record import claims
@@ -15,8 +16,9 @@ TITLES = {
 
 
 def said(text: str) -> str:
-    """A text as HTML, its numbers together with what belongs to them."""
-    return escape(text).replace(" ± ", "&nbsp;±&nbsp;").replace(" %", "&nbsp;%").replace(" dB", "&nbsp;dB")
+    """A text as HTML, its numbers together with what belongs to them, its words between backticks as code."""
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    return text.replace(" ± ", "&nbsp;±&nbsp;").replace(" %", "&nbsp;%").replace(" dB", "&nbsp;dB")
 
 
 def anchor(claim: Claim) -> str:

@@ -201,3 +201,8 @@ def test_what_is_no_formula_is_refused(odd):
 def test_an_inequality_has_two_sides():
     with pytest.raises(ValueError, match="expected one ' > ' or ' < '"):
         full_runs.settled("faces/denoise.aps_n1.psnr", lambda name: Measured(1.0))
+
+
+def test_a_text_is_escaped_and_its_code_marked():
+    said = claims_table.said("`linearize` of <b> takes 2.1 ± 0.2 % of `a & b`")
+    assert said == ("<code>linearize</code> of &lt;b&gt; takes 2.1&nbsp;±&nbsp;0.2&nbsp;% of <code>a &amp; b</code>")
