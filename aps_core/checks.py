@@ -185,6 +185,11 @@ def has(what, thing, names, wanted):
         raise TypeError(f"{what} is a {type(thing).__name__} without {', '.join(missing)}; expected {wanted}")
 
 
+def task_like(task):
+    """Raise TypeError unless ``task`` has what makes a problem: operator, noise level and prior."""
+    has("task", task, ["operator", "sigma_y", "prior"], "a Task (aps_core.load_task gives those with a name)")
+
+
 def unmasked(name, value):
     """``value`` as given. Raises ValueError for a numpy masked array that hides something: what it hides would be taken
     for data.

@@ -134,6 +134,7 @@ def gaussian_posterior(task):
     For any linear operator; one whose A^T A is not diagonal is factorized here, so keep the result. Raises TypeError
     for others.
     """
+    checks.task_like(task)
     checks.has("prior", task.prior, ["gaussian"], PRIOR_WANTED)
     return AmortizedPosterior(task, closed_form(task.prior.gaussian, task.operator, float(task.sigma_y)), {})
 
@@ -221,6 +222,8 @@ def _signals(x):
     x = jnp.asarray(real("x", measured_array("x", x)))
     if not jnp.issubdtype(x.dtype, jnp.number):
         raise TypeError(f"x must be numbers, got {x.dtype}")
+    if not x.size:
+        raise ValueError(f"x is empty, of shape {x.shape}, expected at least one signal")
     x = x.astype(jnp.result_type(x.dtype, jnp.float32))
     if not is_traced(x) and not np.all(np.abs(np.asarray(x)) <= checks.LARGEST_ENTRY):  # nor where it is NaN
         raise ValueError(

@@ -27,6 +27,7 @@ def linearize(task, measurement, iterations=30):
     Raises TypeError or ValueError for a batch, another measurement, a task whose prior has no Gaussian or whose operator
     draws masks or has noise of another kind, and ArithmeticError where the operator gives what is not finite.
     """
+    checks.task_like(task)
     checks.has("prior", task.prior, ["gaussian"], PRIOR_WANTED)
     iterations = checks.count("iterations", iterations)
     if task.operator.random or not task.operator.additive_noise:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import aps_core
 from aps_core import (
     Identity,
     Measurement,
@@ -272,3 +273,25 @@ def test_shipped_posteriors_in_double_precision(name):
         "m = t.measure(jax.random.key(0), x); assert np.isfinite(p.sample(jax.random.key(1), m, 2)).all()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        aps_core.gaussian_posterior,
+        lambda thing: aps_core.linearize(thing, aps_core.Measurement(np.zeros((46, 90)))),
+        lambda thing: aps_core.untrained_posterior(thing, {"kind": "realnvp"}),
+        lambda thing: aps_core.train_posterior(thing, {"flow": {"kind": "realnvp"}, "optimizer": {"steps": 2}}),
+        lambda thing: aps_core.make_sampler("dps", thing),
+    ],
+)
+@pytest.mark.parametrize("thing", [None, "sphere-impute", 3])
+def test_what_is_no_task_is_named(call, thing):
+    with pytest.raises(TypeError, match=rf"task .*{type(thing).__name__}"):
+        call(thing)
+
+
+def test_no_signals_have_no_density():
+    posterior = aps_core.load_posterior("sphere-impute")
+    with pytest.raises(ValueError, match=r"x is empty, of shape \(0, 46, 90\)"):
+        posterior.log_prob(np.zeros((0, 46, 90)), posterior.task.measure(jax.random.key(0), np.zeros((46, 90))))
