@@ -387,7 +387,7 @@ def test_notebooks_depend_on_what_they_import(dodo):
     faces = needing(dodo, "aps_book/experiments/faces.py")
     assert "faces" in faces and not {"overview", "sphere_impute", "method", "toy2d"} & faces
     meshes = needing(dodo, "aps_book/figures/meshes.py")
-    assert meshes == {"bunny_inpaint"}
+    assert meshes == {"bunny_inpaint", "own_mesh"}
     assert needing(dodo, "aps_core/diffusion.py") == names == needing(dodo, "requirements.lock")
     assert needing(dodo, "aps_book/record/rules.py") == names
     for file in ("tests/conftest.py", "aps_book/build_state.py", "book/intro.md"):
