@@ -118,7 +118,11 @@ import jax, numpy as np
 import aps_core
 assert aps_core.__file__.startswith({folder!r}), aps_core.__file__
 for name in aps_core.list_tasks():
-    task = aps_core.load_task(name)
+    try:
+        task = aps_core.load_task(name)
+    except FileNotFoundError as error:  # its fields are fetched on demand and its prior is not shipped, which it says
+        assert name == "sphere-fine-impute" and "python -m aps_core." in str(error), error
+        continue
     try:
         posterior = aps_core.load_posterior(task)
     except FileNotFoundError:
