@@ -18,7 +18,7 @@ book: $(VENV)/.project ## Build the book; prints the path of its index.html; PAG
 	@PAGES="$(PAGES)" $(PY) -m doit book
 
 test: $(VENV)/.project ## Run the fast tests; SLOW=1 adds the slow ones
-	@$(PY) -m pytest -n 2 --dist worksteal $(if $(SLOW),-m "slow or not slow",) $(ARGS)
+	@$(PY) -m pytest -n 2 --dist worksteal --ignore=tests/browser $(if $(SLOW),-m "slow or not slow",) $(ARGS)
 
 browser: $(VENV)/.project ## Check the built book in a browser, where there is one
 	@test -f _build/html/index.html || { echo "make browser needs a built book: make book" >&2; exit 2; }

@@ -117,7 +117,10 @@ def check_arrays(name, tree, expected):
     """Raise WeightsError, naming it, for an array of ``tree`` that is missing, unknown or of another shape than in
     ``expected``, a nested dict of arrays or of their shapes.
     """
-    shapes, wanted = ({key: np.shape(v) for key, v in flatten_dict(t, sep="/").items()} for t in (tree, expected))  # pyright: ignore[reportCallIssue]
+    shapes, wanted = (
+        {key: np.shape(v) for key, v in flatten_dict(t, sep="/").items()}  # pyright: ignore[reportCallIssue]
+        for t in (tree, expected)
+    )
     missing, unknown = sorted(wanted.keys() - shapes.keys()), sorted(shapes.keys() - wanted.keys())
     other = [
         f"{key} {shapes[key]}, expected {wanted[key]}" for key in wanted if shapes.get(key, wanted[key]) != wanted[key]

@@ -41,7 +41,8 @@ def grey(values):
     if values.ndim < 1 or values.shape[-1] != 3:
         raise ValueError(f"values must be colour images (..., 3), got shape {values.shape}")
     light = sum(np.float32(weight) * values[..., i] for i, weight in enumerate(LUMINANCE))
-    return (np.rint(light).astype(np.uint8) if values.dtype == np.uint8 else light.astype(values.dtype))[..., None]  # pyright: ignore[reportAttributeAccessIssue]
+    light = np.asarray(light)
+    return (np.rint(light).astype(np.uint8) if values.dtype == np.uint8 else light.astype(values.dtype))[..., None]
 
 
 def load(split):

@@ -56,8 +56,8 @@ def posterior_base(prior, operator, sigma_y):
     """The PosteriorBase of a GaussianPrior, a linear operator and the noise's standard deviation.
 
     Where A^T A is not diagonal the posterior is factorized once: in the prior's modes where these are few and the
-    operator acts on rows and columns, else in all entries (see ``priors.low_rank.posterior_factors`` for the cost). Raises TypeError for an operator that is not linear, ValueError for one whose signals are not those of the
-    prior.
+    operator acts on rows and columns, else in all entries (see ``priors.low_rank.posterior_factors`` for the cost).
+    Raises TypeError for an operator that is not linear, ValueError for one whose signals are not those of the prior.
     """
     noise("sigma_y", sigma_y)
     if not operator.additive_noise:

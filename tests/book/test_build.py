@@ -18,7 +18,7 @@ from doit.dependency import JSONCodec
 from doit.exceptions import InvalidCommand, TaskFailed
 from filelock import FileLock
 
-from aps_book import compiled, progress
+from aps_book import compiled, progress, running
 from aps_book.build_state import State
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -341,6 +341,16 @@ def test_notebook_is_not_published_with_the_record_of_before(tmp_path, breach):
     assert said in printed, printed
     assert "one" not in finished(tmp_path)
     assert {path.name: path.read_bytes() for path in (tmp_path / "book/results").iterdir()} == before
+
+
+def test_a_loopback_that_does_not_answer_ends_a_run_before_its_kernel(monkeypatch):
+    def refused(*_, **__):
+        raise OSError("Network is unreachable")
+
+    running.no_loopback()  # here it answers
+    monkeypatch.setattr(running.socket, "create_connection", refused)
+    with pytest.raises(running.RunFailed, match=r"127\.0\.0\.1, which does not answer here \(Network is unreachable\)"):
+        running.no_loopback()
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from absent import absent
 
 from aps_book.sweeps import effects, engine, page, plan, table
 
@@ -160,7 +161,7 @@ def snakemake():
     try:
         return str(engine.find())
     except FileNotFoundError as error:
-        pytest.skip(str(error))
+        absent(str(error))
 
 
 def start(folder, *arguments):

@@ -8,7 +8,8 @@ import threading
 
 import chromium
 import pytest
-from built import HTML, absent
+from absent import absent
+from built import HTML
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -20,7 +21,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 def address():
     """Where the book is served."""
     if not (HTML / "index.html").exists():
-        pytest.skip(f"no built book in {HTML}: run `make book` first")
+        absent(f"no built book in {HTML}: run `make book` first")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(HTML)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"

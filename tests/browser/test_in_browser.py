@@ -9,7 +9,8 @@ from urllib.parse import quote, unquote, urlparse
 
 import axe
 import pytest
-from built import HTML, ROOT, absent
+from absent import absent
+from built import HTML, ROOT
 
 pytestmark = pytest.mark.slow
 SKIPPED = {"genindex", "py-modindex", "search", "index"}  # made by Sphinx; index only leads to intro

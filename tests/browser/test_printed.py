@@ -1,7 +1,7 @@
 """A page on paper, by a browser."""
 
 import pytest
-from built import absent
+from absent import absent
 
 from aps_book import pdf
 
