@@ -251,6 +251,9 @@ def test_recipes_exist():
 # an eigenproblem of 3072 entries each
 COSTLY = ("faces-sr2-held-out", "faces-deblur-held-out", "faces-saturated-held-out", "cifar10-deblur-held-out")
 
+# trains on a prior that is not shipped; tests/core/test_fine_sphere.py trains both, small
+NOT_SHIPPED = ("sphere-fine-impute-held-out",)
+
 OF_THE_PAPER = ("faces-denoise-realnvp",)  # the paper's network in the paper's protocol
 
 
@@ -270,6 +273,8 @@ def test_every_recipe_builds(path):
     own = recipe["flow"]["kind"] == "subspace"  # whose objective has settings of its own
     settings = {"protocol": "held-out", **recipe["objective"]} if own else posterior_training.objective_settings(recipe)
     assert settings["protocol"] == ("paper" if path.stem.endswith("paper") or path.stem in OF_THE_PAPER else "held-out")
+    if path.stem in NOT_SHIPPED:
+        return
     task = load_task(recipe["task"]["name"], **recipe["task"].get("parameters", {}))
     flow = build_flow(task, recipe["flow"])
     assert flow.dim == np.prod(task.shape)
