@@ -1,11 +1,12 @@
 """One table of speed: ours beside an unadorned JAX loop and, where they are installed, flowjax, distrax and deepinv.
 
-    python benchmarks/bench.py [--size small|middle|full] [--out FOLDER] [--keep]      (make bench)
+    python benchmarks/bench.py [--size small|middle|full] [--out FOLDER] [--keep] [--record FILE]      (make bench)
 
 Each flow in a process of its own (compile, evaluation, gradient step, peak memory), then the samplers. Written are
 bench.json and bench.md, with versions and machine. Times of the table are wall-clock: run it with nothing beside it. Ratios
 of ours to the plain loop, in seconds of all cores, which other work disturbs less, are compared with those in
-benchmarks/baseline.json: one that has grown 1.5-fold ends with exit code 1. ``--keep`` makes this run the baseline.
+benchmarks/baseline.json: one that has grown 1.5-fold ends with exit code 1. ``--keep`` makes this run the baseline, ``--record``
+keeps the table for the page on what a bigger problem costs.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
+from aps_book import record
 from aps_book.record.provenance import machine
 from aps_core.files import write_atomically
 
@@ -99,6 +101,23 @@ def markdown(found):
     return "\n".join(lines) + "\n"
 
 
+def keep_record(found, path):
+    """Write the table as a record at ``path``: ``bench.flow.plain_JAX.compile``, ``bench.sampler.dps.denoising``."""
+    versions = {name: found["machine"]["versions"][name] for name in RIVALS if name in found["machine"]["versions"]}
+    with tempfile.TemporaryDirectory() as folder:
+        run = record.Run("cost", {"size": found["size"], **versions}, Path(folder))
+        for name, row in found["flows"].items():
+            for column in (*COLUMNS, "peak_mib"):
+                key = f"bench.flow.{name.replace(' ', '_')}.{column}"
+                run.number(key, row[column], unit="s" if column in COLUMNS else None)
+        for problem, row in found["samplers"].items():
+            for name, value in row.items():
+                if not name.endswith("all cores"):
+                    run.number(f"bench.sampler.{name.replace(' ', '_')}.{problem.replace('-', '_')}", value)
+        run.finish()
+        record.save({**record.load(Path(folder) / "cost.json"), "figures": []}, path)
+
+
 def versions():
     """Versions of the rivals that are installed."""
     found = {}
@@ -116,6 +135,7 @@ def main(arguments=None):
     parser.add_argument("--size", choices=("small", "middle", "full"), default="full")
     parser.add_argument("--out", type=Path, default=Path("results/bench"), help="folder of bench.json and bench.md")
     parser.add_argument("--keep", action="store_true", help="make this run the baseline")
+    parser.add_argument("--record", type=Path, help="weights/results/cost.added-bench.json, for the page")
     options = parser.parse_args(arguments)
     where = machine()
     where["versions"] |= versions()
@@ -124,6 +144,8 @@ def main(arguments=None):
     print(markdown(found))
     write_atomically(options.out / "bench.json", json.dumps(found, indent=1) + "\n")
     write_atomically(options.out / "bench.md", markdown(found))
+    if options.record:
+        keep_record(found, options.record)
     baselines = json.loads(BASELINE.read_text("utf-8")) if BASELINE.is_file() else {}
     if options.keep:
         baselines[options.size] = {name: round(ratio, 3) for name, ratio in found["ratios"].items()}
