@@ -275,7 +275,11 @@ def _sampler(name):
 def bench_rows(run):
     """Labels of the rows of `make bench`: of flows, and of samplers by their names."""
     there = [key.split(".")[1:3] for key in numbers(run) if key.startswith("bench.")]
-    label = {"aps_core": "this package", "plain_JAX": "unadorned JAX loop", "plain_JAX_dps": "DPS as an unadorned JAX loop"}
+    label = {
+        "aps_core": "this package",
+        "plain_JAX": "unadorned JAX loop",
+        "plain_JAX_dps": "DPS as an unadorned JAX loop",
+    }
     label |= {name: f"this package, {name}" for kind, name in there if kind == "sampler" and name == name.lower()}
     named = lambda kind: {  # noqa: E731
         f"bench.{kind}.{name}": label.get(name, name.replace("_", " ")) for of, name in there if of == kind
