@@ -1,4 +1,4 @@
-"""What a sampler itself costs for each network evaluation: ours beside deepinv's DPS and DiffPIR and DPS as an unadorned
+"""What a sampler itself costs for each network evaluation: ours beside deepinv's DPS, DiffPIR and DDRM and DPS as an unadorned
 JAX loop, with a network that does nothing.
 
     python benchmarks/samplers.py [--json FILE] [--small] [--steps N]
@@ -127,7 +127,7 @@ def plain(task, batch, steps=100):
 
 
 def deepinv(side, factor, batch, steps):
-    """Milliseconds for each evaluation of deepinv's DPS and DiffPIR."""
+    """Milliseconds for each evaluation of deepinv's DPS and DiffPIR, and of its DDRM where its operator has an SVD."""
     import deepinv as dinv
     import torch
 
@@ -149,6 +149,8 @@ def deepinv(side, factor, batch, steps):
             Trivial(), data_fidelity=dinv.optim.data_fidelity.L2(), max_iter=steps, verbose=False
         ),
     }
+    if factor == 1:
+        methods["deepinv DDRM"] = dinv.sampling.DDRM(Trivial(), sigmas=np.linspace(1, 0, steps))
     return {name: 1e3 * median_seconds(lambda m=method: m(y, physics)) / steps for name, method in methods.items()}
 
 

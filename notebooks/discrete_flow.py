@@ -187,14 +187,12 @@ run.say(
 # %% tags=["hide-input"]
 cases = fits.measured(study.tasks(priors["score"]), held_out[:n_faces], seed)
 chosen = {kind: priors[kind] for kind in fitted}
-settings = {"n_samples": n_samples, "width": width, "seed": seed}
+shared = {"n_samples": n_samples, "seed": seed}
+start, descent = fits.Start("posterior", width), fits.descent(posterior_steps, learning_rate)
 begun = {}
 for name, case in cases.items():
     exact = fits.closed_form_quality(run, name, case, keys[5], n_samples)
-    begun[name] = (
-        exact,
-        fits.compare(run, f"{name}.posterior", case, chosen, "posterior", posterior_steps, learning_rate, **settings),
-    )
+    begun[name] = exact, fits.compare(run, f"{name}.posterior", case, chosen, start, descent, **shared)
 
 # %% tags=["hide-input"]
 exact, found = begun["deblur"]
@@ -257,13 +255,13 @@ for name in cases:
 # about the mean face, are nearer to what a prior was trained on.
 
 # %% tags=["hide-input"]
+case, descent = cases["deblur"], fits.descent(noise_steps, learning_rate)
+starts = [fits.Start(std, width) for std in noise_stds]
 noisy = {
-    j: fits.compare(
-        run, f"deblur.noise{j}", cases["deblur"], chosen, std, noise_steps, learning_rate, n_faces=1, **settings
-    )
-    for j, std in enumerate(noise_stds)
+    j: fits.compare(run, f"deblur.noise{j}", case, chosen, start, descent, 1, **shared)
+    for j, start in enumerate(starts)
 }
-scanned = fits.rates(run, "deblur", cases["deblur"], chosen, noise_stds[-1], rates or [], rate_steps, seed, width=width)
+scanned = fits.rates(run, "deblur", case, chosen, starts[-1], rates or [], rate_steps, seed)
 
 # %% tags=["hide-input"]
 histories = {
@@ -283,13 +281,13 @@ run.figure(
 )
 
 # %% tags=["hide-input"]
-starts = {
+begins = {
     f"noise{j}.{kind}": f"{study.LABELS[kind]}, from noise {record.exact(std)}"
     for j, std in enumerate(noise_stds)
     for kind in fitted
 }
 run.table(
-    starts,
+    begins,
     {
         "steps": ("steps with a finite loss", ".0f"),
         "first_gradient": ("first gradient norm", ".1e"),
@@ -300,7 +298,7 @@ run.table(
     caption="Optimization from noise, deblurring",
 )
 run.table(
-    starts,
+    begins,
     {
         "dropped_unit": ("dropped [%]", ".0f"),
         "psnr_one": ("PSNR of a sample [dB]", ".2f"),

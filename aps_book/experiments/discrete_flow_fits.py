@@ -57,28 +57,36 @@ def _closed_form_samples(posterior, key, n, shape):
     return np.asarray(jax.jit(jax.vmap(lambda zi: posterior.forward(zi)[0]))(z)).reshape(n, *shape)
 
 
-def one_fit(case, i, prior, kind, start, steps, learning_rate, *, final=0.02, batch=64, width=64, couplings=64, seed=0):
-    """The Fit of measurement ``i`` of a Case under ``prior``, whose ``kind`` in TERMS says what stands for its log
-    density.
-
-    start: "posterior", the closed form under the Gaussian of the prior, or the standard deviation of noise about its
-    mean. couplings: of the flow that is fitted. Raises ValueError for an odd or too small number of them.
+@dataclass(frozen=True)
+class Start:
+    """The flow of a fit, and where it begins: at "posterior", the closed form under the Gaussian of the prior, or at noise
+    of the standard deviation ``at`` about its mean. Raises ValueError for an odd or too small number of couplings.
     """
-    if couplings < 2 or couplings % 2:
-        raise ValueError(f"couplings must be even and at least 2, got {couplings}")
-    size = (case.task.shape, couplings // 2, width)
-    flow = (
-        single_fit.from_posterior(case.posteriors[i], *size)
-        if start == "posterior"
-        else single_fit.from_noise(prior.gaussian.mean, start, *size)
-    )
-    settings = dict(warmup=int(STEP_WARMUP * steps), final=final, batch=batch, seed=seed)
-    return single_fit.fit(flow, case.task, case.measurements[i], prior, TERMS[kind], steps, learning_rate, **settings)
+
+    at: str | float
+    width: int = 64
+    couplings: int = 64
+
+    def __post_init__(self):
+        if self.couplings < 2 or self.couplings % 2:
+            raise ValueError(f"couplings must be even and at least 2, got {self.couplings}")
+
+    def flow(self, case, i, prior):
+        """That flow for measurement ``i`` of a Case."""
+        size = (case.task.shape, self.couplings // 2, self.width)
+        if self.at == "posterior":
+            return single_fit.from_posterior(case.posteriors[i], *size)
+        return single_fit.from_noise(prior.gaussian.mean, self.at, *size)
 
 
-def compare(run, key, case, priors, start, steps, learning_rate, *, n_faces=None, n_samples=128, seed=0, **settings):
-    """Fit the first ``n_faces`` measurements of a Case under each of ``priors`` from ``start`` and store what their
-    samples are worth.
+def descent(steps, learning_rate, final=0.02):
+    """The Descent of ``steps`` with a share STEP_WARMUP of them for warming up."""
+    return single_fit.Descent(steps, learning_rate, int(STEP_WARMUP * steps), final)
+
+
+def compare(run, key, case, priors, start, descent, n_faces=None, n_samples=128, seed=0):
+    """Fit the first ``n_faces`` measurements of a Case under each of ``priors`` from a Start and store what their samples
+    are worth.
 
     priors: {kind: prior}, kind in TERMS. Stored as ``key.kind``: QUALITY, means over the measurements; the percentages
     of samples that the rule drops, ``dropped_unit`` and ``dropped_signed``; CHANGED without those as ``..._kept``; and
@@ -87,11 +95,11 @@ def compare(run, key, case, priors, start, steps, learning_rate, *, n_faces=None
     first = {}
     for kind, prior in priors.items():
         fits = [
-            one_fit(case, i, prior, kind, start, steps, learning_rate, seed=seed + i, **settings)
-            for i in range(n_faces or len(case.truth))
+            single_fit.fit(start.flow(case, i, prior), case.task, m, prior, TERMS[kind], descent, seed + i)
+            for i, m in enumerate(case.measurements[:n_faces])
         ]
         drawn = [np.asarray(fit.sample(jax.random.key(seed + 100 + i), n_samples)) for i, fit in enumerate(fits)]
-        judged = [with_and_without(s, x) for s, x in zip(drawn, case.truth, strict=True)]
+        judged = [with_and_without(s, x) for s, x in zip(drawn, case.truth[: len(drawn)], strict=True)]
         own = f"{key}.{kind}"
         _store(run, own, [j["all"] for j in judged])
         _store(run, own, [j["kept"] for j in judged], CHANGED, "_kept")
@@ -118,14 +126,17 @@ def store_optimization(run, key, fits):
         run.number(f"{key}.spike_largest", max(f["largest"] for f in found))
 
 
-def rates(run, key, case, priors, start, learning_rates, steps, seed=0, **settings):
-    """Fits of the first measurement from ``start`` at constant ``learning_rates``, stored as ``key.r<i>.<kind>``:
+def rates(run, key, case, priors, start, learning_rates, steps, seed=0):
+    """Fits of the first measurement from a Start at constant ``learning_rates``, stored as ``key.r<i>.<kind>``:
     {(rate, kind): history}.
     """
     found = {}
     for i, rate in enumerate(learning_rates):
+        at = descent(steps, rate, final=1.0)
         for kind, prior in priors.items():
-            fit = one_fit(case, 0, prior, kind, start, steps, rate, final=1.0, seed=seed, **settings)
+            fit = single_fit.fit(
+                start.flow(case, 0, prior), case.task, case.measurements[0], prior, TERMS[kind], at, seed
+            )
             store_optimization(run, f"{key}.r{i}.{kind}", [fit])
             found[rate, kind] = fit.history
     return found

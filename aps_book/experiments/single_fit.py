@@ -144,53 +144,62 @@ def _sample(flow, params, key, n):
     return jax.vmap(lambda zi: flow.forward(params, zi)[0])(z).reshape((n, *flow.shape))
 
 
-def fit(
-    flow,
-    task,
-    measurement,
-    prior,
-    term,
-    steps,
-    learning_rate,
-    *,
-    warmup=0,
-    final=1.0,
-    batch=64,
-    n_times=1,
-    clip=1.0,
-    seed=0,
-):
-    """Fit ``flow`` to p(x | y) of one ``measurement`` of ``task``: a Fit.
+@dataclass(frozen=True)
+class Descent:
+    """How a fit descends: Adam for ``steps`` steps of ``batch`` samples of the flow, with ``n_times`` diffusion times each.
 
-    The task's prior is replaced by ``prior``, with ``term`` of ``priors.terms`` for its log density. Adam with ``batch``
-    samples of the flow per step; the loss is the KL divergence of ``objective.ReverseDivergence`` per entry, its gradient clipped to
-    norm ``clip``; the rate rises linearly over ``warmup`` steps, then falls as a cosine to ``final`` times
-    ``learning_rate`` (1 keeps it). A loss or gradient that is not finite ends the fit, and is no error. Raises
-    ValueError for numbers out of range, TypeError for an operator that is not linear.
+    The rate rises linearly over ``warmup`` steps, then falls as a cosine to ``final`` times ``learning_rate`` (1 keeps
+    it); gradients are clipped to norm ``clip``. Raises ValueError for numbers out of range.
     """
-    for name, value in (("steps", steps), ("batch", batch), ("n_times", n_times)):
-        count(name, value)
-    positive("learning_rate", learning_rate)
+
+    steps: int
+    learning_rate: float
+    warmup: int = 0
+    final: float = 1.0
+    batch: int = 64
+    n_times: int = 1
+    clip: float = 1.0
+
+    def __post_init__(self):
+        for name in ("steps", "batch", "n_times"):
+            count(name, getattr(self, name))
+        positive("learning_rate", self.learning_rate)
+        if not 0 <= self.warmup < self.steps:
+            raise ValueError(f"warmup must lie in 0..steps-1 (steps {self.steps}), got {self.warmup!r}")
+
+    def rates(self):
+        """The rate of each step, (steps,)."""
+        peak, warmup = self.learning_rate, self.warmup
+        if self.final == 1.0:
+            schedule = optax.linear_schedule(0.0, peak, warmup) if warmup else optax.constant_schedule(peak)
+        else:
+            schedule = optax.warmup_cosine_decay_schedule(0.0, peak, warmup, self.steps, peak * self.final)
+        return jnp.asarray(schedule(jnp.arange(1, self.steps + 1)), jnp.float32) * jnp.ones(self.steps)
+
+
+def fit(flow, task, measurement, prior, term, descent, seed=0):
+    """Fit ``flow`` to p(x | y) of one ``measurement`` of ``task`` by a Descent: a Fit.
+
+    The task's prior is replaced by ``prior``, with ``term`` of ``priors.terms`` for its log density; the loss is the KL
+    divergence of ``objective.ReverseDivergence`` per entry. A loss or gradient that is not finite ends the fit, and is no
+    error. Raises TypeError for an operator that is not linear.
+    """
     operator = MatrixOperator(jnp.asarray(dense_matrix(task.operator), jnp.float32), tuple(task.shape))
-    flat = jax.tree.map(lambda a: jnp.asarray(a).reshape(1, -1), measurement)
     problem = {
         "flow": flow,
         "operator": operator,
         "sigma_y": jnp.float32(task.sigma_y),
         "prior": prior,
-        "measurement": flat,
+        "measurement": jax.tree.map(lambda a: jnp.asarray(a).reshape(1, -1), measurement),
     }
     params = flow.init(jax.random.key(seed))
     state = (params, optax.scale_by_adam().init(params))
-    rates, keys, rows = (
-        _rates(steps, learning_rate, warmup, final),
-        jax.random.split(jax.random.key(seed + 1), steps),
-        [],
-    )
-    finite, begin = True, 0
-    while finite and begin < steps:
+    rates, keys = descent.rates(), jax.random.split(jax.random.key(seed + 1), descent.steps)
+    size = {"term": term, "batch": descent.batch, "n_times": descent.n_times}
+    rows, finite, begin = [], True, 0
+    while finite and begin < descent.steps:
         now = slice(begin, begin + CHUNK)
-        after, row = _chunk(state, problem, rates[now], keys[now], clip, term=term, batch=batch, n_times=n_times)
+        after, row = _chunk(state, problem, rates[now], keys[now], descent.clip, **size)
         row = {name: np.asarray(values, np.float64) for name, values in row.items()}
         good = np.isfinite(row["loss"]) & np.isfinite(row["gradient"])
         finite = bool(good.all())
@@ -199,16 +208,6 @@ def fit(
         begin += CHUNK
     history = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     return Fit(flow, state[0], history, finite)
-
-
-def _rates(steps, peak, warmup, final):
-    if not 0 <= warmup < steps:
-        raise ValueError(f"warmup must lie in 0..steps-1 (steps {steps}), got {warmup!r}")
-    if final == 1.0:
-        schedule = optax.linear_schedule(0.0, peak, warmup) if warmup else optax.constant_schedule(peak)
-    else:
-        schedule = optax.warmup_cosine_decay_schedule(0.0, peak, warmup, steps, peak * final)
-    return jnp.asarray(schedule(jnp.arange(1, steps + 1)), jnp.float32) * jnp.ones(steps)
 
 
 @partial(jax.jit, static_argnames=("term", "batch", "n_times"))

@@ -35,7 +35,7 @@ def _fit(case, start, steps, **settings):
         if start == "posterior"
         else single_fit.from_noise(jnp.zeros(6), start, *size)
     )
-    return single_fit.fit(flow, task, measurement, task.prior, "exact", steps, batch=32, **settings)
+    return single_fit.fit(flow, task, measurement, task.prior, "exact", single_fit.Descent(steps, batch=32, **settings))
 
 
 def test_the_closed_form_posterior_is_where_a_fit_stays(case):
@@ -92,20 +92,17 @@ def test_a_fit_that_diverges_ends_with_its_last_finite_parameters(case):
         ({"batch": 0}, "batch"),
     ],
 )
-def test_settings_out_of_range(case, settings, message):
-    task, measurement, posterior = case
-    flow = single_fit.from_posterior(posterior, SHAPE, 1, 2)
-    given = {"steps": 5, "learning_rate": 1e-3, **settings}
+def test_settings_out_of_range(settings, message):
     with pytest.raises(ValueError, match=message):
-        single_fit.fit(flow, task, measurement, task.prior, "exact", **given)
+        single_fit.Descent(**{"steps": 5, "learning_rate": 1e-3, **settings})
     with pytest.raises(ValueError, match="std"):
         single_fit.from_noise(jnp.zeros(6), 0.0, SHAPE)
 
 
 def test_the_schedule_of_the_rate():
-    np.testing.assert_allclose(single_fit._rates(6, 2.0, 0, 1.0), 2.0)
-    np.testing.assert_allclose(single_fit._rates(6, 2.0, 4, 1.0), [0.5, 1.0, 1.5, 2.0, 2.0, 2.0])
-    falling = np.asarray(single_fit._rates(100, 2.0, 10, 0.1))
+    np.testing.assert_allclose(single_fit.Descent(6, 2.0).rates(), 2.0)
+    np.testing.assert_allclose(single_fit.Descent(6, 2.0, 4).rates(), [0.5, 1.0, 1.5, 2.0, 2.0, 2.0])
+    falling = np.asarray(single_fit.Descent(100, 2.0, 10, 0.1).rates())
     assert falling.argmax() in (8, 9) and falling[-1] == pytest.approx(0.2, rel=0.01)
 
 
