@@ -5,6 +5,7 @@ Denoising y = x + N(0, sigma_y^2) under a prior with a Gaussian part: for x = mu
 N(e; 0, I) times the prior's ratio to its Gaussian, so that only the ratio has to be estimated.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -76,6 +77,21 @@ def score_slope(noise):
     return slope
 
 
+@dataclass(frozen=True)
+class Langevin:
+    """``steps`` of Langevin dynamics, of which the first ``burn`` are left out; every step averages ``n_times`` of the
+    slopes ``slope`` (``bound_slope`` or ``score_slope``). ``step`` is in units of the relaxation time of the closed form;
+    every ``keep_every``-th state is a sample.
+    """
+
+    slope: Callable
+    steps: int
+    burn: int
+    n_times: int = 8
+    step: float = 0.2
+    keep_every: int = 5
+
+
 @partial(jax.jit, static_argnums=(5, 6, 7))
 def _chain_step(e, mu, modes, prior, key, slope, n_times, step):
     """One step of all chains, e (b, d): the exact step of the Gaussian with the slope of the ratio held fixed."""
@@ -91,24 +107,23 @@ def _chain_step(e, mu, modes, prior, key, slope, n_times, step):
     return rho * e + (1 - rho) * slopes.mean(axis=0) + noise
 
 
-def chains(task, modes, y, starts, steps, burn, key, slope, n_times=8, step=0.2, keep_every=5, said=None):
-    """Draw from the posterior of a prior that is given by its slope (``bound_slope`` or ``score_slope``), by Langevin
-    dynamics from ``starts`` (n, c, d): Chains of the steps after ``burn``.
+def chains(task, modes, y, starts, key, how, said=None):
+    """Draw from the posterior of a prior that is given by its slope, by Langevin dynamics ``how`` from ``starts``
+    (n, c, d): Chains of the steps after the first ones.
 
-    modes: the PosteriorModes of the task; y (n, d). Every step averages ``n_times`` slopes. The dynamics are
-    preconditioned by the closed form, whose part of every step is exact; ``step`` is in units of its relaxation time.
-    said: called with (step, the mean of all states so far (n, c, d)) after every 20 steps.
+    modes: the PosteriorModes of the task; y (n, d). The dynamics are preconditioned by the closed form, whose part of
+    every step is exact. said: called with (step, the mean of all states so far (n, c, d)) after every 20 steps.
     """
     n, c, d = starts.shape
     mu = jnp.repeat(jax.lax.map(modes.mean, jnp.asarray(y)), c, axis=0)
     e = (jnp.asarray(starts).reshape(n * c, d) - mu) @ modes.basis / modes.std
     total, squares, samples, kept = np.zeros((n * c, d)), np.zeros((n * c, d)), [], 0
-    for i in range(steps):
-        e = _chain_step(e, mu, modes, task.prior, jax.random.fold_in(key, i), slope, n_times, step)
-        if i >= burn:
+    for i in range(how.steps):
+        e = _chain_step(e, mu, modes, task.prior, jax.random.fold_in(key, i), how.slope, how.n_times, how.step)
+        if i >= how.burn:
             x = np.asarray(mu + (e * modes.std) @ modes.basis.T, np.float64)
             total, squares, kept = total + x, squares + x**2, kept + 1
-            if i % keep_every == 0:
+            if i % how.keep_every == 0:
                 samples.append(x.reshape(n, c, d).astype(np.float32))
             if said is not None and (i + 1) % 20 == 0:
                 said(i + 1, (total / kept).reshape(n, c, d))

@@ -38,11 +38,11 @@ ROWS = {
 NOISES = (0.01, 0.05, 0.2)  # at which the Jacobian is looked at
 SEGMENT = (0, 50, 100)  # per cent of the way from Tweedie's mean to the reverse flow's
 PARTS, SAMPLES = 8, 2  # equal parts of the log odds; samples of each face for what the bound pays
-CHAIN = {  # steps, of them left out, slope, how many slopes a step averages, and its length
-    "bound": (44, 16, moved_mean.bound_slope(), 4, 0.3),
-    "score": (56, 28, moved_mean.score_slope(0.01), 2, 0.3),
-    "coarse": (40, 16, moved_mean.score_slope(0.06), 2, 0.3),
-    "fine": (120, 60, moved_mean.score_slope(0.01), 2, 0.1),
+CHAIN = {
+    "bound": moved_mean.Langevin(moved_mean.bound_slope(), 44, 16, n_times=4, step=0.3, keep_every=2),
+    "score": moved_mean.Langevin(moved_mean.score_slope(0.01), 56, 28, n_times=2, step=0.3, keep_every=2),
+    "coarse": moved_mean.Langevin(moved_mean.score_slope(0.06), 40, 16, n_times=2, step=0.3, keep_every=2),
+    "fine": moved_mean.Langevin(moved_mean.score_slope(0.01), 120, 60, n_times=2, step=0.1, keep_every=2),
 }
 
 
@@ -142,10 +142,8 @@ def store_chains(run, faces, n, rows=tuple(CHAIN), said=None):
     """
     starts = np.stack([faces.samples[row][:n, 0] for row in ("spread", "reverse")], axis=1)
     for row in rows:
-        steps, burn, slope, n_times, step = CHAIN[row]
-        found = moved_mean.chains(
-            faces.task, faces.modes, faces.y[:n], starts, steps, burn, jax.random.key(17), slope, n_times, step, 2, said
-        )
+        key = jax.random.key(17)
+        found = moved_mean.chains(faces.task, faces.modes, faces.y[:n], starts, key, CHAIN[row], said)
         store_row(run, "moved", row, faces, found.means, found.samples, n)
         ends = [faces.along(found.means[:, i]) for i in (0, 1)]
         run.mean(f"chain.{row}.apart", 100 * (ends[1] - ends[0]), "%")

@@ -43,7 +43,8 @@ def test_chains_of_an_exact_prior_end_at_its_posterior(slope):
     measurements = task.measure(jax.random.key(2), task.prior.sample(jax.random.key(1), N))
     y, exact = np.asarray(measurements.y), family.exact_means(task, measurements)
     starts = np.repeat(y[:, None], 64, axis=1)
-    found = moved_mean.chains(task, modes, y, starts, 200, 60, jax.random.key(3), slope, n_times=4, step=0.1)
+    how = moved_mean.Langevin(slope, 200, 60, n_times=4, step=0.1)
+    found = moved_mean.chains(task, modes, y, starts, jax.random.key(3), how)
     truth = [mixture_posterior(task.prior, task.sigma_y, jnp.asarray(yi), jnp.eye(4)) for yi in y]
     variance = np.array([np.diag(np.asarray(p.covariance())) for p in truth])
     assert found.means.shape == (N, 64, 4) and found.samples.shape == (N, 64 * 28, 4)
