@@ -102,18 +102,19 @@ def markdown(found):
 
 
 def keep_record(found, path):
-    """Write the table as a record at ``path``: ``bench.flow.plain_JAX.compile``, ``bench.sampler.dps.denoising``."""
+    """Write the table as a record at ``path``: ``bench.flow.plain_jax.compile``, ``bench.sampler.dps.denoising``."""
+    word = lambda name: name.lower().replace(" ", "_").replace("-", "_")  # noqa: E731
     versions = {name: found["machine"]["versions"][name] for name in RIVALS if name in found["machine"]["versions"]}
     with tempfile.TemporaryDirectory() as folder:
         run = record.Run("cost", {"size": found["size"], **versions}, Path(folder))
         for name, row in found["flows"].items():
             for column in (*COLUMNS, "peak_mib"):
-                key = f"bench.flow.{name.replace(' ', '_')}.{column}"
-                run.number(key, row[column], unit="s" if column in COLUMNS else None)
+                unit = "s" if column in COLUMNS else None
+                run.number(f"bench.flow.{word(name)}.{column}", row[column], unit=unit)
         for problem, row in found["samplers"].items():
             for name, value in row.items():
                 if not name.endswith("all cores"):
-                    run.number(f"bench.sampler.{name.replace(' ', '_')}.{problem.replace('-', '_')}", value)
+                    run.number(f"bench.sampler.{word(name)}.{word(problem)}", value)
         run.finish()
         record.save({**record.load(Path(folder) / "cost.json"), "figures": []}, path)
 

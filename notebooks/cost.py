@@ -177,8 +177,7 @@ if rows := cost.rival_rows(run):
 # normalization between its couplings, which is a little less work; deepinv runs on PyTorch.
 
 # %% tags=["hide-input"]
-flows, samplers = cost.bench_rows(run)
-if flows:
+if flows := cost.bench_rows(run, "flow"):
     run.table(
         flows,
         {
@@ -192,7 +191,7 @@ if flows:
     )
 
 # %% tags=["hide-input"]
-if samplers:
+if samplers := cost.bench_rows(run, "sampler"):
     run.table(
         samplers,
         {"denoising": ("denoising [ms]", ".2f"), "super_resolution": ("super-resolution [ms]", ".2f")},

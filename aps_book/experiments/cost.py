@@ -272,19 +272,22 @@ def _sampler(name):
     return weights.row_label({"recipe": recipes.read(files.find("recipes", f"{name}.toml"))})
 
 
-def bench_rows(run):
-    """Labels of the rows of `make bench`: of flows, and of samplers by their names."""
-    there = [key.split(".")[1:3] for key in numbers(run) if key.startswith("bench.")]
-    label = {
-        "aps_core": "this package",
-        "plain_JAX": "unadorned JAX loop",
-        "plain_JAX_dps": "DPS as an unadorned JAX loop",
-    }
-    label |= {name: f"this package, {name}" for kind, name in there if kind == "sampler" and name == name.lower()}
-    named = lambda kind: {  # noqa: E731
-        f"bench.{kind}.{name}": label.get(name, name.replace("_", " ")) for of, name in there if of == kind
-    }
-    return named("flow"), named("sampler")
+TIMED = {"dps": "DPS", "mcg": "MCG", "red_diff": "RED-diff", "sde_proj": "SDE with projection", "ddrm": "DDRM"}
+TIMED |= {"pigdm": "PiGDM", "score_ald": "Score-ALD", "daps": "DAPS"}
+BENCH = {  # what `make bench` times, by the word in its record
+    "flow": {"aps_core": "this package", "plain_jax": "unadorned JAX loop", "flowjax": "flowjax", "distrax": "distrax"},
+    "sampler": {
+        **{word: f"{label}, this package" for word, label in TIMED.items()},
+        "plain_jax_dps": "DPS, unadorned JAX loop",
+        **{f"deepinv_{name.lower()}": f"{name}, deepinv" for name in ("DPS", "DiffPIR", "DDRM")},
+    },
+}
+
+
+def bench_rows(run, kind):
+    """Labels of the rows ``bench.flow.aps_core`` of a kind of BENCH."""
+    columns = {"flow": ["compile"], "sampler": ["denoising", "super_resolution"]}[kind]
+    return known(run, {f"bench.{kind}.{word}": label for word, label in BENCH[kind].items()}, columns)
 
 
 def rival_columns():
