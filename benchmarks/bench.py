@@ -39,16 +39,17 @@ def measured(script, *arguments):
 
 
 def flows(size):
-    """{name: its numbers} of the flows that are installed."""
-    found = {}
+    """{name: its numbers} of the flows that are installed, and what they are: entries, steps, width and batch."""
+    found, problem = {}, {}
     for name in FLOWS:
         print(f"measuring {name}", flush=True)
         chosen = [] if size == "full" else [f"--{size}"]
-        here = measured("flows.py", "--only", name, *chosen)["seconds"]
+        made = measured("flows.py", "--only", name, *chosen)
+        here, problem = made["seconds"], made["size"]
         if name not in here:
             print(f"{name} is not installed, or not usable with this JAX")
         found |= here
-    return found
+    return found, problem
 
 
 def samplers(size):
@@ -107,6 +108,7 @@ def keep_record(found, path):
     versions = {name: found["machine"]["versions"][name] for name in RIVALS if name in found["machine"]["versions"]}
     with tempfile.TemporaryDirectory() as folder:
         run = record.Run("cost", {"size": found["size"], **versions}, Path(folder))
+        run.numbers("bench.problem", found["problem"])
         for name, row in found["flows"].items():
             for column in (*COLUMNS, "peak_mib"):
                 unit = "s" if column in COLUMNS else None
@@ -140,7 +142,9 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     where = machine()
     where["versions"] |= versions()
-    found = {"size": options.size, "machine": where, "flows": flows(options.size), "samplers": samplers(options.size)}
+    found = {"size": options.size, "machine": where}
+    found["flows"], found["problem"] = flows(options.size)
+    found["samplers"] = samplers(options.size)
     found["ratios"] = ratios(found)
     print(markdown(found))
     write_atomically(options.out / "bench.json", json.dumps(found, indent=1) + "\n")

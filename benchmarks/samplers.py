@@ -131,8 +131,6 @@ def deepinv(side, factor, batch, steps):
     import deepinv as dinv
     import torch
 
-    torch.set_num_threads(1)
-
     class Trivial(torch.nn.Module):
         def forward(self, x, sigma, **settings):
             del sigma, settings

@@ -171,10 +171,11 @@ if rows := cost.rival_rows(run):
 # ## Beside other packages
 #
 # `make bench` gives the same work to this package, to other packages where they are installed, and to an unadorned JAX
-# loop that says how fast it could be at best: the conditional RealNVP of the paper, and samplers around a network that
-# does nothing, so that the sampler itself is what is timed. Nothing here has a quality: the flows are the same
-# function, and what the samplers find at how many evaluations stands on {doc}`samplers`. flowjax's flow has no affine
-# normalization between its couplings, which is a little less work; deepinv runs on PyTorch.
+# loop without classes and checks: a conditional RealNVP of the paper's form, and samplers around a network that does
+# nothing, so that the sampler itself is what is timed. These are costs without a quality: the flows compute the same
+# function, but for flowjax's, which has no affine normalization between its couplings and so a little less work; what
+# the samplers find at how many evaluations stands on {doc}`samplers`. deepinv runs on PyTorch, its super-resolution by
+# bicubic resizing.
 
 # %% tags=["hide-input"]
 if flows := cost.bench_rows(run, "flow"):
@@ -186,8 +187,12 @@ if flows := cost.bench_rows(run, "flow"):
             "gradient_step": ("gradient step [s]", ".3f"),
             "peak_mib": ("peak memory [MiB]", ",.0f"),
         },
-        caption="One flow in four packages, batch of 64: seconds to compile a training step, of one evaluation with "
-        "its log-determinant and of one gradient step, and memory of the process.",
+        caption="The same flow by package: seconds to compile a training step, of one evaluation with its "
+        "log-determinant and of one gradient step, and memory of the process.",
+    )
+    run.say(
+        "{full/bench.problem.dim:,.0f} entries of signal and condition, {full/bench.problem.steps:.0f} steps of two "
+        "couplings, width {full/bench.problem.width:.0f}, batches of {full/bench.problem.batch:.0f}."
     )
 
 # %% tags=["hide-input"]

@@ -272,7 +272,7 @@ def _sampler(name):
     return weights.row_label({"recipe": recipes.read(files.find("recipes", f"{name}.toml"))})
 
 
-TIMED = {"dps": "DPS", "mcg": "MCG", "red_diff": "RED-diff", "sde_proj": "SDE with projection", "ddrm": "DDRM"}
+TIMED = {"dps": "DPS", "mcg": "MCG", "red_diff": "RED-diff", "sde_proj": "SDE+Proj", "ddrm": "DDRM"}
 TIMED |= {"pigdm": "PiGDM", "score_ald": "Score-ALD", "daps": "DAPS"}
 BENCH = {  # what `make bench` times, by the word in its record
     "flow": {"aps_core": "this package", "plain_jax": "unadorned JAX loop", "flowjax": "flowjax", "distrax": "distrax"},

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from aps_book import record
+from aps_book.experiments import cost
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
 
@@ -60,7 +61,19 @@ def test_bench_writes_its_table(tmp_path):
     assert done.returncode in (0, 1) and {"aps_core", "plain JAX"} <= set(found["flows"])
     ours = found["flows"]["aps_core"]
     assert ours["parameters"] > 0 and min(ours[name] for name in ("compile", "forward", "gradient_step")) > 0
-    assert "flowjax" in done.stdout  # a rival that is not installed is named as such
-    assert record.load(kept)["numbers"]["bench.flow.aps_core.compile"]["value"] == pytest.approx(ours["compile"])
+    assert ("flowjax is not installed" in done.stdout) == ("flowjax" not in found["flows"])
+    numbers = {key: number["value"] for key, number in record.load(kept)["numbers"].items()}
+    assert numbers["bench.flow.aps_core.compile"] == pytest.approx(ours["compile"])
+    assert numbers["bench.problem.dim"] == 32 and numbers["bench.problem.batch"] == 4  # what "small" is
+    columns = {"flow": ("compile",), "sampler": ("denoising", "super_resolution")}
+    shown = {
+        f"bench.{kind}.{word}.{column}" for kind, row in cost.BENCH.items() for word in row for column in columns[kind]
+    }
+    timed = {
+        key
+        for key in numbers
+        if key.startswith(("bench.flow", "bench.sampler")) and key.endswith(columns["flow"] + columns["sampler"])
+    }
+    assert timed <= shown  # no measured row is missing in the page's table
     assert found["ratios"]["flow.gradient_step"] > 0 and found["machine"]["versions"]["jax"]
     assert "| plain JAX |" in (tmp_path / "bench.md").read_text() and "| dps |" in done.stdout
