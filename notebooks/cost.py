@@ -175,7 +175,8 @@ if rows := cost.rival_rows(run):
 # nothing, so that the sampler itself is what is timed. These are costs without a quality: the flows compute the same
 # function, but for flowjax's, which has no affine normalization between its couplings and so a little less work; what
 # the samplers find at how many evaluations stands on {doc}`samplers`. deepinv runs on PyTorch, its super-resolution by
-# bicubic resizing.
+# bicubic resizing. A compilation is timed once: between two runs of this table on one machine it differed as much as
+# between the packages.
 
 # %% tags=["hide-input"]
 if flows := cost.bench_rows(run, "flow"):
