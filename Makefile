@@ -11,6 +11,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Without bytecode each notebook and each test that starts a process compiles JAX's sources anew, 7 seconds of 11.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Notebooks that run at once; those whose page tells times run alone, afterwards.
+JOBS ?= 2
+
 .DEFAULT_GOAL := help
 .PHONY: help book test browser pdf lint train full bench workflow clean lock setup
 
@@ -18,10 +21,11 @@ help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 book: $(VENV)/.project ## Build the book; prints the path of its index.html; PAGES="faces toy2d" only some
+	@PAGES="$(PAGES)" $(PY) -m doit run -n $(JOBS) -P thread together
 	@PAGES="$(PAGES)" $(PY) -m doit book
 
-test: $(VENV)/.project ## Run the fast tests; SLOW=1 adds the slow ones
-	@$(PY) -m pytest -n 2 --dist worksteal --ignore=tests/browser $(if $(SLOW),-m "slow or not slow",) $(ARGS)
+test: $(VENV)/.project ## Run the fast tests; SLOW=1 adds the slow ones, LONG=1 the long ones too
+	@$(PY) -m pytest -n 2 --dist worksteal --ignore=tests/browser $(if $(LONG),-m "slow or not slow",$(if $(SLOW),-m "not long",)) $(ARGS)
 
 browser: $(VENV)/.project ## Check the built book in a browser, where there is one
 	@test -f _build/html/index.html || { echo "make browser needs a built book: make book" >&2; exit 2; }

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import absl.logging  # noqa: F401  binds the real stderr before doit replaces it; else it complains at exit
@@ -17,7 +18,7 @@ from doit.tools import config_changed
 from aps_book import notebooks as known
 from aps_book import running
 from aps_book.page import with_placeholders
-from aps_book.progress import Progress
+from aps_book.progress import Progress, seconds
 
 ROOT = Path(__file__).resolve().parent
 BUILD = Path(".build")
@@ -34,6 +35,17 @@ DOIT_CONFIG = {
     "verbosity": 2,
     "reporter": Progress,
 }
+
+
+def said(kind, error, trace, otherwise=sys.excepthook):
+    """An interrupted build says so in one line."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted; what was finished is kept, and the same command goes on", file=sys.stderr)
+    else:
+        otherwise(kind, error, trace)
+
+
+sys.excepthook = said
 
 
 def notebooks():
@@ -73,6 +85,7 @@ def book_files(source):
     return sorted(found | {str(path) for path in beside})
 
 
+@cache
 def imported(source):
     """Dotted names that a Python file imports, with the packages that they lie in."""
     names = set()
@@ -124,9 +137,18 @@ def task_notebook():
                 *map(str, sorted(weights)),
             ],
             "uptodate": [config_changed(entry["build"])],
+            "io": {"capture": False},  # doit would replace sys.stdout, which threads share
             "targets": [str(RESULTS / f"{name}.ipynb"), str(RESULTS / f"{name}.json")],
             "actions": [(execute, [name, entry["build"], RESULTS])],
         }
+
+
+def task_together():
+    """Run those notebooks that measure no time: doit run -n 2 -P thread together does two at a time."""
+    last, table = seconds(), list(tomllib.loads(Path("book/build.toml").read_text("utf-8")))
+    names = [name for name in chosen() if not settings(name)["alone"]]
+    names.sort(key=lambda name: (-last.get(name, 0.0), table.index(name) if name in table else len(table)))
+    return {"actions": None, "task_dep": [f"notebook:{name}" for name in names]}  # the longest first
 
 
 def build_html():

@@ -23,28 +23,35 @@ class Progress(ConsoleReporter):
 
     def __init__(self, outstream, options):
         super().__init__(outstream, options)
-        self.order, self.stale, self.last, self.begun, self.clock = [], set(), seconds(), 0.0, None
+        self.stale, self.last, self.begun, self.number, self.total = set(), seconds(), {}, 0, 1
+        self.at_once = 1
+        self.clock, self.lock = None, threading.Lock()  # two notebooks may begin at once, each in its thread
 
     def initialize(self, tasks, selected_tasks):
         """Note the notebooks of this build and which of them look stale."""
-        wanted = needed(tasks, selected_tasks)
-        self.order = [name for name in tasks if name.startswith(PREFIX) and name in wanted]
-        self.stale = {name for name in self.order if looks_stale(tasks[name])}
+        wanted = [name for name in needed(tasks, selected_tasks) if name.startswith(PREFIX)]
+        self.stale = {name for name in wanted if looks_stale(tasks[name])}
+        self.number, self.total = 0, max(len(wanted), 1)
 
     def execute_task(self, task):
         """A line that says what begins."""
         if not task.name.startswith(PREFIX):
             super().execute_task(task)
             return
-        self.stale.add(task.name)
-        self.begun = time.monotonic()
-        self.write(f"{self._begins(task.name)}\n")
-        if self.outstream.isatty():
-            self.clock = Clock(self.outstream)
+        with self.lock:
+            self._pause()
+            self.stale.add(task.name)
+            self.begun[task.name] = time.monotonic()
+            self.at_once = max(self.at_once, len(self.begun))
+            self.number += 1
+            self.write(f"{self._begins(task.name)}\n")
+            self._count()
 
     def skip_uptodate(self, task):
         """As doit's; it does not run any more."""
-        self.stale.discard(task.name)
+        if task.name.startswith(PREFIX):
+            self.stale.discard(task.name)
+            self.number += 1
         super().skip_uptodate(task)
 
     def add_success(self, task):
@@ -59,19 +66,28 @@ class Progress(ConsoleReporter):
         super().add_failure(task, fail)
 
     def _begins(self, name):
-        place = f"{self.order.index(name) + 1} of {len(self.order)}" if name in self.order else "1 of 1"
+        place = f"{self.number} of {self.total}"
         last = self.last.get(short(name))
         before = "not run before" if last is None else f"{duration(last)} last time"
         return f".  {place}: {short(name)} runs ({before}; {self.left()})"
 
     def _end(self, name, how):
+        with self.lock:
+            self._pause()
+            took = time.monotonic() - self.begun.pop(name)
+            self.stale.discard(name)
+            if how == "done":
+                self.last = keep(short(name), took)
+            self.write(f"   {short(name)} {how} after {duration(took)}; {self.left()}\n")
+            self._count()
+
+    def _pause(self):
         if self.clock is not None:
             self.clock = self.clock.stop()
-        took = time.monotonic() - self.begun
-        self.stale.discard(name)
-        if how == "done":
-            self.last = keep(short(name), took)
-        self.write(f"   {short(name)} {how} after {duration(took)}; {self.left()}\n")
+
+    def _count(self):
+        if self.begun and self.outstream.isatty():
+            self.clock = Clock(self.outstream, {short(name): begun for name, begun in self.begun.items()})
 
     def left(self):
         """The time left in words."""
@@ -81,21 +97,23 @@ class Progress(ConsoleReporter):
             return "no notebook left"
         if not known:
             return "time left unknown"
-        return f"about {duration(sum(known))} left" + (f", and {new} not run before" if new else "")
+        return f"about {duration(sum(known) / self.at_once)} left" + (f", and {new} not run before" if new else "")
 
 
 class Clock(threading.Thread):
-    """Counts the seconds of what runs, on a terminal, in a line that is removed at the end."""
+    """Counts the seconds of what runs, {name: when it began}, on a terminal, in a line that is removed at the end."""
 
-    def __init__(self, stream):
+    def __init__(self, stream, begun):
         super().__init__(daemon=True)
-        self.stream, self.ended, self.begun = stream, threading.Event(), time.monotonic()
+        self.stream, self.ended, self.begun = stream, threading.Event(), begun
         self.start()
 
     def run(self):
         """Write the line anew each second."""
         while not self.ended.wait(1.0):
-            self.stream.write(f"\r   {duration(time.monotonic() - self.begun)} ")
+            now = time.monotonic()
+            running = ", ".join(f"{name} {duration(now - begun)}" for name, begun in self.begun.items())
+            self.stream.write(f"\r\033[K   {running} ")
             self.stream.flush()
         self.stream.write("\r\033[K")
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 from collections.abc import Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def execute(
 
     cwd: where its kernel works. environment: variables of the kernel beside those of this process. progress: a bar of the
     cells that are done, with the time left. What was published before stays as it was unless all is there; then ``made`` is
-    removed, and else kept. Raises RunFailed.
+    removed, and else kept. Several may run at once, in threads. Raises RunFailed.
     """
     import jupytext
     import papermill
@@ -44,36 +43,34 @@ def execute(
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir(parents=True)
         # "immediate": a kernel that has done its work is ended; asked to end, it is interrupted first and logs an error
-        with variables({**environment, "APS_RESULTS_DIR": str(made.resolve())}):
-            papermill.execute_notebook(
-                jupytext.read(source),
-                ran,
-                dict(parameters),
-                kernel_name="python3",
-                language="python",
-                progress_bar=progress,
-                cwd=cwd,
-                config=encrypted,
-                shutdown_kernel="immediate",
-            )
+        papermill.execute_notebook(
+            jupytext.read(source),
+            ran,
+            dict(parameters),
+            kernel_name="python3",
+            language="python",
+            progress_bar=progress,
+            cwd=str(cwd),
+            config=encrypted,
+            kernel_manager_class=manager({**environment, "APS_RESULTS_DIR": str(made.resolve())}),
+            shutdown_kernel="immediate",
+        )
         return publish(name, made, results)
     except (papermill.PapermillExecutionError, RuntimeError, OSError) as error:  # RuntimeError: the kernel died
         raise RunFailed(f"notebooks/{name}.py failed; what it did is in {ran}\n{error}") from error
 
 
-@contextmanager
-def variables(values: Mapping[str, str]):
-    """The environment with these variables; afterwards it is as before."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+def manager(variables: Mapping[str, str]) -> type:
+    """A kernel manager whose kernels have these variables beside those of this process, which stays as it is: other
+    notebooks may run in it.
+    """
+    from jupyter_client.manager import AsyncKernelManager
+
+    class Manager(AsyncKernelManager):
+        async def start_kernel(self, **settings: Any) -> None:
+            await super().start_kernel(**{"env": {**os.environ, **variables}, **settings})
+
+    return Manager
 
 
 def no_loopback() -> None:

@@ -11,6 +11,7 @@ keeps the table for the page on what a bigger problem costs.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,11 +31,12 @@ RIVALS = ("flowjax", "distrax", "deepinv", "torch")
 
 
 def measured(script, *arguments):
-    """What a benchmark writes with --json, run in a process of its own."""
+    """What a benchmark writes with --json, run in a process of its own that compiles all it runs."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "found.json"
         command = [sys.executable, str(HERE / script), "--json", str(file), *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        fresh = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=fresh)
         return json.loads(file.read_text("utf-8"))
 
 

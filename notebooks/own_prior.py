@@ -104,7 +104,7 @@ samplers = {"closed": closed, "pigdm": aps_core.make_sampler("pigdm", task, n_st
 
 # %% tags=["hide-input"]
 run.number("training.seconds", log.seconds, unit="s")
-run.say(f"The flow was trained by: {flow.trained_by}, in {{training.seconds:.0f}} s.")
+run.say(f"The flow was trained by: {flow.trained_by}, in {{training.seconds:.0f}} s beside another notebook.")
 
 # %% tags=["hide-input"]
 one = task.measure(jax.random.key(seed + 2), jnp.array([0.4, 0.5]))

@@ -104,7 +104,7 @@ def test_gradient_noise_of_a_known_estimate():
     assert found == pytest.approx(np.sqrt(noise.var() / np.mean((x / lam) ** 2)), rel=0.08)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_with_a_warm_start_counts_on_and_ends_nearer_than_it_began():
     found = ablation_study.run(ablation_study.variants()["warm"], steps=80, evaluations=4)
     assert found["step"].tolist() == [0, 20, 40, 60, 80]

@@ -12,18 +12,9 @@ import pytest
 
 from aps_book import record
 from aps_book.experiments import cost
+from aps_core import Identity, Task
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
-
-
-@pytest.mark.slow
-def test_gradient_noise(tmp_path):
-    file = tmp_path / "noise.json"
-    command = [sys.executable, FOLDER / "gradient_noise.py", "--small", "--json", file]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    rows = json.loads(file.read_text())["rows"]
-    assert rows["total 1"]["variance_ratio"] == 1 and rows["path 1"]["variance_ratio"] > 1.5
-    assert "path 2" in done.stdout
 
 
 def _module(name):
@@ -32,6 +23,25 @@ def _module(name):
     sys.modules[name] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.slow
+def test_gradient_noise(tmp_path, monkeypatch, make_score_prior, capsys):
+    """The command on a small task instead of the faces: the table, its JSON and its record say the same."""
+    noise = _module("gradient_noise")
+    prior = make_score_prior(d=4, k=3, k_modes=2)
+    signals = prior.gaussian.sample(jax.random.key(1), 8)
+    task = Task(Identity((4,)), 0.1, prior, signals, unit_range=False)
+    monkeypatch.setattr(noise, "load_task", lambda name: task)
+    settings = {"kind": "gaussian-base", "k": 3, "steps": 2, "width": 4}
+    monkeypatch.setattr(noise.weights, "load", lambda name: (None, {"flow": settings}))
+    kept, file = tmp_path / "kept.json", tmp_path / "noise.json"
+    noise.main(["small", "--small", "--json", str(file), "--record", str(kept)])
+    rows = json.loads(file.read_text())["rows"]
+    assert rows["total 1"]["variance_ratio"] == 1 and rows["path 1"]["variance_ratio"] > 1.5
+    numbers = record.load(kept)["numbers"]
+    assert numbers["noise.path_2.std"]["value"] == pytest.approx(rows["path 2"]["noise"])
+    assert "path 2" in capsys.readouterr().out
 
 
 def test_the_plain_flow_has_the_log_determinant_of_its_jacobian():

@@ -48,6 +48,9 @@ pathlib.Path(os.environ["APS_RESULTS_DIR"], "NAME.json").write_text(json.dumps(m
 """
 
 
+PAIRS = ("run", "-n", "2", "-P", "thread", "together")  # as `make book` begins
+
+
 def make_notebooks(folder, names=("one", "two", "three"), cells=TINY):
     """A project of tiny notebooks, without the pages around them."""
     for name in ("dodo.py", "pyproject.toml", "requirements.lock"):
@@ -242,12 +245,14 @@ def test_two_builds_at_once_run_each_notebook_once(tmp_path):
 
 @pytest.mark.slow
 def test_ten_kills_lose_no_finished_notebook(tmp_path):
-    """SIGKILL at a random moment, ten times; what the state has as done is not run again, and at the end all is."""
+    """SIGKILL at a random moment of notebooks that run two at a time, ten times; what the state has as done is not run
+    again, and at the end all is.
+    """
     make_notebooks(tmp_path)
     rng = random.Random(5)
     for _ in range(10):
-        process = start(tmp_path, "notebook")
-        time.sleep(rng.uniform(0.5, 9.0))
+        process = start(tmp_path, *PAIRS)
+        time.sleep(rng.uniform(0.5, 6.0))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         done, before = finished(tmp_path), tally(tmp_path)
@@ -269,6 +274,60 @@ def test_ten_kills_lose_no_finished_notebook(tmp_path):
     )
     left = [path for path in tmp_path.rglob("*.part") if "running" not in path.parts]
     assert not left
+
+
+SPAN = """
+import time
+
+begin = time.monotonic()
+pathlib.Path(os.environ["TALLY"] + "NAME").touch()
+while not pathlib.Path(os.environ["TALLY"] + "OTHER").exists():
+    assert time.monotonic() < begin + 60
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.slow
+def test_those_without_times_run_together_each_with_its_own_variables(tmp_path):
+    """Two notebooks wait for each other; the third measures times, and is left to the build that follows."""
+    make_notebooks(tmp_path)
+    (tmp_path / "book/build.toml").write_text("[three]\nalone = true\n")
+    for name, other in (("one", "two"), ("two", "one")):
+        path = tmp_path / f"notebooks/{name}.py"
+        path.write_text(path.read_text() + "\n# %%" + SPAN.replace("OTHER", other).replace("NAME", name))
+    status, printed = doit(tmp_path, *PAIRS)
+    assert status == 0, printed
+    assert finished(tmp_path) == {"one", "two"} and tally(tmp_path) == {"one": 1, "two": 1}
+    assert [line for line in printed.splitlines() if " runs (" in line][1].startswith(".  2 of 2: ")
+    status, printed = doit(tmp_path, "notebook")
+    assert status == 0 and re.search(r"[123] of 3: three runs", printed)
+    assert finished(tmp_path) == {"one", "two", "three"} and tally(tmp_path) == {"one": 1, "two": 1, "three": 1}
+
+
+@pytest.mark.slow
+def test_one_that_fails_does_not_stop_the_one_beside_it(tmp_path):
+    make_notebooks(tmp_path, ["one", "two"])
+    path = tmp_path / "notebooks/one.py"
+    path.write_text(path.read_text() + "\n# %%\nraise ValueError('no')\n")
+    status, printed = doit(tmp_path, *PAIRS)
+    assert status != 0 and "one failed after" in printed and "ValueError: no" in printed
+    assert finished(tmp_path) == {"two"} and not (tmp_path / "book/results/one.json").exists()
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_both_and_leaves_nothing_half_done(tmp_path):
+    make_notebooks(tmp_path, ["one", "two"])
+    for name in ("one", "two"):
+        path = tmp_path / f"notebooks/{name}.py"
+        path.write_text(path.read_text() + "\n# %%\nimport time\n\ntime.sleep(60)\n")
+    process = start(tmp_path, *PAIRS)
+    begin = time.monotonic()
+    while len(tally(tmp_path)) < 2 and time.monotonic() < begin + 60:
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    printed = process.communicate(timeout=20)[0]
+    assert process.returncode != 0 and "Traceback" not in printed, printed
+    assert finished(tmp_path) == set() and not list((tmp_path / "book/results").glob("*"))
 
 
 @pytest.mark.slow

@@ -307,8 +307,8 @@ def test_verify_ends_with_1_where_a_number_differs(value, code, monkeypatch):
 @pytest.mark.slow
 def test_train_trains_and_goes_on(tmp_path):
     recipe = tmp_path / "short.toml"
-    text = (ROOT / "recipes/toy2d-exact.toml").read_text()
-    recipe.write_text(re.sub(r"steps = \d+(?=\nlearning)", "steps = 40", text).replace("toy2d-exact", "short"))
+    text = (ROOT / "recipes/toy2d-closed.toml").read_text()
+    recipe.write_text(re.sub(r"steps = \d+(?=\nlearning)", "steps = 60", text).replace("toy2d-closed", "short"))
     folders = ["--checkpoints", str(tmp_path / "c"), "--out", str(tmp_path / "w")]
     code, printed, errors = aps("train", str(recipe), *folders, "--budget", "0", "--write")
     assert code == 0, errors

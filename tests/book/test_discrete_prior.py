@@ -115,7 +115,7 @@ def test_it_comes_back_from_its_file(make_prior, randomise, tmp_path):
     assert float(log_prob(again)) == float(log_prob(prior))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_maximum_likelihood_fits_a_mixture():
     """The loss on new draws is the entropy of the mixture, estimated from the same draws, up to a small KL."""
     spread = 0.06**2 * np.array([[[1.0, 0.6], [0.6, 1.0]], [[1.0, -0.6], [-0.6, 1.0]]])

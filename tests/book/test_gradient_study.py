@@ -51,7 +51,7 @@ def test_the_score_is_the_gradient_of_the_density_at_t_min(mixture, image):
     assert 1e-6 < gradients.difference(exact, clean) < 0.02
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_mean_of_the_estimates_is_the_known_gradient(mixture, image, estimates):
     exact = gradients.exact_gradient(mixture, image)
     values = estimates[50]["values"]
@@ -60,7 +60,7 @@ def test_the_mean_of_the_estimates_is_the_known_gradient(mixture, image, estimat
     assert estimates[50]["seconds"] > 0 and estimates[50]["bytes"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_scatter_falls_with_the_root_of_the_number_of_probes(estimates):
     few, many = (np.std(estimates[n]["values"], axis=0, ddof=1) for n in (10, 50))
     assert np.median(few / many) == pytest.approx(np.sqrt(5), rel=0.12)

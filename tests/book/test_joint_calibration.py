@@ -49,7 +49,7 @@ def p_of(found, row):
     return {name: band.p for name, band in found[row].ranks.items()} | {"tarp": found[row].tarp.band.p}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_known_gaussian(tmp_path):
     """The closed form and the trained flow pass everything; draws of the prior pass the coordinates and fail by the
     likelihood, TARP and the classifier; DPS fails.
@@ -72,7 +72,7 @@ def test_known_gaussian(tmp_path):
     assert abs(numbers["gaussian16.closed.band3_90"]["value"] - 90) < 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_known_mixture():
     """The posterior itself passes, Metropolis steps mend a Gaussian that fails."""
     found = study.study("mixture2", 400, 31, seed=2)

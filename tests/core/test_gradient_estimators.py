@@ -106,10 +106,11 @@ def _measurement(task):
 
 
 KINDS = ["gaussian-base", "realnvp", "tempered", "subspace"]
-SLOW = ["tokens", "distilled", "reopened", "through-sensor"]
+KINDS += [pytest.param(kind, marks=pytest.mark.slow) for kind in ("distilled", "through-sensor")]
+KINDS += [pytest.param(kind, marks=pytest.mark.long) for kind in ("tokens", "reopened")]
 
 
-@pytest.mark.parametrize("kind", [*KINDS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in SLOW)])
+@pytest.mark.parametrize("kind", KINDS)
 def test_path_and_total_have_the_same_expectation(kind, make_prior, randomise):
     """Along random directions, over many samples, for parameters that are far from the optimum: 5 standard errors."""
     task, flow = make(kind, make_prior)

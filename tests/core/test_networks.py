@@ -354,7 +354,7 @@ def test_dequantization_is_uniform_and_centred():
     assert dequantized(jax.random.key(0), signals, None) is signals
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("residual, share", [(True, 0.7), (False, 0.5)])
 def test_training_comes_near_the_optimum(residual, share):
     """Of what the exact score of two clusters saves over their Gaussian; a plain network has the Gaussian to learn

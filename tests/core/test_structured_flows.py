@@ -268,7 +268,7 @@ def test_a_density_in_the_plane_integrates_to_one(make_prior, randomise, x64):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["tokens"])
 def test_training_mends_a_wrong_base(make_problem, make_prior, name):
     """The base believes in another mean and half the spread. The objective falls towards that of the true posterior,
