@@ -38,9 +38,11 @@ DOIT_CONFIG = {
 
 
 def said(kind, error, trace, otherwise=sys.excepthook):
-    """An interrupted build says so in one line."""
+    """An interrupted build says so in one line, and ends without waiting for its kernels, which end with it."""
     if issubclass(kind, KeyboardInterrupt):
-        print("interrupted; what was finished is kept, and the same command goes on", file=sys.stderr)
+        print("interrupted; what was finished is kept, and the same command goes on", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(130)
     else:
         otherwise(kind, error, trace)
 

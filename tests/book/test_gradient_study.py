@@ -105,6 +105,7 @@ def test_a_learned_prior_is_asked_at_an_image_of_its_gaussian():
     assert gradients.difference(gradients.score_gradient(prior, image), exact) < 0.2
 
 
+@pytest.mark.long
 def test_the_scatter_is_stored_with_the_factor(mixture, image, estimates):
     class Numbers(dict):
         def number(self, key, value, se=None):
