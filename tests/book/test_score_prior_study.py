@@ -113,7 +113,7 @@ def test_fit_starts_as_the_closed_form_and_stays_there_where_it_is_right(posteri
     assert all(c.shape == (4, *SHAPE) for c in score_prior.pictures(found, case, ours).values())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_costs(posterior):
     """The ODE takes many evaluations, the bound one or two; all are timed."""
     x = posterior.task.signals("test")[:2]

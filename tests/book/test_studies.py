@@ -16,7 +16,7 @@ def test_diagonal_task_has_the_given_variances():
     np.testing.assert_allclose(variance, EIGENVALUES, rtol=6 * np.sqrt(2 / 4096))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_small_start_time_and_its_term_leave_the_posterior_where_it_is():
     found = short_trainings.start_from_exact(short_trainings.diagonal_task(EIGENVALUES, t_min=1e-5), "elbo")
     assert found["kl"] <= 0.002
@@ -24,7 +24,7 @@ def test_small_start_time_and_its_term_leave_the_posterior_where_it_is():
     np.testing.assert_allclose(found["variance_ratio"], 1, atol=0.15)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_large_start_time_without_its_term_spoils_the_posterior():
     found = short_trainings.start_from_exact(short_trainings.diagonal_task(EIGENVALUES, t_min=1e-3), "elbo-no-start")
     assert found["kl"] > 0.02

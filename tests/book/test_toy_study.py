@@ -123,7 +123,7 @@ def test_unknown_terms_and_settings_are_refused():
         toy2d_flows.toys_from_recipe({"toys": {"noise": 1}, "optimizer": {"steps": 10}})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_side_by_side_finds_each_posterior():
     problems = {key: value for key, value in toy2d.toys().items() if key[0] == "gaussian"}
     settings = {**toy2d_flows.SETTINGS, "term": "exact", "batch": 64, "n_times": 1}

@@ -227,7 +227,7 @@ def test_objective_in_coordinates_is_that_of_signals(task, prior, signals):
     assert np.ptp(rest) < 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_own_mesh_from_file_to_posterior(tmp_path):
     """Blobs on a sphere that comes as a file: prior, training and samples, better than the Gaussian closed form in
     every step of the way.

@@ -206,7 +206,7 @@ def test_a_pool_goes_on_where_it_was_and_grows(prior, tmp_path, monkeypatch):
     assert other.folder != pool.folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_on_the_family_helps_operators_that_it_has_not_seen(prior):
     """Started with samples that are a third too wide, it finds back on operators of the family, and so on others."""
     wide = _widened(posterior.untrained_posterior(_task(prior), FLOW))
@@ -317,13 +317,14 @@ def test_the_card_of_such_a_flow_says_so(trained):
     assert card["any_operator"] is True and card["flow"]["kind"] == "universal"
 
 
+@pytest.mark.slow
 def test_an_operator_outside_of_the_family_is_doubted(prior, trained):
     family = trained.card["family"]
     assert 0.005 <= family["sigma_y"][0] < family["sigma_y"][1] <= 0.3 and 0 < family["time"][0] < family["time"][1] < 1
     for operator, sigma_y, inside in ((Halved(), 0.05, True), (Identity(SHAPE), 0.9, False), (Halved(), 1e-4, False)):
         task = _task(prior, operator, sigma_y)
         own = posterior.AmortizedPosterior(task, build_flow(task, FLOW), trained.params, trained.card)
-        reference = make_reference(own, jax.random.key(0), n=40)
+        reference = make_reference(own, jax.random.key(0), n=20)
         measured = task.measure(jax.random.key(3), prior.gaussian.sample(jax.random.key(4), 8))
         found = diagnose(own, measured, reference=reference)
         outside = ["not trained for such an operator" in d.text for d in found if d.verdict != "refuse"]
