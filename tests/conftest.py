@@ -9,6 +9,7 @@ from aps_book import compiled
 # Most tests compile more than they compute: without optimization, and without the emitters that make large code of each
 # fusion, compilation takes half the time. Set before JAX starts.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two workers on two cores: its threads wait busily for each other
 # What was compiled is kept for the other tests and the next run (`make clean` removes it): twice as fast where all is there.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parent.parent / ".build/compiled-tests" / compiled.key())

@@ -324,7 +324,7 @@ def test_an_operator_outside_of_the_family_is_doubted(prior, trained):
     for operator, sigma_y, inside in ((Halved(), 0.05, True), (Identity(SHAPE), 0.9, False), (Halved(), 1e-4, False)):
         task = _task(prior, operator, sigma_y)
         own = posterior.AmortizedPosterior(task, build_flow(task, FLOW), trained.params, trained.card)
-        reference = make_reference(own, jax.random.key(0), n=20)
+        reference = make_reference(own, jax.random.key(0), n=40)
         measured = task.measure(jax.random.key(3), prior.gaussian.sample(jax.random.key(4), 8))
         found = diagnose(own, measured, reference=reference)
         outside = ["not trained for such an operator" in d.text for d in found if d.verdict != "refuse"]
