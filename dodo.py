@@ -109,9 +109,9 @@ def execute(name, parameters, results):
     for folder in (BUILD, results):
         remove_unfinished(folder)
     made = BUILD / "running" / results.name / name
-    cache = compiled.environment(BUILD / "compiled") if settings(name)["cache"] else {}
+    variables = compiled.variables(settings(name), BUILD / "compiled")
     try:
-        running.execute(Path("notebooks") / f"{name}.py", parameters, made, results, ROOT, cache)
+        running.execute(Path("notebooks") / f"{name}.py", parameters, made, results, ROOT, variables)
     except running.RunFailed as error:
         return TaskFailed(str(error))
 

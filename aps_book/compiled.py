@@ -6,11 +6,24 @@ built before.
 """
 
 import hashlib
+import os
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 LIMIT = 2**31  # bytes; what was used least recently goes first
+
+
+def variables(entry: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """Variables of a notebook's kernel by its entry in book/build.toml: the cache in ``folder`` where it may use one, and
+    its flags of XLA after those of this process.
+    """
+    found = environment(folder) if entry["cache"] else {}
+    if entry["xla_flags"]:
+        found["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {entry['xla_flags']}".strip()
+    return found
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -270,8 +270,8 @@ run.figure(
     "seconds",
     alt="The same six curves against seconds of training; the forward run, which evaluates no score, needs the least "
     "time per step.",
-    caption="The same runs against seconds of training on the machine that built this page, compilation and evaluation "
-    "left out.",
+    caption="The same runs against seconds of training on the machine that built this page, compilation (at XLA's "
+    "optimization level 1) and evaluation left out.",
     label="fig-method-seconds",
 )
 

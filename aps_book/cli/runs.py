@@ -84,10 +84,11 @@ def execute(one: Notebook, given: dict, folder: Path) -> dict:
     from aps_core.files import write_atomically
 
     write_atomically(folder / "command.txt", command(one, given) + "\n")
-    known = one.path.parent == notebooks.ROOT / "notebooks" and notebooks.settings(one.name)["cache"]
-    cache = compiled.environment(notebooks.ROOT / ".build" / "compiled") if known else {}
+    known = one.path.parent == notebooks.ROOT / "notebooks"
+    entry = notebooks.settings(one.name) if known else {**notebooks.SETTINGS, "cache": False}
+    variables = compiled.variables(entry, notebooks.ROOT / ".build" / "compiled")
     watched = sys.stderr.isatty()
-    return running.execute(one.path, given, folder / "running", folder, Path.cwd(), cache, progress=watched)
+    return running.execute(one.path, given, folder / "running", folder, Path.cwd(), variables, progress=watched)
 
 
 def command(one: Notebook | str, given: dict) -> str:
