@@ -32,7 +32,7 @@ def test_recorded_training_is_that_of_the_recipe(tmp_path):
         assert numbers[f"own.{row}.psnr"] == kept["numbers"][f"test.{row}.psnr"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_kept_of_the_papers_network(tmp_path):
     """A narrow one after two steps still draws its start, the marginal Gaussian; closed form and APS are measured on
     the same faces.

@@ -132,7 +132,7 @@ def test_an_unknown_recipe_is_named():
         gaussian16.named_recipe("gaussian17")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_mends_the_wrong_base(make_prior, monkeypatch):
     """A short run on a small problem: the log starts at the divergence of the base and ends well below."""
     prior = make_prior(d=DIM, k=DIM - 1)

@@ -74,7 +74,7 @@ def test_the_ratio_of_the_scatters_has_its_error():
     assert found[:, 1].mean() == pytest.approx(found[:, 0].std(ddof=1), rel=0.6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_both_adjoints_give_one_gradient(mixture, image):
     args = (mixture, image, jax.random.key(1), 10, 1)
     both = [gradients.gradients(*args, adjoint, 1e-6)["values"][0] for adjoint in ("continuous", "checkpointed")]

@@ -35,7 +35,7 @@ def _clone(folder):
         subprocess.run(["git", "-C", folder, "apply"], input=changes, check=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_from_the_readme_to_a_posterior_of_ones_own(tmp_path):
     begun, home = time.monotonic(), tmp_path / "aps"
     _clone(home)

@@ -68,7 +68,7 @@ def stirred(params, scale, seed=1):
     return jax.tree.map(lambda a: a + scale * jax.random.normal(next(keys), a.shape), params)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fitted_flow(prior):
     task = Task(GaussianBlur(SHAPE, 1.0), 0.05, prior, prior.gaussian.sample(jax.random.key(2), 4), unit_range=False)
     flow = flow_of(prior, task.operator, task.sigma_y)
@@ -102,7 +102,7 @@ def test_objective_is_the_divergence_to_the_closed_form_where_the_prior_is_gauss
     assert np.mean(found) == pytest.approx(exact, abs=4 * np.std(found) / np.sqrt(8) + 1e-3) and exact > 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fit_finds_a_posterior_that_is_known(prior):
     """Denoising under 1.7 times the Gaussian's variance and another mean: posterior means and variances mode by mode."""
     scaled = ScaledGaussian(prior.gaussian, {}, prior.network)

@@ -104,7 +104,7 @@ def test_the_recorded_searches_are_of_the_methods_that_the_chapter_tunes():
         tuning_records.path("nothing")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("row", ["score_prior", "surrogate"])
 def test_score_priors_take_an_operator_that_is_not_linear(row):
     """Beside the posterior on a grid."""

@@ -92,7 +92,7 @@ def posterior():
     return AmortizedPosterior(task, flow, jax.jit(flow.init)(jax.random.key(1)))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fit_starts_as_the_closed_form_and_stays_there_where_it_is_right(posterior):
     x0 = np.asarray(posterior.task.signals("test"))
     case = Case(

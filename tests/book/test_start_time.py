@@ -180,7 +180,7 @@ def test_cut_off_prior_is_the_bound_without_its_start(posterior):
     assert float(ratio) == 0.0  # a network that says nothing
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_finds_the_formula(posterior):
     """From the exact posterior of a Gaussian to the optimum at each t_min: spreads and the pull of the mean, mode by
     mode.

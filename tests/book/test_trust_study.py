@@ -24,7 +24,7 @@ def test_faulty_pictures_have_the_shape_of_faces():
     assert all(np.shape(v) == (3, 32, 32, 3) for v in found.values())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_corrections_on_a_known_posterior():
     task = aps_core.load_task("gaussian16")
     closed, trained = aps_core.gaussian_posterior(task), aps_core.load_posterior(task, weights=trust.TRAINED)

@@ -106,8 +106,8 @@ def _measurement(task):
 
 
 KINDS = ["gaussian-base", "realnvp", "tempered", "subspace"]
-KINDS += [pytest.param(kind, marks=pytest.mark.slow) for kind in ("distilled", "through-sensor")]
-KINDS += [pytest.param(kind, marks=pytest.mark.long) for kind in ("tokens", "reopened")]
+KINDS += [pytest.param("through-sensor", marks=pytest.mark.slow)]
+KINDS += [pytest.param(kind, marks=pytest.mark.long) for kind in ("distilled", "tokens", "reopened")]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -184,7 +184,7 @@ def test_both_have_the_gradient_of_the_closed_form(estimator, make_prior):
         ("subspace", "float64", 1e-6),
         ("distilled", "float64", 1e-6),
         ("distilled", "float32", 1e-3),
-        pytest.param("tokens", "float64", 1e-6, marks=pytest.mark.slow),
+        pytest.param("tokens", "float64", 1e-6, marks=pytest.mark.long),
     ],
 )
 def test_the_path_gradient_of_a_single_sample_is_zero_at_the_posterior(kind, precision, tolerance, make_prior):

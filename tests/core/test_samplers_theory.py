@@ -435,7 +435,7 @@ def _small_task():
     return Task(FixedMask(np.array([1.0, 1, 0, 1])), 0.1, prior, prior.sample(jax.random.key(0), 4), unit_range=False)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["score-prior", "score-prior-surrogate"])
 def test_score_priors_reach_the_posterior(name):
     """KL(q || p) in nats per dimension, its standard error far below the bound."""

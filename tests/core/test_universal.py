@@ -317,7 +317,7 @@ def test_the_card_of_such_a_flow_says_so(trained):
     assert card["any_operator"] is True and card["flow"]["kind"] == "universal"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_operator_outside_of_the_family_is_doubted(prior, trained):
     family = trained.card["family"]
     assert 0.005 <= family["sigma_y"][0] < family["sigma_y"][1] <= 0.3 and 0 < family["time"][0] < family["time"][1] < 1
