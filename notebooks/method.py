@@ -197,8 +197,8 @@ run.figure(
     curves_figures.kl_curves(curves(short)),
     "start",
     alt="Divergence against training step, a curve for each run. With the start-time term the curves for small "
-    "start times fall on together; for a start time of 1e-2 and for the bounds that are cut off early the curves level off "
-    "far above.",
+    "start times fall on together; for a start time of 1e-2 and for the bounds that are cut off early the curves "
+    "level off far above.",
     caption="Gaussian problem: KL over training for four start times $t_{\\min}$, with the start-time term and cut off "
     "without it. Bands are one standard error.",
     label="fig-method-start",
