@@ -19,7 +19,7 @@
 
 # %% tags=["parameters"]
 steps = 150
-left_out = []  # rows of the ablation that are not trained in this run
+left_out = None  # a list of rows of the ablation that are not trained in this run
 cost_width = 128
 cost_repeats = 3
 seed = 0
@@ -27,14 +27,14 @@ seed = 0
 # %% tags=["hide-input"]
 from aps_book import record
 from aps_book.experiments import method
-from aps_book.record.run import integer, list_of, one_of
+from aps_book.record.run import integer, list_of, one_of, optional
 
 run = record.start(
     "method",
     globals(),
     {
         "steps": integer(24),
-        "left_out": list_of(one_of(*method.variants())),
+        "left_out": optional(list_of(one_of(*method.variants()))),
         "cost_width": integer(1),
         "cost_repeats": integer(1),
         "seed": record.seed(),
@@ -156,7 +156,7 @@ from aps_book.experiments import training_cost
 from aps_book.figures import curves as curves_figures
 
 variants = method.variants()
-found = {name: method.run(variant, steps, seed) for name, variant in variants.items() if name not in left_out}
+found = {name: method.run(variant, steps, seed) for name, variant in variants.items() if name not in (left_out or [])}
 for name, result in found.items():
     run.number(f"run.{name}.start", result["kl"][0], result["se"][0])
     run.number(f"run.{name}.kl", result["kl"][-1], result["se"][-1])
