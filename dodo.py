@@ -109,7 +109,8 @@ def execute(name, parameters, results):
     for folder in (BUILD, results):
         remove_unfinished(folder)
     made = BUILD / "running" / results.name / name
-    variables = compiled.variables(settings(name), BUILD / "compiled")
+    entry = settings(name) if results == RESULTS else {**settings(name), "xla_flags": ""}  # those are the build's
+    variables = compiled.variables(entry, BUILD / "compiled")
     try:
         running.execute(Path("notebooks") / f"{name}.py", parameters, made, results, ROOT, variables)
     except running.RunFailed as error:
@@ -138,7 +139,7 @@ def task_notebook():
                 *book_files(f"notebooks/{name}.py"),
                 *map(str, sorted(weights)),
             ],
-            "uptodate": [config_changed(entry["build"])],
+            "uptodate": [config_changed({"build": entry["build"], "xla_flags": entry["xla_flags"]})],
             "io": {"capture": False},  # doit would replace sys.stdout, which threads share
             "targets": [str(RESULTS / f"{name}.ipynb"), str(RESULTS / f"{name}.json")],
             "actions": [(execute, [name, entry["build"], RESULTS])],

@@ -1,4 +1,4 @@
-"""JAX's cache of compiled programs, for the notebooks of one checkout.
+"""How the notebooks of one checkout are compiled: their flags of XLA, and JAX's cache of compiled programs.
 
 A cache keeps what XLA compiled for one processor by one version; a folder of its own stands for both. Notebooks whose page
 tells times that include compiling do without (`cache = false` in book/build.toml), so that no page depends on what was

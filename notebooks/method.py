@@ -148,6 +148,7 @@ run = record.start(
 #   structured flow starts as the posterior under the Gaussian that has the mixture's mean and covariance.
 #
 # KL is that of the flow from the true posterior, in nats per dimension, on 64 measurements that training does not see.
+# Times leave out compilation; the build compiles at XLA's optimization level 1, the full run at the default one.
 
 # %% tags=["hide-input"]
 import jax
@@ -157,6 +158,7 @@ from aps_book.figures import curves as curves_figures
 
 variants = method.variants()
 found = {name: method.run(variant, steps, seed) for name, variant in variants.items() if name not in (left_out or [])}
+fewer = f" Rows of the table without a curve were not trained in this run ({', '.join(left_out)})." if left_out else ""
 for name, result in found.items():
     run.number(f"run.{name}.start", result["kl"][0], result["se"][0])
     run.number(f"run.{name}.kl", result["kl"][-1], result["se"][-1])
@@ -196,11 +198,11 @@ short = {name: label.removeprefix("t_min = ") for name, label in labels.items()}
 run.figure(
     curves_figures.kl_curves(curves(short)),
     "start",
-    alt="Divergence against training step, a curve for each run. With the start-time term the curves for small "
-    "start times fall on together; for a start time of 1e-2 and for the bounds that are cut off early the curves "
-    "level off far above.",
-    caption="Gaussian problem: KL over training for four start times $t_{\\min}$, with the start-time term and cut off "
-    "without it. Bands are one standard error.",
+    alt="Divergence against training step, a curve for each run. With the start-time term and a small start time it "
+    "goes on falling; for a start time of 1e-2 and for the bounds that are cut off early the curves level off far "
+    "above.",
+    caption="Gaussian problem: KL over training by the start time $t_{\\min}$, with the start-time term and cut off "
+    f"without it. Bands are one standard error.{fewer}",
     label="fig-method-start",
 )
 
@@ -233,9 +235,10 @@ run.table(labels, columns, "run", caption="Gaussian problem, t_min = 1e-5 with t
 run.figure(
     curves_figures.kl_curves(curves(labels)),
     "times",
-    alt="Divergence against training step. The exact gradient falls lowest, low-discrepancy and independent weighted "
-    "times follow, uniform times stay above them; the run without Jacobian ends far away.",
-    caption="Gaussian problem: KL over training by the way the times are drawn and by what of the gradient is kept.",
+    alt="Divergence against training step. The exact gradient falls lowest, times of "
+    "weighted density follow, uniform times stay above them; the run without Jacobian ends far away.",
+    caption="Gaussian problem: KL over training by the way the times are drawn and by what of the gradient is kept."
+    f"{fewer}",
     label="fig-method-times",
 )
 
@@ -269,7 +272,7 @@ run.figure(
     alt="Divergence against training step for each run on the mixture; all fall from about the same height, the run "
     "from a standard-normal base from higher up, and the runs that use the forward divergence end apart from the "
     "reverse ones.",
-    caption="Mixture problem: KL over training steps.",
+    caption=f"Mixture problem: KL over training steps.{fewer}",
     label="fig-method-mixture",
 )
 
@@ -279,8 +282,8 @@ run.figure(
     "seconds",
     alt="The same curves against seconds of training; the forward run, which evaluates no score, needs the least "
     "time per step.",
-    caption="The same runs against seconds of training on the machine that built this page, compilation (at XLA's "
-    "optimization level 1) and evaluation left out.",
+    caption="The same runs against seconds of training on the machine that built this page, compilation and evaluation "
+    "left out.",
     label="fig-method-seconds",
 )
 

@@ -131,7 +131,10 @@ samples = flow.sample(jax.random.key(seed + 2), measurements, n_samples)
 
 # %% tags=["hide-input"]
 run.number("training.seconds", log.seconds, unit="s")
-run.say(f"The flow was trained by: {flow.trained_by}, in {{training.seconds:.0f}} s beside another notebook.")
+run.say(
+    f"The flow was trained by: {flow.trained_by}, in {{training.seconds:.0f}} s "
+    "(another notebook may have run beside it)."
+)
 
 # %% tags=["hide-input"]
 shown = np.asarray(samples[:3])

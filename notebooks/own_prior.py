@@ -104,7 +104,10 @@ samplers = {"closed": closed, "pigdm": aps_core.make_sampler("pigdm", task, n_st
 
 # %% tags=["hide-input"]
 run.number("training.seconds", log.seconds, unit="s")
-run.say(f"The flow was trained by: {flow.trained_by}, in {{training.seconds:.0f}} s beside another notebook.")
+run.say(
+    f"The flow was trained by: {flow.trained_by}, in {{training.seconds:.0f}} s "
+    "(another notebook may have run beside it)."
+)
 
 # %% tags=["hide-input"]
 one = task.measure(jax.random.key(seed + 2), jnp.array([0.4, 0.5]))
