@@ -30,7 +30,7 @@ test: $(VENV)/.project ## Run the fast tests; SLOW=1 adds the slow ones, LONG=1 
 
 browser: $(VENV)/.project ## Check the built book in a browser, where there is one
 	@test -f _build/html/index.html || { echo "make browser needs a built book: make book" >&2; exit 2; }
-	@$(PY) -m pytest -q -m "slow or not slow" tests/browser $(ARGS)
+	@$(PY) -m pytest -q -n 2 -m "slow or not slow" tests/browser $(ARGS)
 
 pdf: $(VENV)/.project ## Print the whole book to _build/aps.pdf; needs a Chromium
 	@$(PY) -m doit pdf

@@ -109,7 +109,7 @@ def execute(name, parameters, results):
     for folder in (BUILD, results):
         remove_unfinished(folder)
     made = BUILD / "running" / results.name / name
-    entry = settings(name) if results == RESULTS else {**settings(name), "xla_flags": ""}  # those are the build's
+    entry = settings(name) if results == RESULTS else {**settings(name), "quick_compile": False}  # the build's alone
     variables = compiled.variables(entry, BUILD / "compiled")
     try:
         running.execute(Path("notebooks") / f"{name}.py", parameters, made, results, ROOT, variables)
@@ -139,7 +139,7 @@ def task_notebook():
                 *book_files(f"notebooks/{name}.py"),
                 *map(str, sorted(weights)),
             ],
-            "uptodate": [config_changed({"build": entry["build"], "xla_flags": entry["xla_flags"]})],
+            "uptodate": [config_changed({name: entry[name] for name in ("build", "quick_compile")})],
             "io": {"capture": False},  # doit would replace sys.stdout, which threads share
             "targets": [str(RESULTS / f"{name}.ipynb"), str(RESULTS / f"{name}.json")],
             "actions": [(execute, [name, entry["build"], RESULTS])],

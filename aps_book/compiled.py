@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 LIMIT = 2**31  # bytes; what was used least recently goes first
+QUICK = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"  # compiles in 60 % of the time
 
 
 def variables(entry: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """Variables of a notebook's kernel by its entry in book/build.toml: the cache in ``folder`` where it may use one, and
-    its flags of XLA after those of this process.
+    flags of XLA, after those of this process, where it is to be compiled quickly.
     """
     found = environment(folder) if entry["cache"] else {}
-    if entry["xla_flags"]:
-        found["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {entry['xla_flags']}".strip()
+    if entry["quick_compile"]:
+        found["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
     return found
 
 

@@ -222,9 +222,10 @@ def test_the_cache_of_compiled_programs_is_of_versions_and_processor(tmp_path, m
 
 def test_a_notebook_has_the_flags_and_the_cache_of_its_entry(tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--one")
-    assert compiled.variables({"cache": False, "xla_flags": ""}, tmp_path) == {}
-    assert compiled.variables({"cache": False, "xla_flags": "--two"}, tmp_path) == {"XLA_FLAGS": "--one --two"}
-    assert compiled.variables({"cache": True, "xla_flags": ""}, tmp_path) == compiled.environment(tmp_path)
+    assert compiled.variables({"cache": False, "quick_compile": False}, tmp_path) == {}
+    quick = compiled.variables({"cache": False, "quick_compile": True}, tmp_path)
+    assert quick == {"XLA_FLAGS": f"--one {compiled.QUICK}"}
+    assert compiled.variables({"cache": True, "quick_compile": False}, tmp_path) == compiled.environment(tmp_path)
 
 
 # whole builds

@@ -46,6 +46,7 @@ def look(mesh, sphere):
     return other_mesh.other_lookup(mesh, sphere, SHAPE)
 
 
+@pytest.mark.slow
 def test_the_own_mesh_has_the_posterior_of_the_flow(task, sphere, randomise):
     posterior = untrained_posterior(task, {"kind": "subspace", "steps": 2, "width": 8})
     mean, basis = other_mesh.carry(task.prior, np.eye(162), np.eye(162))

@@ -48,6 +48,7 @@ def test_both_routes_hold_the_posterior_of_the_problem():
     )
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_says_what_it_found_and_why_it_failed():
     found = cost_measure.in_a_process("measure", side=4, route="modes", k=8, parts=["factor"])
     assert 0 < found["factor_seconds"] < 600 and 50 < found["idle_mib"] <= found["factor_mib"]

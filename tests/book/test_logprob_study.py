@@ -66,6 +66,7 @@ def test_closed_and_summed_divergence_give_the_same_density():
         log_prob_ode(prior.gaussian, x, divergence="closed-form")
 
 
+@pytest.mark.slow
 def test_log_density_counts_evaluations_and_the_divergence_has_its_error():
     prior = _prior()
     x = logprob.draw(prior, jax.random.key(0), 8)
@@ -90,6 +91,7 @@ def test_the_scatter_of_one_probe_is_that_of_trials():
     assert logprob.trace_std(prior, x, "gaussian") > single
 
 
+@pytest.mark.slow
 def test_training_on_draws_comes_near_the_truth_and_is_refused_elsewhere(monkeypatch):
     from types import SimpleNamespace
 
@@ -108,6 +110,7 @@ def test_training_on_draws_comes_near_the_truth_and_is_refused_elsewhere(monkeyp
         gaussian16_score.truth("small", 1e-3)
 
 
+@pytest.mark.slow
 def test_the_shipped_network_is_within_a_nat_of_the_truth():
     prior, _ = gaussian16_score.load_score("gaussian16-score")
     x = logprob.draw(prior, jax.random.key(5), 64)

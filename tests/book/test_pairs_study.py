@@ -86,6 +86,7 @@ def test_fitted_flow(prior):
     np.testing.assert_allclose(log_det, np.linalg.slogdet(np.asarray(jacobian, np.float64))[1], atol=2e-2)
 
 
+@pytest.mark.slow
 def test_objective_is_the_divergence_to_the_closed_form_where_the_prior_is_gaussian(prior):
     """At the start 0 for every draw; with another mean and spectrum, KL between two Gaussians."""
     flow = flow_of(prior, Identity(SHAPE), 0.1)

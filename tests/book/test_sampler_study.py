@@ -75,6 +75,7 @@ def test_paper_and_tuned_rows_have_their_settings(case):
     assert not {"mcg.paper", "mcg.tuned"} & samplers.iterative(denoising, found).keys()
 
 
+@pytest.mark.slow
 def test_the_search_keeps_the_best_and_the_papers_setting(tmp_path, monkeypatch):
     monkeypatch.setattr(samplers, "GRIDS", {"ddrm": {"n_steps": (3,), "eta": (0.5, 1.0)}})
     path = tmp_path / "a.search.json"

@@ -155,6 +155,7 @@ def posterior_of(prior, operator):
     return AmortizedPosterior(task, flow, jax.jit(flow.init)(jax.random.key(1)))
 
 
+@pytest.mark.slow
 def test_cut_off_prior_is_the_bound_without_its_start(posterior):
     """Differences of its estimates between signals are those of "elbo-no-start" with the diffusion of that t_min, on
     average.

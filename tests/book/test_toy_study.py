@@ -75,6 +75,7 @@ def test_exact_samples_have_the_spread_of_the_posterior_and_a_small_divergence()
     assert toy2d.kernel_kl(problem, narrow)[0] > 0.3
 
 
+@pytest.mark.slow
 def test_the_true_score_gives_the_density_of_its_mixture_and_its_gradient():
     mixture = toy2d.toy("modes", 0.2).task.prior
     prior, x = toy2d_flows.TrueScore(mixture), jnp.array([[0.45, 0.3], [0.6, 0.62]])

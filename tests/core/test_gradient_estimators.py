@@ -105,8 +105,8 @@ def _measurement(task):
     return task.measure(jax.random.key(4), x0)
 
 
-KINDS = ["gaussian-base", "realnvp", "tempered", "subspace"]
-KINDS += [pytest.param("through-sensor", marks=pytest.mark.slow)]
+KINDS = ["gaussian-base", "realnvp", "tempered"]
+KINDS += [pytest.param(kind, marks=pytest.mark.slow) for kind in ("subspace", "through-sensor")]
 KINDS += [pytest.param(kind, marks=pytest.mark.long) for kind in ("distilled", "tokens", "reopened")]
 
 
@@ -181,8 +181,8 @@ def test_both_have_the_gradient_of_the_closed_form(estimator, make_prior):
     "kind, precision, tolerance",
     [
         ("gaussian-base", "float64", 1e-6),
-        ("subspace", "float64", 1e-6),
-        ("distilled", "float64", 1e-6),
+        pytest.param("subspace", "float64", 1e-6, marks=pytest.mark.slow),
+        pytest.param("distilled", "float64", 1e-6, marks=pytest.mark.slow),
         ("distilled", "float32", 1e-3),
         pytest.param("tokens", "float64", 1e-6, marks=pytest.mark.long),
     ],

@@ -24,6 +24,7 @@ def apart(found):
 # the classifier
 
 
+@pytest.mark.slow
 def test_nothing_is_found_where_there_is_nothing():
     """Accuracy scatters about one half as its standard error says, so that three of them are an alarm."""
     z = []

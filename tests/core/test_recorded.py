@@ -43,6 +43,7 @@ def _train(task, recipe=RECIPE, **settings):
     return train_posterior(task, recipe, progress=False, **settings)
 
 
+@pytest.mark.slow
 def test_training_from_a_file_is_training_from_the_array(task, recorded, tmp_path):
     """With a task that has no signals; and other measurements lead to other weights."""
 
@@ -177,6 +178,7 @@ def subspace_task():
     return Task(RandomMask((12,), 0.3), 0.1, prior, lambda split: signals, unit_range=False)
 
 
+@pytest.mark.slow
 def test_pools_of_a_subspace_flow_are_the_closed_form(subspace_task):
     """Of recorded measurements, two of which share a mask, and of signals that are measured once."""
     task, flow_recipe = subspace_task, {"kind": "subspace", "steps": 1, "width": 4}
@@ -198,6 +200,7 @@ def test_pools_of_a_subspace_flow_are_the_closed_form(subspace_task):
     assert once.mean.shape == (64, 4) and set(np.asarray(once.masked)) == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_subspace_flows_train_on_recorded_measurements_too(subspace_task, monkeypatch):
     monkeypatch.setattr(subspace_posterior, "_evaluate", lambda *_: {})
     measurements = subspace_task.measure(jax.random.key(2), jnp.asarray(subspace_task.signals("train")[:16]))

@@ -134,6 +134,7 @@ def test_neighbourhoods_are_those_of_a_grid():
         Neighbourhoods(np.array([[0], [9]]))
 
 
+@pytest.mark.slow
 def test_network_is_local_but_for_its_context():
     grid = np.stack(np.meshgrid(np.arange(6), np.arange(6), indexing="ij"), axis=-1).reshape(-1, 2)
     network = LocalMLP(disc_neighbourhoods(grid, 1), width=8, depth=1, context=1, site=2, time_width=8)
@@ -173,6 +174,7 @@ def test_untrained_flow_has_the_tweedie_estimate_as_its_mean_where_nothing_is_mi
     np.testing.assert_allclose(x, (denoised + 1) / 2, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_flow_inverts_and_its_log_det_is_that_of_autodiff(task, prior, randomise, signals):
     posterior = untrained_posterior(task, {"kind": "subspace", "steps": 3, "width": 8})
     flow, params = posterior.flow, randomise(posterior.params, 0.1)
@@ -268,6 +270,7 @@ def test_own_mesh_from_file_to_posterior(tmp_path):
     assert errors["flow"] < 0.85 * errors["gaussian"]
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_weights_of_the_same_flow(task, signals, randomise, monkeypatch):
     monkeypatch.setattr(subspace_posterior, "_evaluate", lambda *_: {})  # not what is asked, and long to compile
     task = replace(task, signals=lambda split: signals[:64])

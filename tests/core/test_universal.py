@@ -135,6 +135,7 @@ def test_the_family_has_every_kind_and_is_the_same_every_time():
     assert problems[0] != draw_problem(0, SHAPE, seed=1)
 
 
+@pytest.mark.slow
 def test_the_loss_on_a_pool_is_that_of_the_flow_of_each_task(prior):
     """By the pool's stored means and noise, and by the flow of a task and its measurement: the same density."""
     task = _task(prior)
@@ -163,6 +164,7 @@ def test_the_loss_on_a_pool_is_that_of_the_flow_of_each_task(prior):
         assert float(value) == pytest.approx(float(expected), abs=0.05)
 
 
+@pytest.mark.slow
 def test_the_mean_is_tied_to_tweedies_estimate_in_denoising(prior):
     """Nothing is lost before training, where the mean is that; a shift of c closed-form standard deviations costs c^2; and it
     is Tweedie's estimate of the score network at the data.
@@ -236,6 +238,7 @@ def _widened(untrained):
     return replace(untrained, params={**untrained.params, "network": {"params": network}})
 
 
+@pytest.mark.slow
 def test_weights_of_such_a_flow_serve_every_linear_operator_and_no_other_prior(prior, trained, tmp_path, monkeypatch):
     path = tmp_path / "any.safetensors"
     posterior.save_posterior(trained, path)
@@ -312,6 +315,7 @@ def test_factorizations_are_kept_by_what_the_operator_does(prior, tmp_path, monk
     np.testing.assert_allclose(posterior_modes(prior.gaussian, Weighted(weights), 0.1).std, first.std, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_card_of_such_a_flow_says_so(trained):
     card = json.loads(json.dumps(trained.card))
     assert card["any_operator"] is True and card["flow"]["kind"] == "universal"

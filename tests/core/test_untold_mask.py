@@ -43,6 +43,7 @@ def exact_probabilities(prior, sigma_y, y, levels=(0.3, 0.6)):
     return seen / total
 
 
+@pytest.mark.slow
 def test_inferred_probabilities_are_near_those_of_all_masks():
     prior, rng = small_prior(mean=0.35), np.random.default_rng(1)
     gaps = []
