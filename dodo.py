@@ -109,8 +109,7 @@ def execute(name, parameters, results):
     for folder in (BUILD, results):
         remove_unfinished(folder)
     made = BUILD / "running" / results.name / name
-    entry = settings(name) if results == RESULTS else {**settings(name), "quick_compile": False}  # the build's alone
-    variables = compiled.variables(entry, BUILD / "compiled")
+    variables = compiled.variables(settings(name), BUILD / "compiled", build=results == RESULTS)
     try:
         running.execute(Path("notebooks") / f"{name}.py", parameters, made, results, ROOT, variables)
     except running.RunFailed as error:

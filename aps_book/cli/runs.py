@@ -78,15 +78,17 @@ def default_folder(one: Notebook, given: dict) -> Path:
     return Path("results") / (f"{one.name}-{notebooks.identity(given)}" if given else one.name)
 
 
-def execute(one: Notebook, given: dict, folder: Path) -> dict:
-    """Run it where the command was given and publish in ``folder``, beside the command that makes it again."""
+def execute(one: Notebook, given: dict, folder: Path, build: bool = False) -> dict:
+    """Run it where the command was given and publish in ``folder``, beside the command that makes it again; ``build``:
+    compiled as in the build of the book.
+    """
     from aps_book import compiled, running
     from aps_core.files import write_atomically
 
     write_atomically(folder / "command.txt", command(one, given) + "\n")
     known = one.path.parent == notebooks.ROOT / "notebooks"
     entry = notebooks.settings(one.name) if known else {**notebooks.SETTINGS, "cache": False}
-    variables = compiled.variables(entry, notebooks.ROOT / ".build" / "compiled")
+    variables = compiled.variables(entry, notebooks.ROOT / ".build" / "compiled", build)
     watched = sys.stderr.isatty()
     return running.execute(one.path, given, folder / "running", folder, Path.cwd(), variables, progress=watched)
 

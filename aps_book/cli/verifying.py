@@ -43,7 +43,7 @@ def verify(
         raise FileNotFoundError(f"notebook {notebook!r}: no record {folder}/{notebook}.json to compare with")
     given = one.checked(settings["full" if full else "build"])
     with tempfile.TemporaryDirectory() as temporary:
-        now = execute(one, given, out or Path(temporary))
+        now = execute(one, given, out or Path(temporary), build=not full)
     found = compare(now, before, {} if full else rules, rtol)
     if as_json:
         printed({"notebook": notebook, "against": folder if before else "tolerances.toml", **found})

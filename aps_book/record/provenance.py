@@ -66,7 +66,7 @@ def device() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Device, operating system, number of cores and the versions of what computed."""
+    """Device, operating system, number of cores, flags of XLA ("" where none were set) and the versions of what computed."""
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -77,5 +77,6 @@ def machine() -> dict[str, Any]:
         "device": device(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "versions": versions,
     }

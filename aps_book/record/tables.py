@@ -221,9 +221,11 @@ def provenance(record: Mapping[str, Any]) -> dict[str, str]:
     """The line at the end of a notebook, which opens: what it ran on, beside what stands under every figure."""
     made = record["provenance"]
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    flags = f"compiled with {made['xla_flags']} · " if made.get("xla_flags") else ""
     short = f"This page was built on {made['date'][:10]}, {made['device']}, in {made['seconds']:.0f} s."
     line = (
         f"{inputs_line(record)} · {made['device']}, {made['platform']}, {made['cores']} cores · "
+        f"{flags}"
         f"{made['seconds']:.0f} s · {made['date']} · {versions}"
     )
     return {"text/html": folded(short, line), "text/plain": line}

@@ -223,8 +223,9 @@ def test_the_cache_of_compiled_programs_is_of_versions_and_processor(tmp_path, m
 def test_a_notebook_has_the_flags_and_the_cache_of_its_entry(tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--one")
     assert compiled.variables({"cache": False, "quick_compile": False}, tmp_path) == {}
-    quick = compiled.variables({"cache": False, "quick_compile": True}, tmp_path)
-    assert quick == {"XLA_FLAGS": f"--one {compiled.QUICK}"}
+    quick = {"cache": False, "quick_compile": True}
+    assert compiled.variables(quick, tmp_path, build=True) == {"XLA_FLAGS": f"--one {compiled.QUICK}"}
+    assert compiled.variables(quick, tmp_path) == {}, "a full run, or one with a user's parameters"
     assert compiled.variables({"cache": True, "quick_compile": False}, tmp_path) == compiled.environment(tmp_path)
 
 

@@ -293,12 +293,16 @@ def test_verify_without_a_built_record_uses_the_tolerances():
 
 @pytest.mark.parametrize(("value", "code"), [(2.0, 0), (2.5, 1)])
 def test_verify_ends_with_1_where_a_number_differs(value, code, monkeypatch):
-    monkeypatch.setattr(verifying, "execute", lambda *_: record_of(a=number(value)))
+    as_built = []
+    made = lambda *_, build: as_built.append(build) or record_of(a=number(value))  # noqa: E731
+    monkeypatch.setattr(verifying, "execute", made)
     monkeypatch.setattr(verifying, "_record", lambda _: record_of(a=number(2.0)))
     monkeypatch.setattr(verifying.tomllib, "loads", lambda _: {})
     monkeypatch.setattr(notebooks, "settings", lambda *_: {"build": {}, "full": {}})
     found, printed, _ = aps("verify", "toy2d")
     assert found == code and f"{1 - code} numbers are the same" in printed
+    aps("verify", "toy2d", "--full")
+    assert as_built == [True, False], "a full run is compiled with all optimizations"
 
 
 # train and sample
@@ -378,7 +382,7 @@ def test_every_command_of_the_readme_is_understood(line, monkeypatch, tmp_path, 
     monkeypatch.setattr(runs, "execute", lambda one, given, folder: seen.append(given) or {"parameters": given})
     monkeypatch.setattr("aps_book.page.build", lambda *_: "page")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
-    monkeypatch.setattr(verifying, "execute", lambda *_: record_of(a=number(1.0)))
+    monkeypatch.setattr(verifying, "execute", lambda *_, **__: record_of(a=number(1.0)))
     monkeypatch.setattr(verifying, "compare", lambda *_: {"same": 1, "within": [], "differs": [], "times": 0})
     monkeypatch.setattr("aps_core.train.main", lambda arguments, **_: seen.append(arguments))
     monkeypatch.setattr("aps_book.sweeps.engine.find", lambda: Path("snakemake"))

@@ -44,7 +44,6 @@ def one(measured):
     return Measurement(measured.y[0], measured.mask[0])
 
 
-@pytest.mark.slow
 def test_shapes_of_one_and_of_a_batch(posterior, measured, one):
     key = jax.random.key(1)
     x, log_q = posterior.sample_and_log_prob(key, one, 4)
