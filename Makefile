@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Without bytecode each notebook and each test that starts a process compiles JAX's sources anew, 7 seconds of 11.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Notebooks that run at once; those whose page tells times run alone, afterwards. The threads of OpenBLAS wait for each other
+# Notebooks that run at once; one whose page is about times runs alone, afterwards. The threads of OpenBLAS wait for each other
 # busily: with as many as cores in each of two notebooks one took eight minutes in the place of one.
 JOBS ?= 2
 
@@ -22,7 +22,7 @@ help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 book: $(VENV)/.project ## Build the book; prints the path of its index.html; PAGES="faces toy2d" only some
-	@PAGES="$(PAGES)" $(if $(filter-out 1,$(JOBS)),OPENBLAS_NUM_THREADS=1,) $(PY) -m doit run -n $(JOBS) -P thread together
+	@PAGES="$(PAGES)" $(if $(filter-out 1,$(JOBS)),OPENBLAS_NUM_THREADS=1 APS_AT_ONCE=$(JOBS),) $(PY) -m doit run -n $(JOBS) -P thread together
 	@PAGES="$(PAGES)" $(PY) -m doit book
 
 test: $(VENV)/.project ## Run the fast tests; SLOW=1 adds the slow ones, LONG=1 the long ones too

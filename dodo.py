@@ -146,7 +146,7 @@ def task_notebook():
 
 
 def task_together():
-    """Run those notebooks that measure no time: doit run -n 2 -P thread together does two at a time."""
+    """Run the notebooks but those that have to be alone: doit run -n 2 -P thread together does two at a time."""
     last, table = seconds(), list(tomllib.loads(Path("book/build.toml").read_text("utf-8")))
     names = [name for name in chosen() if not settings(name)["alone"]]
     names.sort(key=lambda name: (-last.get(name, 0.0), table.index(name) if name in table else len(table)))

@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 WORDS = {"true": True, "false": False, "null": None, "none": None}
-SETTINGS = {"weights": ["weights/**/*"], "build": {}, "full": {}, "cache": True, "alone": False, "quick_compile": False}
+SETTINGS = {"weights": ["weights/**/*"], "build": {}, "full": {}, "cache": True, "alone": False, "quick_compile": True}
 
 
 def names(root: Path = ROOT) -> list[str]:

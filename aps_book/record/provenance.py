@@ -66,7 +66,9 @@ def device() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Device, operating system, number of cores, flags of XLA ("" where none were set) and the versions of what computed."""
+    """Device, operating system, number of cores, how many notebooks ran at once (APS_AT_ONCE), flags of XLA ("" where none
+    were set) and the versions of what computed.
+    """
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -77,6 +79,7 @@ def machine() -> dict[str, Any]:
         "device": device(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
+        "at_once": int(os.environ.get("APS_AT_ONCE", "1")),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "versions": versions,
     }

@@ -222,7 +222,8 @@ def provenance(record: Mapping[str, Any]) -> dict[str, str]:
     made = record["provenance"]
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
     flags = f"compiled with {made['xla_flags']} · " if made.get("xla_flags") else ""
-    short = f"This page was built on {made['date'][:10]}, {made['device']}, in {made['seconds']:.0f} s."
+    beside = " beside another notebook, so its times are upper bounds" if made.get("at_once", 1) > 1 else ""
+    short = f"This page was built on {made['date'][:10]}, {made['device']}, in {made['seconds']:.0f} s{beside}."
     line = (
         f"{inputs_line(record)} · {made['device']}, {made['platform']}, {made['cores']} cores · "
         f"{flags}"
