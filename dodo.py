@@ -110,6 +110,8 @@ def execute(name, parameters, results):
         remove_unfinished(folder)
     made = BUILD / "running" / results.name / name
     variables = compiled.variables(settings(name), BUILD / "compiled", build=results == RESULTS)
+    if results == RESULTS:
+        variables["APS_FULL_FIGURES"] = "1"
     try:
         running.execute(Path("notebooks") / f"{name}.py", parameters, made, results, ROOT, variables)
     except running.RunFailed as error:
@@ -120,7 +122,7 @@ def task_notebook():
     """Run each notebook with the parameters of the build."""
     for name in chosen():
         entry = settings(name)
-        patterns = [*entry["weights"], f"weights/results/{name}*.json"]
+        patterns = [*entry["weights"], f"weights/results/{name}*.json", f"weights/results/{name}.figures.npz"]
         weights = {path for pattern in patterns for path in Path().glob(pattern) if path.is_file()}
         named = {
             path
@@ -261,15 +263,18 @@ def task_pdf():
 
 def run_full(notebook):
     """Run a notebook with its full-size parameters and keep the record, without pictures, under weights/results."""
-    from aps_book.record import load, save
+    from aps_book.record import figure_data, load, save
+    from aps_core.files import write_atomically
 
     if notebook not in notebooks():
         return TaskFailed(f"NOTEBOOK={notebook!r}: expected one of {', '.join(notebooks())}")
     failed = execute(notebook, settings(notebook)["full"], BUILD / "full")
     if failed:
         return failed
-    made = load(BUILD / "full" / f"{notebook}.json")
-    print(save({**made, "figures": []}, Path("weights/results") / f"{notebook}.json"))
+    made, drawn = load(BUILD / "full" / f"{notebook}.json"), BUILD / "full" / figure_data.file_name(notebook)
+    if drawn.is_file():
+        write_atomically(Path("weights/results") / drawn.name, drawn.read_bytes())
+    print(save({**made, "figures": [], "of_full_run": []}, Path("weights/results") / f"{notebook}.json"))
 
 
 def task_full():

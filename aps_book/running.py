@@ -92,7 +92,7 @@ def publish(name: str, made: Path, results: Path) -> dict[str, Any]:
     """
     import nbformat
 
-    from aps_book.record import load
+    from aps_book.record import figure_data, load
     from aps_core.files import write_atomically
 
     path = made / f"{name}.json"
@@ -113,10 +113,12 @@ def publish(name: str, made: Path, results: Path) -> dict[str, Any]:
         for output in cell.get("outputs", ()):  # alt text and caption, where the book's pages look for them
             cell.metadata |= {"mystnb": output.metadata.pop("mystnb")} if "mystnb" in output.get("metadata", {}) else {}
         cell.metadata = {key: value for key, value in cell.metadata.items() if key not in ("papermill", "execution")}
-    for old in results.glob(f"{name}-*"):
-        if old.name not in record["figures"]:
-            old.unlink()
-    for file in record["figures"]:
+    data = figure_data.file_name(name)
+    files = [*record["figures"], *([data] if (made / data).is_file() else [])]
+    for old in [*results.glob(f"{name}-*"), results / data]:
+        if old.name not in files:
+            old.unlink(missing_ok=True)
+    for file in files:
         write_atomically(results / file, (made / file).read_bytes())
     write_atomically(results / f"{name}.ipynb", nbformat.writes(notebook) + "\n")
     write_atomically(results / path.name, path.read_bytes())

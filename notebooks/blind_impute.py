@@ -137,9 +137,10 @@ curves = {
     )
     for row, label in blind_impute.LABELS.items()
 }
-run.figure(
-    curves_figures.level_plot(curves, record.paper_value("aps.figure5.psnr_at_least")),
+run.chart(
+    curves_figures.level_plot,
     "levels",
+    {"curves": curves, "least": record.paper_value("aps.figure5.psnr_at_least")},
     alt="PSNR of the mean of the samples against the share of missing cells. The told flow and the two blind ones "
     "lie on each other, the Gaussian closed form a little below; all fall slowly as more is missing, far above "
     "the paper's least value.",

@@ -366,14 +366,15 @@ for row in ("gaussian", *flows):
 groups = bunny_inpaint.coverage_groups(modes.shape[1])
 
 # %% tags=["hide-input"]
-run.figure(
-    charts.coverage_plot(
-        {named[row]: table for row, table in tables.items()},
-        (0.5, 0.9),
-        [label.replace(" ", "\n") for label in groups.values()],
-        tolerance=0.03,
-    ),
+run.chart(
+    charts.coverage_plot,
     "coverage",
+    {
+        "results": {named[row]: table for row, table in tables.items()},
+        "levels": (0.5, 0.9),
+        "groups": [label.replace(" ", "\n") for label in groups.values()],
+        "tolerance": 0.03,
+    },
     alt="Share of truths inside the 50 and 90 percent intervals, for the chosen vertices and five bands of modes, "
     "closed form and flow, with dashed lines at the nominal levels.",
     caption="Coverage of the central 50 and 90 % intervals on test digits, over the chosen vertices and by band of "

@@ -134,9 +134,10 @@ run.table(
 # %% tags=["hide-input"]
 kinds = study.image_kinds(keys[2], held_out[:n_kind], drawn)
 asked = study.store_kinds(run, priors, keys[3], kinds, n_times)
-run.figure(
-    charts.kinds_dots({study.LABELS[kind]: found for kind, found in asked.items()}),
+run.chart(
+    charts.kinds_dots,
     "kinds",
+    {"values": {study.LABELS[kind]: found for kind, found in asked.items()}},
     alt="A dot plot with one row for each kind of image and one mark per prior. The marks lie close together for "
     "faces and photographs; flat grey lies lowest under all three; for standard normal noise the mark of the "
     "flow lies many powers of ten to the right of that of the score prior.",
@@ -151,9 +152,10 @@ run.figure(
 
 # %% tags=["hide-input"]
 along = study.store_path(run, priors, held_out[:2], keys[4], n_times)
-run.figure(
-    curves.path_curves(study.LEVELS, {"bits per pixel": along["bits"], "gradient norm": along["gradient"]}),
+run.chart(
+    curves.path_curves,
     "path",
+    {"levels": study.LEVELS, "panels": {"bits per pixel": along["bits"], "gradient norm": along["gradient"]}},
     alt="Two panels over the noise added to a face, all axes logarithmic: bits per pixel and the norm of the "
     "gradient of log p. Up to noise 0.1 the priors agree; at 0.3 and 1 the flow's values rise by many powers of "
     "ten, those of the score prior as those of a quadratic.",
@@ -269,9 +271,10 @@ histories = {
     for j, found in noisy.items()
     for kind, (fit, _) in found.items()
 }
-run.figure(
-    curves.optimization_curves(fits.above_least(histories)),
+run.chart(
+    curves.optimization_curves,
     "optimization",
+    {"histories": fits.above_least(histories)},
     alt="Two panels over the optimization step, logarithmic: loss above its least and gradient norm, one curve for "
     "each prior and start. The curves of the score prior fall steadily; those of the flow start many powers of "
     "ten higher, or are missing where the loss was not finite.",

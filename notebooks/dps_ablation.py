@@ -91,6 +91,8 @@ tuned = dps_ablation.points(shown, "nfe", costs, "tuned")
 curves = {f"DPS, step size {shown['parameters']['step_size']:g}": fixed} | ({"DPS, tuned": tuned} if tuned[0] else {})
 going = {label: dps_ablation.shape(*curve, "evaluations") for label, curve in curves.items()}
 flat = faces_study.flat_lines_of(shown)
+run.shows_full_run("fig-dps-nfe", full is not None)
+run.shows_full_run("fig-dps-size", full is not None)
 run.figure(
     curves_figures.cost_curves(curves, flat),
     "nfe",

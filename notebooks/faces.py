@@ -323,11 +323,15 @@ run.view(sliders.face_view(title, *faces.slider_faces(seed=seed)), "sliders", ti
 # %% tags=["hide-input"]
 groups = faces.coverage_groups()
 results = {faces.TASKS[name]: faces.coverage_table(one.scores["aps"]) for name, one in found.items()}
-run.figure(
-    charts.coverage_plot(
-        results, (0.5, 0.9), [label.replace(" ", "\n", 1) for label in groups.values()], tolerance=0.03
-    ),
+run.chart(
+    charts.coverage_plot,
     "coverage",
+    {
+        "results": results,
+        "levels": (0.5, 0.9),
+        "groups": [label.replace(" ", "\n", 1) for label in groups.values()],
+        "tolerance": 0.03,
+    },
     alt="Share of truths inside the 50 and 90 percent intervals for the three tasks, for all pixels and five bands "
     "of modes, beside dashed lines at 50 and 90 percent.",
     caption="Coverage of the central 50 and 90 % intervals of the trained flows, overall and by band of modes. Grey "

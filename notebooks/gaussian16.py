@@ -188,9 +188,10 @@ labels = {
     "structured_exact": "structured, exact",
 }
 curves = {label: gaussian16.kl_history(history[name]) for name, label in labels.items()}
-run.figure(
-    curves_figures.kl_curves(curves, gaussian16.TARGETS["realnvp"], log_steps=True),
+run.chart(
+    curves_figures.kl_curves,
     "kl-denoise",
+    {"curves": curves, "threshold": gaussian16.TARGETS["realnvp"], "log_steps": True},
     alt="Divergence in nats per dimension against the training step, both logarithmic from step ten on. The recorded "
     "RealNVP falls steadily to the dashed line of its target; the two curves of the structured flow fall below "
     "it within a few hundred steps; the short RealNVP run with the exact gradient follows the recorded one.",
@@ -203,9 +204,10 @@ run.figure(
 # %% tags=["hide-input"]
 labels = {"realnvp_mask": "RealNVP (short)", "structured_mask": "structured (recorded)"}
 curves = {label: gaussian16.kl_history(history[name]) for name, label in labels.items()}
-run.figure(
-    curves_figures.kl_curves(curves, gaussian16.TARGETS["structured"], log_steps=True),
+run.chart(
+    curves_figures.kl_curves,
     "kl-mask",
+    {"curves": curves, "threshold": gaussian16.TARGETS["structured"], "log_steps": True},
     alt="Divergence in nats per dimension against the training step for the random mask. The structured flow falls "
     "steeply and levels off somewhat above the dashed target; the short RealNVP run has come part of the way.",
     caption="Random mask: the same for a mask that is new with every measurement. The structured flow is the recorded "
@@ -507,9 +509,10 @@ curves["formula, without"] = (
     eigenvalues,
     gaussian16.trap_ratio(eigenvalues, v["coarse"], sigma_y, start_time_term=False),
 )
-run.figure(
-    curves_figures.eigen_trap_plot(curves, {"v": v["coarse"]}),
+run.chart(
+    curves_figures.eigen_trap_plot,
     "trap",
+    {"curves": curves, "v_min": {"v": v["coarse"]}},
     alt="Learned over exact posterior variance against the prior eigenvalue, logarithmic. With the small start time "
     "the ratio stays at one everywhere. With the large start time it rises to the left below the dotted line of "
     "v, more without the start-time term than with it; dashed predictions by the formula rise in the same way.",

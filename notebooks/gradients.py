@@ -126,9 +126,10 @@ run.figure(
 )
 
 # %% tags=["hide-input"]
-run.figure(
-    charts.cosine_histogram({f"{n} trace estimators": cosine[n] for n in probes}),
+run.chart(
+    charts.cosine_histogram,
     "cosine",
+    {"distances": {f"{n} trace estimators": cosine[n] for n in probes}},
     alt="Two histograms of cosine distances on a logarithmic axis: that of 50 trace estimators lies left of that of "
     "10, at distances about five times smaller.",
     caption="Cosine distance of each estimate of the gradient to the score at $t = 10^{-3}$.",

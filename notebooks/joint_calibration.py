@@ -69,9 +69,10 @@ for problem in problems:
 
 # %% tags=["hide-input"]
 first = problems[0]
-run.figure(
-    ranks.rank_panels(study.panels(results[first], first)),
+run.chart(
+    ranks.rank_panels,
     "ranks",
+    {"panels": study.panels(results[first], first)},
     alt="A panel for each quantity and one for TARP. Lines show the cumulative distribution of the rank of the truth "
     "less that of uniform ranks, about a grey band around zero. In the panels of the log-likelihood and of TARP the "
     "line of the draws of the prior lies far outside of it.",
@@ -110,6 +111,7 @@ for problem in study.known_problems(run):
 
 # %% tags=["hide-input"]
 groups = study.accuracies(run)
+run.shows_full_run("fig-joint-c2st", study.of_full_run(run))
 run.figure(
     charts.rows_with_errors(groups, 50.0, "accuracy of the classifier (%)"),
     "c2st",

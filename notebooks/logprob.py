@@ -144,9 +144,10 @@ run.table(
 curves = logprob.tolerance_curves(prior, x, reference, tolerances)
 names = {row: label.split(" (")[0] for row, label in labels.items()}
 marked = {names[row]: (table[row]["nfe"], table[row]["error"]) for row in table}
-run.figure(
-    curves_figures.error_curves({names[row]: curve[:2] for row, curve in curves.items()}, marked),
+run.chart(
+    curves_figures.error_curves,
     "tolerance",
+    {"curves": {names[row]: curve[:2] for row, curve in curves.items()}, "marked": marked},
     alt="Error of the log-probability against the number of evaluations for five adaptive solvers, both logarithmic. "
     "All lines fall to the right; the solvers of high order fall steeply and lie far to the left of Heun's.",
     caption="Mean size of the error of log q against NFE (steps times order), for tolerances that fall from left to "
@@ -177,9 +178,10 @@ for count, trial in zip(counts, values, strict=True):
     run.mean(f"traces.k{count}.mean", trial, "nats")
     run.number(f"traces.k{count}.std", trial.std(ddof=1), trial.std(ddof=1) / np.sqrt(2 * (trials - 1)), "nats")
     run.number(f"traces.k{count}.formula", single / np.sqrt(count), unit="nats")
-run.figure(
-    curves_figures.trace_band(counts, values, exact_log_p, single / np.sqrt(counts), image),
+run.chart(
+    curves_figures.trace_band,
     "traces",
+    {"counts": counts, "values": values, "exact": exact_log_p, "formula": single / np.sqrt(counts), "image": image},
     alt="Mean log-probability of one image against 1 to 128 trace estimators with a band of one standard deviation. "
     "The mean stays at the line of the exact trace; the band narrows to the right like the dashed curves of the "
     "formula.",

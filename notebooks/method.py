@@ -195,9 +195,10 @@ run.table(labels, columns, "run", caption=f"Gaussian problem, {run.stated('steps
 
 # %% tags=["hide-input"]
 short = {name: label.removeprefix("t_min = ") for name, label in labels.items()}
-run.figure(
-    curves_figures.kl_curves(curves(short)),
+run.chart(
+    curves_figures.kl_curves,
     "start",
+    {"curves": curves(short)},
     alt="Divergence against training step, a curve for each run. With the start-time term and a small start time it "
     "goes on falling; for a start time of 1e-2 and for the bounds that are cut off early the curves level off far "
     "above.",
@@ -232,9 +233,10 @@ columns = {"noise": ("noise", ".1f"), "kl": ("KL [nats/dim]", ".4f"), "seconds":
 run.table(labels, columns, "run", caption="Gaussian problem, t_min = 1e-5 with the start-time term")
 
 # %% tags=["hide-input"]
-run.figure(
-    curves_figures.kl_curves(curves(labels)),
+run.chart(
+    curves_figures.kl_curves,
     "times",
+    {"curves": curves(labels)},
     alt="Divergence against training step. The exact gradient falls lowest, times of "
     "weighted density follow, uniform times stay above them; the run without Jacobian ends far away.",
     caption="Gaussian problem: KL over training by the way the times are drawn and by what of the gradient is kept."
@@ -266,9 +268,10 @@ run.table(
 )
 
 # %% tags=["hide-input"]
-run.figure(
-    curves_figures.kl_curves(curves(labels)),
+run.chart(
+    curves_figures.kl_curves,
     "mixture",
+    {"curves": curves(labels)},
     alt="Divergence against training step for each run on the mixture; all fall from about the same height, the run "
     "from a standard-normal base from higher up, and the runs that use the forward divergence end apart from the "
     "reverse ones.",
@@ -277,9 +280,10 @@ run.figure(
 )
 
 # %% tags=["hide-input"]
-run.figure(
-    curves_figures.kl_curves(curves(labels, by_time=True), xlabel="training time (s)"),
+run.chart(
+    curves_figures.kl_curves,
     "seconds",
+    {"curves": curves(labels, by_time=True), "xlabel": "training time (s)"},
     alt="The same curves against seconds of training; the forward run, which evaluates no score, needs the least "
     "time per step.",
     caption="The same runs against seconds of training on the machine that built this page, compilation and evaluation "

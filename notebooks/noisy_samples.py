@@ -158,9 +158,10 @@ for term, text in ((False, "cut off"), (True, "start-time term")):
 for name, kind in (("n1", "one sample"), ("n128", "mean")):
     numbers = [run.as_dict()["numbers"][f"gaussian.{label}.{name}"] for label in labels]
     points[f"{kind}, cut off"] = (t_mins, [x["value"] for x in numbers], [x["se"] for x in numbers])
-run.figure(
-    curves.lines_and_points(lines, points, "t_min", "PSNR (dB)"),
+run.chart(
+    curves.lines_and_points,
     "formula",
+    {"lines": lines, "points": points, "xlabel": "t_min", "ylabel": "PSNR (dB)"},
     alt="PSNR against the start time on a logarithmic axis. One sample falls from about 25 decibels, first slowly, "
     "steeply beyond 0.01; the mean stays near 28 until 0.01 and then falls too. With the start-time term both "
     "fall later. Points lie near the lines for the bound that is cut off.",
@@ -216,9 +217,10 @@ for name, kind in (("n1", "one sample"), ("n128", "mean")):
     numbers = [run.as_dict()["numbers"][f"{label}.{name}"] for label in labels]
     points[kind] = (t_mins, [x["value"] for x in numbers], [x["se"] for x in numbers])
 marks = {"paper, N = 1": paper["n1"], "paper, N = 128": paper["n128"]}
-run.figure(
-    curves.lines_and_points(lines, points, "t_min", "PSNR (dB)", marks),
+run.chart(
+    curves.lines_and_points,
     "trained",
+    {"lines": lines, "points": points, "xlabel": "t_min", "ylabel": "PSNR (dB)", "marks": marks},
     alt="PSNR against the start time for the learned prior. Lines of the formula and points of the trained flow: one "
     "sample falls by several decibels between 0.001 and 0.03, the mean by less; dashed lines mark the paper's "
     "two values.",
@@ -249,9 +251,16 @@ lines |= {
     for text, t in zip(labels.values(), t_mins, strict=True)
 }
 points = {text: deviation(scores[t].by_mode) for text, t in zip(labels.values(), t_mins, strict=True)}
-run.figure(
-    curves.lines_and_points(lines, points, "mode of the prior", "standard deviation of samples", log_y=True),
+run.chart(
+    curves.lines_and_points,
     "modes",
+    {
+        "lines": lines,
+        "points": points,
+        "xlabel": "mode of the prior",
+        "ylabel": "standard deviation of samples",
+        "log_y": True,
+    },
     alt="Standard deviation of the samples along the modes of the prior, from the leading to the finest, both axes "
     "logarithmic. The shipped flow falls by a factor of ten and more towards the finest modes; at larger start "
     "times the curves level off at a floor that rises with the start time.",

@@ -213,9 +213,10 @@ panels, floors = perception.trade_off(
 )
 levels = perception.store_draws(run)
 paths = perception.cooling(numbers, temperatures_used) if panels else {}
-run.figure(
-    charts.trade_off(panels, floors, levels, paths, "flow, N = 1, less noise"),
+run.chart(
+    charts.trade_off,
     "trade-off",
+    {"panels": panels, "floors": floors, "levels": levels, "paths": paths, "path_label": "flow, N = 1, less noise"},
     alt="Three panels, one for each task, of KID against PSNR. The closed form stands at the upper left, single "
     "samples of the flow below it to the right. From there a black line with dots goes down to the right, nearly to "
     "the mean of 128 samples of the flow. The iterative samplers stand to its left or on it.",

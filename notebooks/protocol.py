@@ -137,6 +137,7 @@ run.say(objective_faces.causes(full["numbers"]))
 
 # %% tags=["hide-input"]
 if "moved.score.along" in full["numbers"]:
+    run.shows_full_run("fig-protocol-times")
     run.figure(
         curves_figures.cost_curves(
             objective_faces.along_curves(full["numbers"]),
@@ -148,6 +149,7 @@ if "moved.score.along" in full["numbers"]:
         "diffusion, and two points for the posterior of the score at small noise.",
         caption="How far the posterior mean lies from Tweedie's, by how the same network is asked: from large noise to "
         "small along the reverse diffusion from $y$, or for the density at one noise. Full run.",
+        label="fig-protocol-times",
     )
 
 # %% [markdown]

@@ -200,14 +200,15 @@ run.table(
 )
 
 # %% tags=["hide-input"]
-run.figure(
-    charts.distance_chart(
-        sampler_study.chart(run, {"low noise": "gaussian16.low", "high noise": "gaussian16.high"}),
-        "KL (nats per dimension)",
-        0.01,
-        sampler_study.LABELS.values(),
-    ),
+run.chart(
+    charts.distance_chart,
     "gaussian",
+    {
+        "groups": sampler_study.chart(run, {"low noise": "gaussian16.low", "high noise": "gaussian16.high"}),
+        "xlabel": "KL (nats per dimension)",
+        "threshold": 0.01,
+        "order": sampler_study.LABELS.values(),
+    },
     alt="Divergence of each method on a logarithmic axis, up to four marks each. At the low noise, tuned, from near to "
     f"far: {sampler_study.nearest_first(run, 'gaussian16.low')}.",
     caption="Gaussian problem: KL from the samples to the posterior by method. Open marks: default setting; filled: "
@@ -230,12 +231,13 @@ ratios = {
 }
 
 # %% tags=["hide-input"]
-run.figure(
-    curves.step_size_plot(
-        {f"σ_y = {noises['gaussian16'][level]}": (steps, ratios[level]) for level in ratios},
-        {"tuned": found["gaussian16"]["dps"]["best"]["step_size"], "paper's": 1.0},
-    ),
+run.chart(
+    curves.step_size_plot,
     "dps",
+    {
+        "curves": {f"σ_y = {noises['gaussian16'][level]}": (steps, ratios[level]) for level in ratios},
+        "chosen": {"tuned": found["gaussian16"]["dps"]["best"]["step_size"], "paper's": 1.0},
+    },
     alt="Variance of the samples of DPS over that of the posterior against the step size, both logarithmic. The "
     "ratio falls from far above one to less than a hundredth, and rises again at the largest step size; the "
     "curve of the higher noise lies below that of the lower noise and crosses one at a smaller step size.",
@@ -278,14 +280,15 @@ run.table(
 )
 
 # %% tags=["hide-input"]
-run.figure(
-    charts.distance_chart(
-        sampler_study.chart(run, {"low noise": "mixture2.low", "high noise": "mixture2.high"}),
-        "KL (nats per dimension)",
-        0.01,
-        sampler_study.LABELS.values(),
-    ),
+run.chart(
+    charts.distance_chart,
     "mixture",
+    {
+        "groups": sampler_study.chart(run, {"low noise": "mixture2.low", "high noise": "mixture2.high"}),
+        "xlabel": "KL (nats per dimension)",
+        "threshold": 0.01,
+        "order": sampler_study.LABELS.values(),
+    },
     alt="Divergence of each method on the mixture on a logarithmic axis, up to four marks each. At the low noise, "
     f"tuned, from near to far: {sampler_study.nearest_first(run, 'mixture2.low')}.",
     caption="Mixture problem: KL from the samples to the posterior by method, marks as in the figure of the Gaussian "
@@ -296,17 +299,18 @@ run.figure(
 # %% tags=["hide-input"]
 case = cases["mixture2", "low"]
 names = ["exact", "aps", "surrogate", *(f"{method}.tuned" for method in sampler_study.TUNED)]
-run.figure(
-    densities.density_panel(
-        known_posteriors.grid_log_prob(case, 0),
-        0.0,
-        1.0,
-        {
+run.chart(
+    densities.density_panel,
+    "mixture-samples",
+    {
+        "log_p": known_posteriors.grid_log_prob(case, 0),
+        "low": 0.0,
+        "high": 1.0,
+        "samples": {
             sampler_study.SHORT.get(name, sampler_study.LABELS[name.split(".")[0]]): samples["mixture2", "low"][name][0]
             for name in names
         },
-    ),
-    "mixture-samples",
+    },
     alt="The density of one posterior with two modes above each other, and the samples of each method over its "
     "contours. Exact draws, Score-ALD and DAPS fill both modes; flows that were trained for few steps have few samples "
     "in the upper one; MCG lies on a vertical line through both; RED-diff forms two small clumps; DPS, PiGDM, DDRM and "

@@ -116,9 +116,11 @@ for name, posterior in posteriors.items():
     )
 
 # %% tags=["hide-input"]
-run.figure(
-    curves.cost_curves(*study.lines(fitted), xlabel="seconds of fitting for one measurement", log_x=False),
+lines, levels = study.lines(fitted)
+run.chart(
+    curves.cost_curves,
     "time",
+    {"curves": lines, "levels": levels, "xlabel": "seconds of fitting for one measurement", "log_x": False},
     alt="PSNR against seconds of fitting for one measurement. The curves of the mean and of one sample of the fitted "
     "flows rise from the closed form towards flat lines that mark the amortized flow.",
     caption="PSNR of flows of one measurement each against the seconds of their fit (bars: two standard errors over "

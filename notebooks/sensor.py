@@ -152,9 +152,16 @@ run.figure(
 
 # %% tags=["hide-input"]
 lines, points = sensor.by_brightness(run, task, case, scores)
-run.figure(
-    curves.lines_and_points(lines, points, "brightness of the blurred face", "rms error or spread", log_x=False),
+run.chart(
+    curves.lines_and_points,
     "brightness",
+    {
+        "lines": lines,
+        "points": points,
+        "xlabel": "brightness of the blurred face",
+        "ylabel": "rms error or spread",
+        "log_x": False,
+    },
     alt="Spread of the samples as lines and root-mean-square error of the mean as points against the brightness that "
     "the sensor meets. The error is largest at middle brightness. The spread of the linearized Gaussian rises with "
     "brightness; that of the flow varies less than the error and is larger than it in the dark.",

@@ -375,9 +375,15 @@ groups = sphere_impute.coverage_groups(eofs.shape[1])
 results = {
     sphere_impute.LABELS[name]: sphere_impute.coverage_table(found_scores) for name, found_scores in shown.items()
 }
-run.figure(
-    charts.coverage_plot(results, (0.5, 0.9), [label.replace(" ", "\n") for label in groups.values()], tolerance=0.03),
+run.chart(
+    charts.coverage_plot,
     "coverage",
+    {
+        "results": results,
+        "levels": (0.5, 0.9),
+        "groups": [label.replace(" ", "\n") for label in groups.values()],
+        "tolerance": 0.03,
+    },
     alt="Share of truths inside the 50 and 90 percent intervals, for all cells and for five bands of EOFs, for the "
     "closed form and the trained flow. All points lie close to the dashed lines of 50 and 90 percent.",
     caption="Coverage of the central 50 and 90 % intervals on test months, overall and by band of EOFs. Grey bands: "

@@ -30,6 +30,7 @@ seed = 0
 
 # %% tags=["hide-input"]
 import jax
+import numpy as np
 
 from aps_book import record
 from aps_book.experiments import toy2d, toy2d_flows
@@ -118,16 +119,21 @@ for problem in problems:
 def panels(shape):
     names = {"closed": "score prior", "sde_proj": "SDE+Proj", "score_ald": "Score-ALD", "dps": "DPS"}
     rows = {
-        f"{level} noise": {label: found[shape, level][name]["density"] for name, label in names.items()}
+        f"{level} noise": {
+            label: [a[::3, ::3] for a in found[shape, level][name]["density"]] for name, label in names.items()
+        }
         for level in ("low", "high")
     }
-    truth = {f"{level} noise": problems[shape, level].log_target for level in ("low", "high")}
-    return densities.density_panels(rows, truth, (0.1, 0.9, 0.0, 1.0))
+    window = (0.1, 0.9, 0.0, 1.0)
+    plane = densities.plane(window)
+    truth = {f"{level} noise": np.exp(problems[shape, level].log_target(plane)) for level in ("low", "high")}
+    return {"rows": rows, "truth": truth, "window": window}
 
 
-run.figure(
-    panels("gaussian"),
+run.chart(
+    densities.density_panels,
     "gaussian",
+    panels("gaussian"),
     alt="Two rows of four panels of densities with the true posterior as black contour lines. Low noise: a narrow "
     "upright ellipse, met by all four methods up to details. High noise: a wide slanted ellipse; the flow and "
     "Score-ALD fill it, SDE+Proj and DPS fill only a narrow strip in its middle.",
@@ -163,9 +169,10 @@ run.table(
 # Main text, Figure 4.
 
 # %% tags=["hide-input"]
-run.figure(
-    panels("modes"),
+run.chart(
+    densities.density_panels,
     "modes",
+    panels("modes"),
     alt="Two rows of four panels of densities with the true posterior of three modes as black contour lines. Low "
     "noise: three narrow ellipses above each other, found by all methods. High noise: three wider ellipses; the "
     "flow and Score-ALD fill them, SDE+Proj and DPS put all of their density on three narrow strips at the "
@@ -190,9 +197,10 @@ curves = {
     for name, label in names.items()
 }
 settings = {label: next(iter(searches["gaussian", "low"][name]["best"].values())) for name, label in names.items()}
-run.figure(
-    curves_figures.setting_curves(curves, settings),
+run.chart(
+    curves_figures.setting_curves,
     "settings",
+    {"curves": curves, "chosen": settings},
     alt="KL against the value of the setting for three samplers, full lines for low and dashed for high noise. "
     "SDE+Proj and DPS are best at one value at low noise and at another at high noise, where the value in use is "
     "several times worse than the best; Score-ALD is best at the same value at both.",

@@ -150,11 +150,15 @@ steps, kl, kl_se, seconds = trust.refined(trained, closed, measured, refine_step
 for label, at in (("start", 0), ("end", -1)):
     run.number(f"refine.{label}.kl", kl[at], kl_se[at], unit="nats")
 run.number("refine.seconds", seconds[-1], unit="s")
-run.figure(
-    curves.cost_curves(
-        {"refined flow": (steps, kl, kl_se)}, xlabel="step for this measurement", ylabel="KL (nats)", log_x=False
-    ),
+run.chart(
+    curves.cost_curves,
     "refine",
+    {
+        "curves": {"refined flow": (steps, kl, kl_se)},
+        "xlabel": "step for this measurement",
+        "ylabel": "KL (nats)",
+        "log_x": False,
+    },
     alt="The divergence of the flow from the exact posterior of one measurement against the number of steps.",
     caption="KL(q ‖ p) of the flow from the closed-form posterior of one measurement while it is refined for that "
     "measurement (bars: two standard errors).",

@@ -417,9 +417,14 @@ def learned_problems(run):
     return [problem for problem in known_problems(run) if PROBLEMS[problem].prior]
 
 
+def of_full_run(run):
+    """Whether ``accuracies`` are those of the full run."""
+    return bool(numbers(run)[1])
+
+
 def source(run):
     """Of which run ``accuracies`` are, in words."""
-    return "of the full run" if numbers(run)[1] else "of this build"
+    return "of the full run" if of_full_run(run) else "of this build"
 
 
 def not_available(run):

@@ -42,31 +42,36 @@ def density_panel(log_p, low, high, samples, columns=3, n_shown=300, labels=("$x
     return fig
 
 
+def plane(window, n=200):
+    """Points (n, n, 2) of a grid over the window, x1 along the first axis."""
+    low1, high1, low2, high2 = window
+    return np.stack(np.meshgrid(np.linspace(low1, high1, n), np.linspace(low2, high2, n), indexing="ij"), -1)
+
+
 def density_panels(rows, truth, window):
     """Densities in the plane, one row of panels for each noise level: filled in the method's colours, the truth as
     black lines.
 
-    rows: dict row name -> dict method -> (points (n, m, 2), density (n, m)). truth: dict row name -> function of points
-    (..., 2) that gives the log density. window: (x1 low, x1 high, x2 low, x2 high). Fills begin at 1/64 of the truth's
+    rows: dict row name -> dict method -> (points (n, m, 2), density (n, m)). truth: dict row name -> density (k, k) at the
+    points of ``plane(window, k)``. window: (x1 low, x1 high, x2 low, x2 high). Fills begin at 1/64 of the truth's
     peak and double; lines stand at 1/32, 1/8 and 1/2 of it.
     """
     methods = list(next(iter(rows.values())))
     low1, high1, low2, high2 = window
-    axes_of = np.linspace(low1, high1, 200), np.linspace(low2, high2, 200)
-    plane = np.stack(np.meshgrid(*axes_of, indexing="ij"), -1)
     cell = WIDTH / len(methods)
     with book_style():
         fig = new_figure(0.87 * cell * (high2 - low2) / (high1 - low1) * len(rows) + 0.75)
         axes = fig.subplots(len(rows), len(methods), squeeze=False, sharex=True, sharey=True)
         for line, (level, row) in zip(axes, rows.items(), strict=True):
-            exact = np.exp(truth[level](plane))
+            exact = np.asarray(truth[level])
+            x1, x2 = np.moveaxis(plane(window, len(exact)), -1, 0)
             levels = exact.max() * 2.0 ** np.arange(-6, 0)
             for ax, (points, density) in zip(line, row.values(), strict=True):
                 filled = ax.contourf(
                     points[..., 0], points[..., 1], density, levels=levels, cmap=sequential("viridis"), extend="max"
                 )
                 filled.set_rasterized(True)  # the outlines of hundreds of thousands of points weigh megabytes
-                ax.contour(plane[..., 0], plane[..., 1], exact, levels=levels[1::2], colors="#000000", linewidths=0.8)
+                ax.contour(x1, x2, exact, levels=levels[1::2], colors="#000000", linewidths=0.8)
                 ax.set_xlim(low1, high1), ax.set_ylim(low2, high2)
                 ax.set_aspect("equal")
                 ax.spines[:].set_visible(True)

@@ -4,7 +4,7 @@ A notebook calls `start` right after its parameters cell, stores every number wi
 figures and tables through the run, and ends with `Run.finish`, which writes ``<notebook>.json``:
 
     {"schema": 1, "notebook": ..., "parameters": {...}, "numbers": {key: {"value", "se", "unit"[, "n"]}},
-     "figures": [...], "provenance": {"commit", "modified", "weights", "data", "device", "versions", ...}}
+     "figures": [...], "of_full_run": [...], "provenance": {"commit", "modified", "weights", "data", "device", "versions", ...}}
 
 The book's build and the full-size runs under ``weights/results`` write the same schema.
 """
@@ -21,14 +21,15 @@ import re
 import string
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape, unescape
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aps_book.record import provenance, tables, verdicts
+from aps_book.record import figure_data, provenance, tables, verdicts
 from aps_book.record.rules import (
     Rule,
     between,
@@ -114,6 +115,8 @@ class Run:
         self.directory = directory
         self._numbers: dict[str, dict[str, Any]] = {}
         self._figures: list[str] = []
+        self._drawn: dict[str, Mapping[str, Any]] = {}  # arguments of charts by name
+        self._of_full_run: list[str] = []  # labels of figures that show the full run
         self._weights: dict[str, str] = {}
         self._data: dict[str, str] = {}
         self._commit = provenance.commit()
@@ -216,8 +219,46 @@ class Run:
         if not alt:
             _show(bundle)
             return
-        named = label or f"fig-{self.notebook}-{name}".replace("_", "-")
+        named = self._label(name, label)
         _show(bundle, {"mystnb": {"image": {"alt": alt}, "figure": {"caption": caption, "name": named}}})
+
+    def _label(self, name: str, label: str | None) -> str:
+        return label or f"fig-{self.notebook}-{name}".replace("_", "-")
+
+    def chart(
+        self,
+        draw: Callable[..., Any],
+        name: str,
+        arguments: Mapping[str, Any],
+        alt: str,
+        caption: str,
+        label: str | None = None,
+        dpi: int = 150,
+    ) -> None:
+        """Show ``draw(**arguments)`` as `figure` does. The arguments are kept beside the record (see
+        `aps_book.record.figure_data`), and a page of the book, where APS_FULL_FIGURES is set, is drawn from those of the
+        full run, which then stands under it as its provenance. The caption ends with whose numbers it shows.
+
+        Raises:
+          TypeError: an argument that cannot be kept.
+          ValueError: as `figure`; the full run kept other arguments than ``draw`` takes.
+        """
+        self._drawn[name] = dict(arguments)
+        kept = figure_data.of_full_run(self.notebook) if os.environ.get("APS_FULL_FIGURES") else {}
+        full = name in kept
+        try:
+            signature(draw).bind(**(kept[name] if full else arguments))
+        except TypeError as error:
+            what = f"the full run kept other arguments ({error}): `make full NOTEBOOK={self.notebook}` renews them"
+            raise ValueError(f"figure {name!r}: {what if full else error}") from error
+        self.shows_full_run(self._label(name, label), full)
+        caption = f"{caption} {'Full run.' if full else 'This build.'}"
+        self.figure(draw(**(kept[name] if full else arguments)), name, dpi, alt, caption, label)
+
+    def shows_full_run(self, label: str, full: bool = True) -> None:
+        """Note whether the figure ``label`` shows numbers of the full run, whose provenance then stands under it."""
+        if full:
+            self._of_full_run.append(label)
 
     def view(self, html: str, name: str, title: str, height: int = 460) -> None:
         """Save a page of its own as ``<notebook>-<name>.html`` beside the record and show it in a frame, loaded when it
@@ -339,6 +380,7 @@ class Run:
             "parameters": self.parameters,
             "numbers": self._numbers,
             "figures": self._figures,
+            "of_full_run": self._of_full_run,
         }
 
     def finish(self) -> None:
@@ -354,6 +396,8 @@ class Run:
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
         record = {**self.as_dict(), "provenance": source}
+        if self._drawn:
+            write_atomically(self.directory / figure_data.file_name(self.notebook), figure_data.packed(self._drawn))
         save(record, self.directory / f"{self.notebook}.json")
         _show(tables.provenance(record))
 

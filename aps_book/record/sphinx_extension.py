@@ -36,12 +36,16 @@ def check_and_sign(app, doctree):
     app.env.note_dependency(str(path))
     try:
         made = record.load(path)
-        line = tables.folded(f"Made by notebooks/{made['notebook']}.py", tables.inputs_line(made))
+        full, title = record.full_run(made["notebook"]), f"Made by notebooks/{made['notebook']}.py"
+        line = tables.folded(title, tables.inputs_line(made))
+        of_full = tables.folded(f"{title}, full run", tables.inputs_line(full)) if full else line
     except (FileNotFoundError, ValueError) as error:
         logger.warning("no provenance for this page: %s", error, location=app.env.docname)
         return
+    shows_full_run = set(made.get("of_full_run", ()))
     for figure in doctree.findall(nodes.figure):
-        figure += nodes.legend("", nodes.raw("", line, format="html"))
+        its = of_full if shows_full_run.intersection(figure["names"] + figure["ids"]) else line
+        figure += nodes.legend("", nodes.raw("", its, format="html"))
 
 
 def _check(image):

@@ -1,0 +1,146 @@
+"""Figures of full runs: what they are drawn from is kept, and the pages show it with the provenance of that run."""
+
+import json
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from docutils import nodes
+
+from aps_book import record
+from aps_book.record import figure_data, sphinx_extension
+from aps_core import files
+
+SHOWN = {"alt": "A line.", "caption": "A line."}
+
+
+def line(heights, label="line"):
+    """A drawing function; `drawn` keeps what it was given."""
+    drawn.append((np.asarray(heights).tolist(), label))
+    fig, ax = plt.subplots()
+    ax.plot(heights)
+    return fig
+
+
+drawn = []
+
+
+@pytest.fixture
+def full(tmp_path, monkeypatch):
+    """full(figures): keeps figure data as that of the full run of the notebook "chapter"."""
+    folder = tmp_path / "weights/results"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(files, "folders", lambda name: [tmp_path / name])
+    return lambda figures: (folder / "chapter.figures.npz").write_bytes(figure_data.packed(figures))
+
+
+@pytest.fixture
+def run(tmp_path):
+    drawn.clear()
+    return record.start("chapter", {}, {}, directory=tmp_path / "results")
+
+
+def test_arguments_come_back_as_they_were(tmp_path):
+    given = {
+        "curves": {"one": (np.arange(3.0), [1, None, "x"]), ("low", 0.5): {}, 2: True},
+        "many": np.linspace(-1, 1, 5000).reshape(50, 100),
+        "large": np.full(5000, 1e6),
+        "whole": jnp.arange(4),
+        "scalar": np.float32(0.5),
+    }
+    path = tmp_path / "a.npz"
+    path.write_bytes(figure_data.packed({"figure": given}))
+    found = figure_data.unpacked(path)["figure"]
+    assert list(found["curves"]) == ["one", ("low", 0.5), 2] and found["curves"]["one"][1] == [1, None, "x"]
+    np.testing.assert_array_equal(found["curves"]["one"][0], np.arange(3.0))
+    np.testing.assert_allclose(found["many"], given["many"], atol=5e-4)
+    np.testing.assert_array_equal(found["large"], given["large"])
+    assert found["whole"].dtype.kind == "i" and found["whole"].tolist() == [0, 1, 2, 3]
+    assert found["scalar"] == 0.5 and found["curves"][2] is True
+    assert figure_data.packed({"figure": given}) == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"f": len}, "'f'.*builtin_function"),
+        ({b"a": 1}, "key b'a'"),
+        ({(1, None): 1}, "key"),
+        (["a", {"b": 1j}], "1, 'b'"),
+    ],
+)
+def test_what_cannot_be_kept_is_named(value, text):
+    with pytest.raises(TypeError, match=text):
+        figure_data.packed({"figure": {"x": value}})
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", figure_data.packed({"figure": {"x": np.ones(9)}})[:-30]])
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.npz is no figure data"):
+        figure_data.unpacked(tmp_path / "a.npz")
+
+
+def test_a_page_shows_the_full_run(full, run, monkeypatch):
+    full({"line": {"heights": [5.0, 6.0], "label": "full"}})
+    monkeypatch.setenv("APS_FULL_FIGURES", "1")
+    shown = []
+    monkeypatch.setattr("aps_book.record.run._show", lambda bundle, metadata=None: shown.append(metadata))
+    run.chart(line, "line", {"heights": [1.0, 2.0]}, **SHOWN)
+    run.chart(line, "other", {"heights": [3.0, 4.0]}, **SHOWN)
+    assert drawn == [([5.0, 6.0], "full"), ([3.0, 4.0], "line")]
+    captions = [one["mystnb"]["figure"]["caption"] for one in shown]
+    assert captions == ["A line. Full run.", "A line. This build."]
+    run.finish()
+    assert record.load(run.directory / "chapter.json")["of_full_run"] == ["fig-chapter-line"]
+    kept = figure_data.unpacked(run.directory / "chapter.figures.npz")
+    assert kept["line"]["heights"] == [1.0, 2.0], "what this run found, whatever its page shows"
+
+
+def test_any_other_run_shows_itself(full, run):
+    """With a user's parameters, or in a full run."""
+    full({"line": {"heights": [5.0]}})
+    run.chart(line, "line", {"heights": [1.0, 2.0]}, **SHOWN)
+    assert drawn == [([1.0, 2.0], "line")] and run.as_dict()["of_full_run"] == []
+
+
+def test_arguments_that_no_longer_fit_say_what_renews_them(full, run, monkeypatch):
+    full({"line": {"values": [5.0]}})
+    monkeypatch.setenv("APS_FULL_FIGURES", "1")
+    with pytest.raises(ValueError, match=r"'line': the full run kept other arguments .*make full NOTEBOOK=chapter"):
+        run.chart(line, "line", {"heights": [1.0]}, **SHOWN)
+    with pytest.raises(ValueError, match="'other': .*missing a required argument: 'heights'"):
+        run.chart(line, "other", {}, **SHOWN)
+
+
+def test_what_is_kept_belongs_to_a_full_run():
+    """Every file of figure data lies beside the record of the run that wrote it, and is small."""
+    for path in (files.CHECKOUT / "weights/results").glob("*.figures.npz"):
+        notebook = path.name.removesuffix(".figures.npz")
+        source = (files.CHECKOUT / f"notebooks/{notebook}.py").read_text("utf-8")
+        assert json.loads(path.with_name(f"{notebook}.json").read_text("utf-8"))["notebook"] == notebook
+        assert path.stat().st_size < 2_000_000
+        for name in figure_data.unpacked(path):
+            assert f'"{name}"' in source, f"{notebook} has no figure {name!r}: `make full NOTEBOOK={notebook}`"
+
+
+def test_the_provenance_under_a_figure_is_that_of_the_run_it_shows(full, tmp_path):
+    full({})
+    source = tmp_path / "results/chapter.ipynb"
+    source.parent.mkdir()
+    made = {"schema": 1, "notebook": "chapter", "parameters": {}, "numbers": {}, "figures": []}
+    made["provenance"] = {"commit": "b" * 40, "modified": False, "weights": {}, "data": {}}
+    record.save({**made, "of_full_run": ["fig-of-full-run"]}, source.with_suffix(".json"))
+    other = {**made["provenance"], "commit": "f" * 40}
+    record.save({**made, "provenance": other}, tmp_path / "weights/results/chapter.json")
+    env = SimpleNamespace(docname="results/chapter", doc2path=lambda name: source, note_dependency=lambda path: None)
+    page = nodes.section()
+    for name in ("fig-of-full-run", "fig-of-this-build"):
+        image = nodes.image(alt="A line.")
+        page += nodes.figure("", image, nodes.caption("", "A line."), names=[name])
+    sphinx_extension.check_and_sign(SimpleNamespace(env=env), page)
+    first, second = (figure.astext() for figure in page.findall(nodes.legend))
+    assert "commit fffffffff" in first and "full run" in first
+    assert "commit bbbbbbbbb" in second and "full run" not in second
