@@ -1,7 +1,9 @@
 """The closed-form Gaussian posterior as the base of a flow, for any linear operator."""
 
 import flax.struct
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from aps_core.checks import noise
 from aps_core.flows.base import Flow
@@ -47,9 +49,15 @@ class PosteriorBase(Flow):
         y = measurement.y.reshape(-1)
         if self.factors is not None:
             return self.factors.posterior(y)
-        mask = measurement.mask if self.operator is None else self.operator.observed(measurement.mask)
-        observed = jnp.ones_like(y) if mask is None else mask.reshape(-1)
-        return gaussian_posterior(self.prior, self.sigma_y, y, observed)
+        mask = measurement.mask if self.operator is None else _hiding(self.operator, measurement.mask)
+        return gaussian_posterior(self.prior, self.sigma_y, y, None if mask is None else mask.reshape(-1))
+
+
+def _hiding(operator, mask):
+    """Where data was observed, or None for an operator that hides nothing."""
+    with jax.ensure_compile_time_eval():
+        complete = bool(np.all(operator.observed()))
+    return None if complete else operator.observed(mask)
 
 
 def posterior_base(prior, operator, sigma_y):

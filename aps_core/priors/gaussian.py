@@ -147,7 +147,8 @@ class GaussianPosterior:
     """Closed-form posterior of a GaussianPrior under y = m * x + N(0, sigma^2), as a bijection x = mean + F z.
 
     D = 1/s^2 + m/sigma^2, S = L/(L + s^2), W = D^(-1/2) P (S/s^2)^(1/2), B = I - W^T W = Q diag(b) Q^T, and
-    F = D^(-1/2) (I - W W^T)^(-1/2). Only the k x k eigenproblem of B is solved per mask.
+    F = D^(-1/2) (I - W W^T)^(-1/2). Only the k x k eigenproblem of B is solved per mask, and none where nothing is hidden:
+    the posterior's modes are then the prior's.
     """
 
     mean: jax.Array  # (d,)
@@ -183,8 +184,8 @@ class GaussianPosterior:
         return inner / self.root_d[:, None] / self.root_d[None, :]
 
 
-def gaussian_posterior(prior, sigma_y, y, observed):
-    """The GaussianPosterior for flat data ``y`` (d,) and ``observed`` (d,), 1 where measured.
+def gaussian_posterior(prior, sigma_y, y, observed=None):
+    """The GaussianPosterior for flat data ``y`` (d,) and ``observed`` (d,), 1 where measured; None: everywhere.
 
     B = diag(s^2/(L + s^2)) + c S^(1/2) P_o^T P_o S^(1/2), with c = 1 - a/s^2 and a = 1/(1/s^2 + 1/sigma^2), is a sum of
     positive parts: nothing cancels where a leading mode's variance is a million times the rest.
@@ -192,18 +193,24 @@ def gaussian_posterior(prior, sigma_y, y, observed):
     s2, excess, basis = prior.rest, prior.excess, prior.basis
     shrink = jnp.sqrt(excess / (excess + s2))
     gain = s2 / (s2 + sigma_y**2)  # c
-    seen = basis * observed[:, None]
-    gram = seen.T @ seen
-    b_matrix = jnp.diag(s2 / (excess + s2)) + gain * shrink[:, None] * gram * shrink[None, :]
-    b, q = jnp.linalg.eigh(b_matrix)
-    b = jnp.maximum(b, jnp.finfo(b.dtype).tiny)
+    if observed is None:  # P_o = P, and P^T P = I: B is diagonal
+        observed = jnp.ones_like(prior.mean)
+        b = s2 / (excess + s2) + gain * shrink**2
+        gram, turned = jnp.eye(excess.shape[0]), basis * shrink
+        grq = jnp.diag(s2 * (1 - gain) * shrink / jnp.sqrt(s2))
+    else:
+        seen = basis * observed[:, None]
+        gram = seen.T @ seen
+        b_matrix = jnp.diag(s2 / (excess + s2)) + gain * shrink[:, None] * gram * shrink[None, :]
+        b, q = jnp.linalg.eigh(b_matrix)
+        b = jnp.maximum(b, jnp.finfo(b.dtype).tiny)
+        turned = basis @ (shrink[:, None] * q)
+        grq = (s2 * (jnp.eye(excess.shape[0]) - gain * gram) * (shrink / jnp.sqrt(s2))) @ q
     root_d = jnp.sqrt(1 / s2 + observed / sigma_y**2)
-    wq = (basis @ (shrink[:, None] * q)) / (root_d[:, None] * jnp.sqrt(s2))
+    wq = turned / (root_d[:, None] * jnp.sqrt(s2))
 
     # P^T Sigma P = G + G R B^(-1) R G with G = P^T D^(-1) P = s^2 (I - c P_o^T P_o) and R = (S/s^2)^(1/2)
-    g = s2 * (jnp.eye(excess.shape[0]) - gain * gram)
-    grq = (g * (shrink / jnp.sqrt(s2))) @ q
-    mode_cov = g + (grq / b) @ grq.T
+    mode_cov = s2 * (jnp.eye(excess.shape[0]) - gain * gram) + (grq / b) @ grq.T
 
     posterior = GaussianPosterior(prior.mean, root_d, wq, b, mode_cov)
     # mean = mu + Sigma A^T (y - A mu) / sigma^2, with Sigma v = F F^T v

@@ -242,9 +242,9 @@ def test_denoising_without_a_mask(make_prior):
     posterior = AmortizedPosterior(task, ClosedFormGaussian(prior, SIGMA_Y), {})
     m = task.measure(jax.random.key(0), prior.sample(jax.random.key(1), 1)[0])
     masked = Measurement(m.y, jnp.ones(8))
-    np.testing.assert_array_equal(
-        posterior.sample(jax.random.key(2), m, 3), posterior.sample(jax.random.key(2), masked, 3)
-    )
+    # without a mask no eigenproblem is solved: the same map, rounded otherwise
+    samples = [posterior.sample(jax.random.key(2), one, 3) for one in (m, masked)]
+    np.testing.assert_allclose(*samples, atol=1e-6)
 
 
 def test_a_result_does_not_depend_on_the_rest_of_the_batch(gaussian_case, randomise):

@@ -126,14 +126,16 @@ _closed_form = jax.jit(gaussian_posterior)
 
 
 def _posterior_case(prior, sigma_y, seed, missing=0.5):
+    """The closed form, and the exact mean and covariance. missing None: nothing is, and there is no mask."""
     rng = np.random.default_rng(seed)
-    observed = (rng.random(prior.dim) > missing).astype(float)
+    observed = (rng.random(prior.dim) > (missing or 0)).astype(float)
     y = observed * (np.asarray(prior.sample(jax.random.key(seed), 1))[0].ravel() + sigma_y * rng.normal(size=prior.dim))
     mean, cov = _dense(prior)
     precision = np.linalg.inv(cov) + np.diag(observed) / sigma_y**2
     exact_cov = np.linalg.inv(precision)
     exact_mean = mean + exact_cov @ (observed * (y - mean)) / sigma_y**2
-    ours = _closed_form(prior, sigma_y, jnp.asarray(y, prior.mean.dtype), jnp.asarray(observed, prior.mean.dtype))
+    mask = None if missing is None else jnp.asarray(observed, prior.mean.dtype)
+    ours = _closed_form(prior, sigma_y, jnp.asarray(y, prior.mean.dtype), mask)
     return ours, exact_mean, exact_cov
 
 
@@ -156,23 +158,24 @@ SCALES = [(0.05, 1e-3, 0.05), (1.0, 1e-6, 0.05), (0.05, 1e-2, 1e-3), (0.05, 1e-5
 
 
 @pytest.mark.parametrize("leading, rest, sigma_y", SCALES)
-@pytest.mark.parametrize("missing", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("missing", [None, 0.0, 0.5, 0.9])
 def test_closed_form_posterior_against_a_dense_solve(make_prior, x64, leading, rest, sigma_y, missing):
     prior = make_prior(d=20, k=7, leading=leading, rest=rest)
     _assert_posterior(prior, *_posterior_case(prior, sigma_y, 1, missing), tolerance=1e-7)
 
 
 @pytest.mark.parametrize("leading, rest, sigma_y", SCALES)
-@pytest.mark.parametrize("missing", [0.0, 0.5])
+@pytest.mark.parametrize("missing", [None, 0.0, 0.5])
 def test_closed_form_posterior_in_single_precision(make_prior, leading, rest, sigma_y, missing):
     prior = make_prior(d=20, k=7, leading=leading, rest=rest)
     _assert_posterior(prior, *_posterior_case(prior, sigma_y, 1, missing), tolerance=2e-3)
 
 
 @pytest.mark.parametrize("leading, rest, sigma_y", SCALES)
-def test_closed_form_posterior_as_a_bijection(make_prior, leading, rest, sigma_y):
+@pytest.mark.parametrize("missing", [None, 0.5])
+def test_closed_form_posterior_as_a_bijection(make_prior, leading, rest, sigma_y, missing):
     prior = make_prior(d=20, k=7, leading=leading, rest=rest)
-    ours, _, cov = _posterior_case(prior, sigma_y, 2)
+    ours, _, cov = _posterior_case(prior, sigma_y, 2, missing)
     forward, inverse = (jax.jit(jax.vmap(f)) for f in (ours.forward, ours.inverse))
     z = jax.random.normal(jax.random.key(0), (50, 20))
     x, log_det = forward(z)
