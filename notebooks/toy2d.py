@@ -34,6 +34,7 @@ import numpy as np
 
 from aps_book import record
 from aps_book.experiments import toy2d, toy2d_flows
+from aps_book.experiments.sampler_names import names
 from aps_book.figures import curves as curves_figures
 from aps_book.figures import densities
 from aps_book.record.run import between, integer, optional, text
@@ -91,7 +92,7 @@ run = record.start(
 
 # %% tags=["hide-input"]
 key_flow, key_tune, key_draw, key_exact = jax.random.split(jax.random.key(seed), 4)
-problems, flows = toy2d.toys(low, high), {}
+problems, flows, rivals = toy2d.toys(low, high), {}, names(*toy2d.RIVALS)
 for row, name, term in (("closed", closed, "exact"), ("exact", exact, "ode"), ("surrogate", surrogate, "elbo")):
     flows[row], card = toy2d_flows.load_or_fit(problems, name, term, steps, seed)
     run.number(f"training.{row}.seconds", card["seconds"], unit="s")
@@ -117,10 +118,10 @@ for problem in problems:
 
 # %% tags=["hide-input"]
 def panels(shape):
-    names = {"closed": "score prior", "sde_proj": "SDE+Proj", "score_ald": "Score-ALD", "dps": "DPS"}
+    shown = {"closed": "score prior", **rivals}
     rows = {
         f"{level} noise": {
-            label: [a[::3, ::3] for a in found[shape, level][name]["density"]] for name, label in names.items()
+            label: [a[::3, ::3] for a in found[shape, level][name]["density"]] for name, label in shown.items()
         }
         for level in ("low", "high")
     }
@@ -149,9 +150,7 @@ labels = {
     "closed": "score prior, closed form",
     "exact": "score prior, ODE",
     "surrogate": "score prior, surrogate",
-    "sde_proj": "SDE+Proj",
-    "score_ald": "Score-ALD",
-    "dps": "DPS",
+    **rivals,
 }
 rows = {f"{row}.{level}": f"{level} noise: {label}" for level in ("low", "high") for row, label in labels.items()}
 divergences = {"kl": ("KL by own density", ".4f"), "kernel": ("KL by kernel estimate", ".3f")}
@@ -191,12 +190,11 @@ run.table(rows, spreads, "modes", caption="Three modes: variance of the samples 
 # ## The setting and the noise
 
 # %% tags=["hide-input"]
-names = {"sde_proj": "SDE+Proj", "score_ald": "Score-ALD", "dps": "DPS"}
 curves = {
     label: {f"{level} noise": toy2d.search_curve(searches["gaussian", level][name]) for level in ("low", "high")}
-    for name, label in names.items()
+    for name, label in rivals.items()
 }
-settings = {label: next(iter(searches["gaussian", "low"][name]["best"].values())) for name, label in names.items()}
+settings = {label: next(iter(searches["gaussian", "low"][name]["best"].values())) for name, label in rivals.items()}
 run.chart(
     curves_figures.setting_curves,
     "settings",
@@ -211,10 +209,10 @@ run.chart(
 
 # %% tags=["hide-input"]
 retuned = {"high.kernel": ("setting of the low noise", ".3f"), "high.retuned": ("tuned at the high noise", ".3f")}
-run.table(names, retuned, "gaussian", caption="Gaussian prior, high noise: KL by kernel estimate")
+run.table(rivals, retuned, "gaussian", caption="Gaussian prior, high noise: KL by kernel estimate")
 
 # %% tags=["hide-input"]
-run.table(names, retuned, "modes", caption="Three modes, high noise: KL by kernel estimate")
+run.table(rivals, retuned, "modes", caption="Three modes, high noise: KL by kernel estimate")
 
 # %% tags=["hide-input"]
 run.say(
@@ -254,7 +252,7 @@ run.say(
 
 # %% tags=["hide-input"]
 times = {"seconds": (f"{n_samples} samples [s]", ".2f"), "nfe": ("NFE of a sample", ".0f")}
-timed = {"closed": "score prior", "sde_proj": "SDE+Proj", "score_ald": "Score-ALD", "dps": "DPS"}
+timed = {"closed": "score prior", **rivals}
 run.table(
     timed,
     times,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from aps_book.experiments.sampler_names import names
 from aps_book.record import Difference, tuning_records
 from aps_core import weights
 from aps_core.data import bunny_mnist, mnist
@@ -24,9 +25,8 @@ from aps_core.tasks import load_task
 from aps_core.weights import in_a_sentence, row_label
 
 LABELS = {
-    "mcg": "MCG",
+    **names("mcg", "dps"),
     "mcg_stopped": "MCG, stopped",
-    "dps": "DPS",
     "gaussian": "Gaussian closed form",
     "untrained": "first guess of the score network",
 }

@@ -8,6 +8,7 @@ import numpy as np
 
 from aps_book import record
 from aps_book.experiments.cost_measure import RIVALS, in_a_process
+from aps_book.experiments.sampler_names import NAMES
 from aps_core import data, files, weights
 from aps_core.flows.closed_form import closed_form
 from aps_core.metrics import quality
@@ -272,12 +273,10 @@ def _sampler(name):
     return weights.row_label({"recipe": recipes.read(files.find("recipes", f"{name}.toml"))})
 
 
-TIMED = {"dps": "DPS", "mcg": "MCG", "red_diff": "RED-diff", "sde_proj": "SDE+Proj", "ddrm": "DDRM"}
-TIMED |= {"pigdm": "PiGDM", "score_ald": "Score-ALD", "daps": "DAPS"}
 BENCH = {  # what `make bench` times, by the word in its record
     "flow": {"aps_core": "this package", "plain_jax": "unadorned JAX loop", "flowjax": "flowjax", "distrax": "distrax"},
     "sampler": {
-        **{word: f"{label}, this package" for word, label in TIMED.items()},
+        **{word: f"{label}, this package" for word, label in NAMES.items()},
         "plain_jax_dps": "DPS, unadorned JAX loop",
         **{f"deepinv_{name.lower()}": f"{name}, deepinv" for name in ("DPS", "DiffPIR", "DDRM")},
     },
@@ -292,5 +291,4 @@ def bench_rows(run, kind):
 
 def rival_columns():
     """Columns of the table of rivals."""
-    names = {"ddrm": "DDRM", "pigdm": "PiGDM", "dps": "DPS"}
-    return {"sample_seconds": ("flow [s]", ".3g"), **{f"{n}_seconds": (f"{names[n]} [s]", ".3g") for n in RIVALS}}
+    return {"sample_seconds": ("flow [s]", ".3g"), **{f"{n}_seconds": (f"{NAMES[n]} [s]", ".3g") for n in RIVALS}}

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from aps_book.experiments.sampler_names import names
 from aps_book.record import tuning_records
 from aps_core.metrics import quality
 from aps_core.samplers import make_sampler
@@ -21,7 +22,7 @@ GRIDS = {
     "ddrm": {"n_steps": (20, 50, 100), "eta": (0.7, 0.85, 1.0)},
     "pigdm": {"n_steps": (50,), "rule": ("paper",), "prior_variance": (0.03, 0.1, 0.3, 1.0)},
 }
-LABELS = {"dps": "DPS", "ddrm": "DDRM", "pigdm": "PiGDM"}
+LABELS = names("dps", "ddrm", "pigdm")
 SEARCH = "faces"
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from aps_book.experiments import faces_rivals
+from aps_book.experiments.sampler_names import names
 from aps_book.record import Difference, full_run, tuning_records
 from aps_core.metrics import calibration, joint
 from aps_core.metrics.trust import importance, metropolis
@@ -65,7 +66,7 @@ LABELS = {
     "closed": "Gaussian closed form",
     "corrected": "after Metropolis steps",
     "prior": "draws of the prior",
-    "dps": "DPS",
+    **names("dps"),
 }
 DEFAULT = ", default"
 QUANTITIES = {

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from itertools import product
 
+from aps_book.experiments.sampler_names import names
 from aps_book.record import Difference
 from aps_book.record.run import full_run, paper_value
 from aps_book.record.verdicts import size
@@ -85,15 +86,7 @@ EXPERIMENTS = {
         seconds="time.aps",
     ),
 }
-METHODS = {
-    "gaussian": "closed form",
-    "mcg": "MCG",
-    "dps": "DPS",
-    "ddrm": "DDRM",
-    "pigdm": "PiGDM",
-    "daps": "DAPS",
-    "aps": "flow",
-}
+METHODS = {"gaussian": "closed form", **names("mcg", "dps", "ddrm", "pigdm", "daps"), "aps": "flow"}
 FLOWS = {name: label_of(one.flow) for name, one in EXPERIMENTS.items()}  # labels that say what trained them
 FACES = FLOWS["denoise"]  # those of the other tasks on faces are trained in the same way
 

@@ -12,6 +12,7 @@ from aps_book import record
 from aps_book.experiments import measured as cases
 from aps_book.experiments import single_fit_in_modes
 from aps_book.experiments.faces_rivals import long_run_psnr
+from aps_book.experiments.sampler_names import names
 from aps_book.record import tuning_records
 from aps_core.data import celeba, cifar10, faces, photos
 from aps_core.flows.closed_form import ClosedFormModes
@@ -39,9 +40,7 @@ TITLES = {
 }
 LABELS = {
     "gaussian": "Gaussian closed form",
-    "score_ald": "Score-ALD",
-    "dps": "DPS",
-    "sde_proj": "SDE+Proj",
+    **names("score_ald", "dps", "sde_proj"),
     "score_prior": "score prior",
     "aps": label_of("faces-deblur-held-out"),  # that of the other prior is trained in the same way
 }

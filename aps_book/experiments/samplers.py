@@ -8,6 +8,7 @@ import numpy as np
 
 from aps_book import record
 from aps_book.experiments import known_posteriors
+from aps_book.experiments.sampler_names import NAMES
 from aps_book.record import tuning_records
 from aps_book.record.verdicts import word
 from aps_core.checks import finite_or_not
@@ -26,17 +27,10 @@ LABELS = {
     "score_prior_ode": "score prior, ODE",
     "surrogate": "score prior, surrogate",
     "noise2score": "Noise2Score",
-    "dps": "DPS",
-    "mcg": "MCG",
-    "pigdm": "PiGDM",
-    "ddrm": "DDRM",
-    "sde_proj": "SDE+Proj",
-    "score_ald": "Score-ALD",
-    "daps": "DAPS",
-    "red_diff": "RED-diff",
+    **NAMES,
 }
 SHORT = {"exact": "exact draws", "surrogate": "score prior"}  # titles of panels
-TUNED = ("dps", "mcg", "pigdm", "ddrm", "sde_proj", "score_ald", "daps", "red_diff")
+TUNED = tuple(NAMES)
 ANY_OPERATOR = ("dps", "score_ald", "daps", "red_diff")  # also such that are not linear
 GRIDS = {
     "dps": {"n_steps": (100, 1000), "step_size": (0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 1.0)},

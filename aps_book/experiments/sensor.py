@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from aps_book.experiments import faces as faces_study
 from aps_book.experiments import faces_rivals
+from aps_book.experiments.sampler_names import names
 from aps_book.record import tuning_records
 from aps_core.metrics import evaluation, quality
 from aps_core.posterior import load_posterior
@@ -17,7 +18,7 @@ from aps_core.samplers.tune import tune
 from aps_core.tasks import load_task
 from aps_core.weights import label_of
 
-LABELS = {"gaussian": "Gaussian, linearized", "dps": "DPS", "aps": label_of("faces-saturated-held-out")}
+LABELS = {"gaussian": "Gaussian, linearized", **names("dps"), "aps": label_of("faces-saturated-held-out")}
 GRID = {"n_steps": (100,), "step_size": (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)}
 EDGES = np.linspace(0, 1, 6)  # of the bins of brightness
 
