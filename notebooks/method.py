@@ -158,7 +158,8 @@ from aps_book.figures import curves as curves_figures
 
 variants = method.variants()
 found = {name: method.run(variant, steps, seed) for name, variant in variants.items() if name not in (left_out or [])}
-fewer = f" Rows of the table without a curve were not trained in this run ({', '.join(left_out)})." if left_out else ""
+without = run.shown_by("start")["parameters"]["left_out"]
+fewer = f" Rows of the table without a curve were not trained in this run ({', '.join(without)})." if without else ""
 for name, result in found.items():
     run.number(f"run.{name}.start", result["kl"][0], result["se"][0])
     run.number(f"run.{name}.kl", result["kl"][-1], result["se"][-1])

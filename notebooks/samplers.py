@@ -207,10 +207,10 @@ run.chart(
         "groups": sampler_study.chart(run, {"low noise": "gaussian16.low", "high noise": "gaussian16.high"}),
         "xlabel": "KL (nats per dimension)",
         "threshold": 0.01,
-        "order": sampler_study.LABELS.values(),
+        "order": list(sampler_study.LABELS.values()),
     },
     alt="Divergence of each method on a logarithmic axis, up to four marks each. At the low noise, tuned, from near to "
-    f"far: {sampler_study.nearest_first(run, 'gaussian16.low')}.",
+    f"far: {sampler_study.nearest_first(run.shown_by('gaussian'), 'gaussian16.low')}.",
     caption="Gaussian problem: KL from the samples to the posterior by method. Open marks: default setting; filled: "
     "tuned at the low noise, or nothing to tune. An arrow at the right edge is infinite; marks on the dashed "
     "line are within what draws of the posterior itself would show.",
@@ -287,10 +287,10 @@ run.chart(
         "groups": sampler_study.chart(run, {"low noise": "mixture2.low", "high noise": "mixture2.high"}),
         "xlabel": "KL (nats per dimension)",
         "threshold": 0.01,
-        "order": sampler_study.LABELS.values(),
+        "order": list(sampler_study.LABELS.values()),
     },
     alt="Divergence of each method on the mixture on a logarithmic axis, up to four marks each. At the low noise, "
-    f"tuned, from near to far: {sampler_study.nearest_first(run, 'mixture2.low')}.",
+    f"tuned, from near to far: {sampler_study.nearest_first(run.shown_by('mixture'), 'mixture2.low')}.",
     caption="Mixture problem: KL from the samples to the posterior by method, marks as in the figure of the Gaussian "
     "problem.",
     label="fig-samplers-mixture",
@@ -315,9 +315,9 @@ run.chart(
     "contours. Exact draws, Score-ALD and DAPS fill both modes; flows that were trained for few steps have few samples "
     "in the upper one; MCG lies on a vertical line through both; RED-diff forms two small clumps; DPS, PiGDM, DDRM and "
     "SDE+Proj cover both but are narrower.",
-    caption="Mixture problem, low noise, one measurement, in this build: the posterior density, and samples (dots) "
+    caption="Mixture problem, low noise, one measurement: the posterior density, and samples (dots) "
     "over its contours, which hold 50, 90 and 99 % of the probability. Iterative methods at their tuned settings; the "
-    f"flows of APS and of the score priors after {run.stated('fit_steps')} steps of training.",
+    f"flows of APS and of the score priors after {run.shown_by('mixture-samples')['parameters']['fit_steps']} steps of training.",
     label="fig-samplers-mixture-samples",
 )
 

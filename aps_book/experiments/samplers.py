@@ -200,11 +200,11 @@ def chart(run, prefixes, column="kl"):
     return groups
 
 
-def nearest_first(run, prefix):
-    """The methods under ``prefix`` in words, by their KL from the posterior, at tuned settings where they have any; those
+def nearest_first(record, prefix):
+    """The methods under ``prefix`` of a record in words, by their KL from the posterior, at tuned settings where they have any; those
     whose divergence is infinite last.
     """
-    numbers, found = run.as_dict()["numbers"], {}
+    numbers, found = record["numbers"], {}
     for row, label in LABELS.items():
         kinds = [f"{prefix}.{row}.tuned", f"{prefix}.{row}"]
         key = next((key for key in kinds if f"{key}.nfe" in numbers), None)

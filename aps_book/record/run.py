@@ -244,7 +244,7 @@ class Run:
           ValueError: as `figure`; the full run kept other arguments than ``draw`` takes.
         """
         self._drawn[name] = dict(arguments)
-        kept = figure_data.of_full_run(self.notebook) if os.environ.get("APS_FULL_FIGURES") else {}
+        kept = self._of_full_run_kept()
         full = name in kept
         try:
             signature(draw).bind(**(kept[name] if full else arguments))
@@ -254,6 +254,14 @@ class Run:
         self.shows_full_run(self._label(name, label), full)
         caption = f"{caption} {'Full run.' if full else 'This build.'}"
         self.figure(draw(**(kept[name] if full else arguments)), name, dpi, alt, caption, label)
+
+    def shown_by(self, name: str) -> dict[str, Any]:
+        """The record whose numbers the chart ``name`` shows, for its alt text and caption: the full run's or this one's."""
+        full = full_run(self.notebook) if name in self._of_full_run_kept() else None
+        return self.as_dict() if full is None else full
+
+    def _of_full_run_kept(self) -> dict[str, dict[str, Any]]:
+        return figure_data.of_full_run(self.notebook) if os.environ.get("APS_FULL_FIGURES") else {}
 
     def shows_full_run(self, label: str, full: bool = True) -> None:
         """Note whether the figure ``label`` shows numbers of the full run, whose provenance then stands under it."""

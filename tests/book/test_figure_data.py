@@ -83,14 +83,17 @@ def test_a_damaged_file_is_named(tmp_path, content):
         figure_data.unpacked(tmp_path / "a.npz")
 
 
-def test_a_page_shows_the_full_run(full, run, monkeypatch):
+def test_a_page_shows_the_full_run(full, run, tmp_path, monkeypatch):
     full({"line": {"heights": [5.0, 6.0], "label": "full"}})
+    made = {"schema": 1, "notebook": "chapter", "parameters": {"n": 9}, "numbers": {}, "figures": [], "provenance": {}}
+    record.save(made, tmp_path / "weights/results/chapter.json")
     monkeypatch.setenv("APS_FULL_FIGURES", "1")
     shown = []
     monkeypatch.setattr("aps_book.record.run._show", lambda bundle, metadata=None: shown.append(metadata))
     run.chart(line, "line", {"heights": [1.0, 2.0]}, **SHOWN)
     run.chart(line, "other", {"heights": [3.0, 4.0]}, **SHOWN)
     assert drawn == [([5.0, 6.0], "full"), ([3.0, 4.0], "line")]
+    assert run.shown_by("line")["parameters"] == {"n": 9} and run.shown_by("other")["parameters"] == {}
     captions = [one["mystnb"]["figure"]["caption"] for one in shown]
     assert captions == ["A line. Full run.", "A line. This build."]
     run.finish()

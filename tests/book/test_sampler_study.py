@@ -136,4 +136,4 @@ def test_methods_are_named_from_near_to_far(run):
         run.number(f"a.{row}.nfe", 1)
         if kl is not None:
             run.number(f"a.{row}.kl", kl)
-    assert samplers.nearest_first(run, "a") == "score prior, exact, DPS; infinitely far MCG"
+    assert samplers.nearest_first(run.as_dict(), "a") == "score prior, exact, DPS; infinitely far MCG"
