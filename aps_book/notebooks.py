@@ -64,9 +64,9 @@ class Notebook:
         Raises ValueError for an unknown name or a value out of range, TypeError for one of another type, each naming the
         parameter. A notebook whose rules cannot be read without running it checks them itself when it starts.
         """
+        _known(self.name, given, self.parameters)
         rules = None if self.start is None else _rules(self.start)
         if rules is None:
-            _known(self.name, given, self.parameters)
             return dict(given)
         from aps_book.record.rules import check_parameters
 
@@ -123,6 +123,8 @@ def _read(path: Path) -> Notebook:
     import jupytext
 
     try:
+        if path.suffix == ".py":
+            ast.parse(path.read_text("utf-8"))
         notebook = jupytext.read(path)
         cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
         tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", ())]
@@ -131,7 +133,7 @@ def _read(path: Path) -> Notebook:
         parameters, comments = _parameters(tagged[0])
         code = "\n".join(cell.source for cell in cells)
         text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    except (ValueError, SyntaxError) as error:
+    except (ValueError, SyntaxError, AttributeError, KeyError, TypeError) as error:  # JSON that is no notebook
         raise ValueError(f"notebook {str(path)!r} cannot be read: {error}") from error
     title = re.search(r"^# (.+)$", text, re.MULTILINE)
     return Notebook(path, parameters, comments, title[1] if title else path.stem, _start(code))
@@ -187,4 +189,4 @@ def _known(notebook: str, given, parameters) -> None:
             near = difflib.get_close_matches(name, parameters, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             expected = ", ".join(map(repr, parameters)) or "no parameter at all"
-            raise ValueError(f"unknown parameter {name!r} = {value!r} of {notebook}: expected one of {expected}{hint}")
+            raise ValueError(f"unknown parameter {name!r} = {value!r}: expected one of {expected}{hint}, of {notebook}")

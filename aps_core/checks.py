@@ -27,15 +27,20 @@ def is_number(name, value):
         raise TypeError(f"{name} must be a number, got {value!r:.80}")
 
 
+def as_float(value):
+    """A real number as a float: infinite where it is larger than any."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def number(name, value):
     """``value`` as a float. Raises TypeError for what is no real number (a bool is none), ValueError for one that is
     not finite.
     """
     is_number(name, value)
-    try:
-        found = float(value)
-    except OverflowError:
-        found = math.inf
+    found = as_float(value)
     if not math.isfinite(found):
         raise ValueError(f"{name} must be finite, got {found}")
     return found
@@ -44,10 +49,7 @@ def number(name, value):
 def positive(name, value):
     """Raise TypeError or ValueError unless ``value`` is a finite number above zero."""
     is_number(name, value)
-    try:
-        found = float(value)
-    except OverflowError:
-        found = math.inf
+    found = as_float(value)
     if not (math.isfinite(found) and found > 0):
         raise ValueError(f"{name} must be finite and positive, got {found if found == math.inf else value!r}")
 
@@ -74,6 +76,15 @@ def count(name, value):
     if value > LARGEST_COUNT:
         raise ValueError(f"{name} must be at most {LARGEST_COUNT}, got an integer of {int(value).bit_length()} bits")
     return int(value)
+
+
+def drawn_at_once(n, batch, shape):
+    """Raise ValueError where n samples of each of ``batch`` signals are more than one array of 2^31 - 1 entries."""
+    entries = n * batch * math.prod(shape)
+    if entries > LARGEST_COUNT:
+        raise ValueError(
+            f"n = {n} makes an array of {entries:,} entries, expected at most {LARGEST_COUNT:,}: draw in parts"
+        )
 
 
 def random_key(name, value):
@@ -215,7 +226,7 @@ def real_array(name, value):
     """
     try:
         array = np.asarray(real(name, value))
-        if array.dtype.kind == "c" or array.dtype.kind in "USV":
+        if array.dtype.kind == "c" or array.dtype.kind in "USVMm":
             raise TypeError(f"it holds {array.dtype}")
         return array.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:

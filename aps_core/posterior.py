@@ -183,6 +183,7 @@ class AmortizedPosterior:
         """Samples as in ``sample`` and their log density in nats, (n,) or (batch, n)."""
         n, key = count("n", n), random_key("key", key)
         batched, measurement = self.task.batch(measurement)
+        checks.drawn_at_once(n, len(measurement.y), self.flow.shape)
         keys = jax.random.split(key, measurement.y.shape[0]) if batched else key[None]
         x, log_q = _sample(self.flow, self.params, keys, measurement, n)
         x, log_q = (x, log_q) if batched else (x[0], log_q[0])

@@ -298,6 +298,7 @@ run.chart(
 
 # %% tags=["hide-input"]
 case = cases["mixture2", "low"]
+fit_steps_shown = run.shown_by("mixture-samples")["parameters"]["fit_steps"]
 names = ["exact", "aps", "surrogate", *(f"{method}.tuned" for method in sampler_study.TUNED)]
 run.chart(
     densities.density_panel,
@@ -317,7 +318,7 @@ run.chart(
     "SDE+Proj cover both but are narrower.",
     caption="Mixture problem, low noise, one measurement: the posterior density, and samples (dots) "
     "over its contours, which hold 50, 90 and 99 % of the probability. Iterative methods at their tuned settings; the "
-    f"flows of APS and of the score priors after {run.shown_by('mixture-samples')['parameters']['fit_steps']} steps of training.",
+    f"flows of APS and of the score priors after {fit_steps_shown} steps of training.",
     label="fig-samplers-mixture-samples",
 )
 

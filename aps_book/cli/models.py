@@ -47,7 +47,9 @@ def sample(
     parameter: Parameters = None,
     protocol: Annotated[str, typer.Option(help="held-out or paper.")] = "held-out",
     weights: Annotated[str | None, typer.Option(help="Other weights, by name or path.")] = None,
-    time: Annotated[str | None, typer.Option(help="Which time of a NetCDF file: a date or an index.")] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Which time of a NetCDF file: a date, or an index (+1500: 1500 is a year).")
+    ] = None,
 ) -> None:
     """Draw posterior samples of a measurement with the trained flow of a task, with their log-densities.
 

@@ -48,6 +48,8 @@ def run(
         printed(given) if as_json else print(f"{one.name}: parameters are valid")
         return
     folder = out or default_folder(one, given)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {folder}: expected a folder, there is a file of that name")
     begun = time.monotonic()
     if not as_json:
         print(f"running {one.name} in {folder}", flush=True)

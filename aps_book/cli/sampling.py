@@ -1,6 +1,7 @@
 """What `aps sample` reads and writes: a measurement in a file, and its posterior samples in another."""
 
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from aps_core.training.recorded import LIMIT, load_measurements
 
 SPHERE = "sphere-impute"
 SHOWN = 3  # samples in a picture
+INDEX, YEAR = re.compile(r"[+-]?\d{1,18}", re.ASCII), re.compile(r"\d{4}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,39 @@ def read(path: Path, name: str, given: dict[str, float], time: str | None):
     if path.suffix == ".npz":
         if time is not None:
             raise ValueError(f"--time {time}: expected none beside an .npz file")
-        arrays = read_npz(path, limit=LIMIT)
-        if np.size(arrays.get("sigma_y", ())) == 1:
-            given = {"sigma_y": float(np.squeeze(arrays["sigma_y"])), **given}
+        given = {**_noise_of(path), **given}
         task = aps_core.load_task(name, **given)
-        return task, load_measurements(path, task), ""
+        measurement = load_measurements(path, task)
+        try:
+            task.check(measurement)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"--measurement {path}: {error}") from error
+        return task, measurement, ""
     if name != SPHERE:
         raise ValueError(f"--measurement {path}: expected an .npz file for task {name!r}")
-    field = data.open_field(path, time=int(time) if time and len(time) < 4 and time.lstrip("-").isdigit() else time)
+    try:
+        field = data.open_field(path, time=index_or_date(time))
+    except ValueError as error:
+        if time is None or not YEAR.fullmatch(time):
+            raise
+        raise ValueError(f"{error}; --time {time} is a year, as an index it is --time +{time}") from error
     return aps_core.load_task(name, **given), field.measurement, field.time
+
+
+def index_or_date(time: str | None) -> int | str | None:
+    """What --time says, for ``open_field``: a whole number is an index, but four digits without a sign are a year."""
+    return int(time) if time and INDEX.fullmatch(time) and not YEAR.fullmatch(time) else time
+
+
+def _noise_of(path: Path) -> dict[str, float]:
+    """The noise that a file of measurements says, where it is one number above zero."""
+    sigma_y = read_npz(path, limit=LIMIT).get("sigma_y")
+    if sigma_y is None or sigma_y.size != 1 or sigma_y.dtype.kind not in "iuf":
+        return {}
+    try:
+        return {"sigma_y": checks.noise("sigma_y", float(sigma_y.reshape(())))}
+    except ValueError as error:
+        raise ValueError(f"--measurement {path}: {error}") from error
 
 
 def draw(task, measurement, n: int, seed: int, protocol: str, weights: str | None) -> Drawn:

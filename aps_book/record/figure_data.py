@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from aps_core import files
+from aps_core.checks import unmasked
 
 LARGE = 4096  # entries, from which on half precision is enough
 
@@ -28,7 +29,8 @@ def file_name(notebook: str) -> str:
 def packed(figures: Mapping[str, Mapping[str, Any]]) -> bytes:
     """Content of the file for arguments by figure; the same arguments give the same bytes.
 
-    Raises TypeError for an argument that is none of the kinds above, naming where it stands.
+    Raises TypeError for an argument that is none of the kinds above, ValueError for a masked array that hides something,
+    naming where it stands.
     """
     arrays: list[np.ndarray] = []
     tree = {name: _plain(arguments, name, arrays) for name, arguments in figures.items()}
@@ -65,7 +67,7 @@ def _plain(value: Any, where: str, arrays: list[np.ndarray]) -> Any:
         return {"dict": [[_key(key, where), _plain(one, f"{where}, {key!r}", arrays)] for key, one in value.items()]}
     if isinstance(value, (list, tuple)):
         return {"list": [_plain(one, f"{where}, {i}", arrays) for i, one in enumerate(value)]}
-    array = np.asarray(value)
+    array = np.asarray(unmasked(f"figure data {where}", value))
     if array.dtype.kind not in "biuf":
         raise TypeError(f"figure data {where}: {type(value).__name__}, expected arrays, numbers, texts, lists or dicts")
     if array.ndim == 0:
@@ -82,10 +84,25 @@ def _key(key: Any, where: str) -> Any:
 
 
 def _smaller(array: np.ndarray) -> np.ndarray:
+    """A large array in half precision, another in single precision, where a picture cannot tell."""
     if array.dtype.kind != "f":
         return array
-    fits = array.size >= LARGE and np.nanmax(np.abs(array), initial=0.0, where=np.isfinite(array)) < 6e4
-    return array.astype(np.float16 if fits else np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        half, single = array.astype(np.float16), array.astype(np.float32)
+    if array.size >= LARGE and _alike(array, half, 1e-3):
+        return half
+    return single if _alike(array, single, 1e-6) else array.astype(np.float64)
+
+
+def _alike(array: np.ndarray, rounded: np.ndarray, tolerance: float) -> bool:
+    """Whether rounding moves no number by more than ``tolerance`` of itself (axes may be logarithmic) or of their range."""
+    finite = np.isfinite(array)
+    if not np.array_equal(finite, np.isfinite(rounded)):
+        return False
+    given = array[finite].astype(np.float64)
+    error = np.abs(rounded[finite].astype(np.float64) - given)
+    span = np.ptp(given) if given.size else 0.0
+    return bool(np.all(error <= tolerance * np.minimum(np.abs(given), span)))
 
 
 def _filled(node: Any, arrays: Mapping[str, np.ndarray]) -> Any:

@@ -17,8 +17,8 @@ from aps_core import checks
 
 Rule = Callable[[str, Any], Any]
 
-# Names that IPython puts into a notebook's namespace.
-_IPYTHON_NAMES = {"In", "Out", "exit", "quit", "get_ipython", "open"}
+# What IPython puts into a notebook's namespace beside functions and modules.
+_IPYTHON_NAMES = {"In": list, "Out": dict}
 
 
 def between(low: float, high: float = math.inf, open: bool = False) -> Rule:
@@ -30,7 +30,7 @@ def between(low: float, high: float = math.inf, open: bool = False) -> Rule:
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError(f"{name} = {value!r}: expected {expected}")
         inside = low < value < high if open else low <= value <= high
-        if not (math.isfinite(value) and inside):
+        if not (math.isfinite(checks.as_float(value)) and inside):
             raise ValueError(f"{name} = {value!r}: expected {expected}")
         return float(value)
 
@@ -145,7 +145,7 @@ def check_parameters(namespace: Mapping[str, Any], rules: Mapping[str, Rule]) ->
         name: value
         for name, value in namespace.items()
         if not name.startswith("_")
-        and name not in _IPYTHON_NAMES
+        and not isinstance(value, _IPYTHON_NAMES.get(name, ()))
         and not isinstance(value, ModuleType)
         and not (callable(value) and name not in rules)
     }

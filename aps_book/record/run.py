@@ -44,7 +44,7 @@ from aps_book.record.rules import (
 )
 from aps_book.record.verdicts import Difference
 from aps_book.record.words import shown
-from aps_core import files
+from aps_core import checks, files
 from aps_core.files import write_atomically
 
 __all__ = [
@@ -116,6 +116,7 @@ class Run:
         self._numbers: dict[str, dict[str, Any]] = {}
         self._figures: list[str] = []
         self._drawn: dict[str, Mapping[str, Any]] = {}  # arguments of charts by name
+        self._labels: set[str] = set()
         self._of_full_run: list[str] = []  # labels of figures that show the full run
         self._weights: dict[str, str] = {}
         self._data: dict[str, str] = {}
@@ -135,7 +136,7 @@ class Run:
 
         Raises:
           ValueError: a key of another form, a key used before, a value that is not finite, a negative se, n below 1.
-          TypeError: a value that is not a real scalar.
+          TypeError: a value that is not a real scalar, an n that is no integer, a unit that is no text.
         """
         if not _KEY.fullmatch(key):
             raise ValueError(f"key {key!r}: expected lower-case words joined by dots")
@@ -144,18 +145,20 @@ class Run:
         value, se = _scalar(key, value), None if se is None else _scalar(f"standard error of {key}", se)
         if se is not None and se < 0:
             raise ValueError(f"standard error of {key} = {se}: expected a number of at least 0")
-        if n is not None and n < 1:
-            raise ValueError(f"n of {key} = {n}: expected at least 1")
-        self._numbers[key] = {"value": value, "se": se, "unit": unit} | ({} if n is None else {"n": int(n)})
+        if unit is not None and not isinstance(unit, str):
+            raise TypeError(f"unit of {key} = {unit!r}: expected a text or None")
+        n = None if n is None else checks.count(f"n of {key}", n)
+        self._numbers[key] = {"value": value, "se": se, "unit": unit} | ({} if n is None else {"n": n})
         return value
 
     def mean(self, key: str, values: Any, unit: str | None = None) -> float:
         """Store the mean of independent values, with its standard error s / sqrt(n), and n.
 
         Raises:
-          ValueError: fewer than two values, or values that are not finite; and as `number`.
+          ValueError: fewer than two values, values that are not finite or that a mask hides; and as `number`.
+          TypeError: values that are no real numbers.
         """
-        values = np.asarray(values, dtype=np.float64).ravel()
+        values = checks.real_array(key, values).ravel()
         if values.size < 2:
             raise ValueError(f"{key}: expected at least two values, got {values.size}")
         return self.number(key, values.mean(), values.std(ddof=1) / math.sqrt(values.size), unit, values.size)
@@ -163,6 +166,8 @@ class Run:
     def numbers(self, prefix: str, values: Mapping[str, Any], unit: str | None = None) -> None:
         """Store several numbers as ``prefix.name``; a pair is a value with its standard error."""
         for name, value in values.items():
+            if isinstance(value, tuple) and len(value) != 2:
+                raise ValueError(f"{prefix}.{name} = {value!r}: expected a number, or a pair with its standard error")
             value, se = value if isinstance(value, tuple) else (value, None)
             self.number(f"{prefix}.{name}", value, se, unit)
 
@@ -220,6 +225,9 @@ class Run:
             _show(bundle)
             return
         named = self._label(name, label)
+        if named in self._labels:
+            raise ValueError(f"figure {name!r}: label {named!r} was used before, pages could not tell the two apart")
+        self._labels.add(named)
         _show(bundle, {"mystnb": {"image": {"alt": alt}, "figure": {"caption": caption, "name": named}}})
 
     def _label(self, name: str, label: str | None) -> str:
@@ -423,7 +431,7 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
       ValueError: the file is not JSON, not a record of this schema, or holds a number that is not finite.
     """
     try:
-        record = json.loads(Path(path).read_text("utf-8"))
+        record = json.loads(Path(path).read_text("utf-8"), object_pairs_hook=_once)
     except ValueError as error:  # no JSON, or no UTF-8
         raise ValueError(f"{path}: not JSON ({error})") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
@@ -437,6 +445,15 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
     return record
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object as a dict; of two entries of one name Python would keep the last without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return found
+
+
 def _check_number(path: str | os.PathLike, key: str, number: Any) -> None:
     """As `Run.number` stores it: the file may have been written by hand."""
     if not isinstance(number, dict) or {"value", "se", "unit"} - set(number):
@@ -446,8 +463,16 @@ def _check_number(path: str | os.PathLike, key: str, number: Any) -> None:
             continue
         if isinstance(number[name], bool) or not isinstance(number[name], (int, float)):
             raise ValueError(f"{path}: {name} of {key} = {number[name]!r}, expected a number")
-        if not math.isfinite(number[name]):
-            raise ValueError(f"{path}: {name} of {key} = {number[name]}, expected a finite number")
+        if not math.isfinite(checks.as_float(number[name])):
+            raise ValueError(f"{path}: {name} of {key} = {number[name]!r:.80}, expected a finite number")
+    if number["se"] is not None and number["se"] < 0:
+        raise ValueError(f"{path}: se of {key} = {number['se']}, expected at least 0")
+    if not isinstance(number["unit"], (str, type(None))):
+        raise ValueError(f"{path}: unit of {key} = {number['unit']!r}, expected a text or null")
+    try:
+        checks.count("n", 1 if number.get("n") is None else number["n"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {key}: {error}") from None
 
 
 def full_run(notebook: str) -> dict[str, Any] | None:
@@ -485,6 +510,8 @@ def paper_value(key: str) -> float | str | None:
     """
     words, node = key.split("."), _paper_values()
     for depth, word in enumerate(words):
+        if not isinstance(node, dict):
+            raise KeyError(f"paper value {key!r}: {'.'.join(words[:depth])!r} is a number, nothing stands below it")
         if "missing" in node:
             return node["missing"]
         if word not in node:
@@ -498,11 +525,11 @@ def paper_value(key: str) -> float | str | None:
 
 def _scalar(name: str, value: Any) -> float:
     array = np.asarray(value)
-    if array.shape != () or array.dtype.kind not in "fiu":
+    if array.shape != () or array.dtype.kind not in "fiu" or isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} = {value!r}: expected a real scalar")
-    if not np.isfinite(array):
-        raise ValueError(f"{name} = {float(array)}: expected a finite number")
-    return float(array)
+    if not math.isfinite(found := checks.as_float(array)):
+        raise ValueError(f"{name} = {found}: expected a finite number")
+    return found
 
 
 def _as_text(value: Any) -> Any:

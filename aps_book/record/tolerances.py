@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from aps_core.checks import as_float
+
 
 def check(record: Mapping[str, Any], tolerances: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Compare the numbers of a record with what they may be.
@@ -63,6 +65,8 @@ def _range(key: str, rule: Any) -> tuple[float, float]:
 def _number(key: str, name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"tolerance of {key}: {name} = {value!r}, expected a number")
-    if not math.isfinite(value):
-        raise ValueError(f"tolerance of {key}: {name} = {value}, expected a finite number: nothing lies outside of it")
+    if not math.isfinite(as_float(value)):
+        raise ValueError(
+            f"tolerance of {key}: {name} = {value!r:.80}, expected a finite number: nothing lies outside of it"
+        )
     return value

@@ -11,7 +11,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from aps_core.checks import count, finite_result, has, random_key
+from aps_core.checks import count, drawn_at_once, finite_result, has, random_key
 from aps_core.operators import Operator, offset
 from aps_core.operators.spectrum import Spectrum
 from aps_core.priors.base import PRIOR_WANTED
@@ -145,6 +145,7 @@ class Sampler(ABC):
         """
         n, key = count("n", n), random_key("key", key)
         batched, measurement = self.task.batch(measurement)
+        drawn_at_once(n, len(measurement.y), self.task.shape)
         keys = jax.random.split(key, measurement.y.shape[0]) if batched else key[None]
         x = _sample(self, keys, measurement, n)
         settings = ", ".join(f"{f.name} = {getattr(self, f.name)!r}" for f in fields(self) if f.name != "task")

@@ -155,9 +155,11 @@ def fit(
     SIGTERM and Ctrl-C save too. inputs: what the run depends on, ready for JSON; a checkpoint that was made from other
     inputs is refused.
 
-    Raises FloatingPointError when the loss or its gradient stops being finite (naming the step), WeightsError for a
+    Raises TypeError or ValueError for a budget that is no time, FloatingPointError when the loss or its gradient stops being finite (naming the step), WeightsError for a
     checkpoint that does not fit, and for a folder in which another training is at work.
     """
+    if budget is not None:
+        checks.positive("budget", budget)
     folder = Path(folder) if folder else None
     with _alone_in(folder):
         run = _Run(loss, params, data, optimizer, folder, inputs)

@@ -135,12 +135,16 @@ def test_data_sets_are_listed():
         ("run faces -p seed -1", "seed = -1: expected a seed"),
         ("run toy2d -p low", "-p low: expected a name and a value"),
         ("run toy2d -p low 0.1 -p low 0.2", "-p low: given twice"),
+        ("run toy2d --check -p open 3", "unknown parameter 'open' = 3: expected one of"),
+        ("run toy2d --check -p __name__ 3", "unknown parameter '__name__' = 3: expected one of"),
+        ("run toy2d -p low 1" + "0" * 400, "expected a number in (0, 1)"),
         ("run toy3d", "notebook 'toy3d': expected one of .*did you mean 'toy2d'"),
         ("run there.py", "notebook 'there.py': there is no such file"),
         ("run toy2d --parameters there.json", "parameters 'there.json': there is no such file"),
         ("full toy3d", "notebook 'toy3d': expected"),
         ("verify toy3d", "notebook 'toy3d': expected"),
         ("show test.nothing_psnr", "key 'test.nothing_psnr': expected one that stands in any record; near it are"),
+        ("show paper/feng.table1.dopri5.nfe.x", "'paper/feng.table1.dopri5.nfe.x': expected a key of"),
         ("show paper/nothing", "key 'paper/nothing': expected a key of aps_book/record/paper_values.toml"),
         ("train there.toml", "no recipe there.toml"),
         ("data fetch nothing", "data set 'nothing': expected one of cifar10, inception, lpips, mnist"),
@@ -161,6 +165,45 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, said, no_kernel, tmp
     assert code == 2 and len(printed.splitlines()) == 1
     assert re.search(re.escape(said).replace(r"\.\*", ".*"), printed), printed
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.ipynb", "{}", "cannot be read"),
+        ("a.ipynb", "[1]", "cannot be read"),
+        ("a.ipynb", "", "cannot be read"),
+        ("a.py", "height = (", "'(' was never closed"),
+        ("a.py", "height = 1", "no cell tagged parameters"),
+    ],
+)
+def test_files_that_are_no_notebooks(tmp_path, monkeypatch, no_kernel, name, content, said):
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text(content)
+    code, _, printed = aps("run", name, "--check")
+    assert code == 2 and f"notebook '{name}' cannot be read" in printed and said in printed
+
+
+def test_results_go_to_a_folder(tiny, no_kernel):
+    (tiny / "there").write_text("a file")
+    code, _, printed = aps("run", "tiny.py", "--out", "there")
+    assert code == 2 and "expected a folder, there is a file of that name" in printed
+
+
+@pytest.mark.parametrize(
+    ("sigma_y", "said"),
+    [
+        ("abc", "sigma_y = np.str_('abc')"),
+        ("0.1", "np.str_('0.1')"),
+        (1j, "1j"),
+        (0.0, "sigma_y must be"),
+        (np.nan, "sigma_y"),
+    ],
+)
+def test_noise_in_a_file_that_is_none_names_the_file(tmp_path, sigma_y, said):
+    np.savez(tmp_path / "a.npz", y=np.full((1, 32, 32, 3), 0.5), sigma_y=sigma_y)
+    code, _, printed = aps("sample", "faces-denoise", "--measurement", str(tmp_path / "a.npz"), "--out", "b.npz")
+    assert code == 2 and "a.npz" in printed and said in printed
 
 
 def test_pairs_of_p_are_joined():

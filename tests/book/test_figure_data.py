@@ -147,3 +147,37 @@ def test_the_provenance_under_a_figure_is_that_of_the_run_it_shows(full, tmp_pat
     first, second = (figure.astext() for figure in page.findall(nodes.legend))
     assert "commit fffffffff" in first and "full run" in first
     assert "commit bbbbbbbbb" in second and "full run" not in second
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.linspace(1e-9, 9e-8, 5000),
+        np.linspace(280, 281, 5000),
+        np.linspace(50000, 50100, 5000),
+        np.geomspace(1e-30, 1e30, 5000),
+        np.array([1e39, 1.0]),
+        np.array([1e-60]),
+        1.7e9 + np.arange(3),
+        np.array([np.nan, np.inf, -1.0]),
+        np.full(5000, 0.1),
+    ],
+)
+def test_what_is_kept_is_what_was_drawn(tmp_path, values):
+    """To a thousandth of itself and of the range, whatever the numbers are."""
+    (tmp_path / "a.npz").write_bytes(figure_data.packed({"figure": {"x": values}}))
+    found = figure_data.unpacked(tmp_path / "a.npz")["figure"]["x"].astype(float)
+    np.testing.assert_allclose(found, values, rtol=1.001e-3)
+    finite = np.isfinite(values)
+    assert np.abs(found[finite] - values[finite]).max() <= 1.001e-3 * np.ptp(values[finite])
+
+
+def test_masked_arrays_are_not_kept_as_if_they_were_whole():
+    with pytest.raises(ValueError, match="'x' is a masked array that hides 1 of 3"):
+        figure_data.packed({"figure": {"x": np.ma.array([1, 2, -999], mask=[0, 0, 1])}})
+
+
+def test_two_figures_of_one_label_are_refused(run):
+    run.chart(line, "a_b", {"heights": [1.0]}, **SHOWN)
+    with pytest.raises(ValueError, match="label 'fig-chapter-a-b' was used before"):
+        run.chart(line, "a-b", {"heights": [1.0]}, **SHOWN)

@@ -546,6 +546,14 @@ def test_check_refuses_tolerances_that_are_no_table():
         ({"numbers": {"a": {"value": "1", "se": None, "unit": None}}}, "value of a = '1', expected a number"),
         ({"numbers": {"a": {"se": None, "unit": None}}}, "a = .*expected value, se and unit"),
         ({"numbers": {"a": 1.0}}, "a = 1.0, expected value, se and unit"),
+        (
+            {"numbers": {"a": {"value": 10**400, "se": None, "unit": None}}},
+            "value of a = 1000.*expected a finite number",
+        ),
+        ({"numbers": {"a": {"value": 1.0, "se": -1.0, "unit": None}}}, "se of a = -1.0, expected at least 0"),
+        ({"numbers": {"a": {"value": 1.0, "se": None, "unit": 5}}}, "unit of a = 5, expected a text or null"),
+        ({"numbers": {"a": {"value": 1.0, "se": None, "unit": None, "n": -3}}}, "a: n must be at least 1, got -3"),
+        ({"numbers": {"a": {"value": 1.0, "se": None, "unit": None, "n": "x"}}}, "a: n must be an integer, got 'x'"),
         ({"numbers": [1]}, "a record needs numbers, a dict"),
         ({"provenance": None}, "a record needs provenance"),
     ],
@@ -558,3 +566,49 @@ def test_load_refuses_numbers_that_are_none(tmp_path, change, message):
     path.write_text(json.dumps({**made, **change}))
     with pytest.raises(ValueError, match=message):
         record.load(path)
+
+
+def test_a_key_that_stands_twice_in_a_file_is_refused(tmp_path):
+    path = tmp_path / "chapter.json"
+    number = '{"value": 1.0, "se": null, "unit": null}'
+    path.write_text(f'{{"schema": 1, "numbers": {{"a": {number}, "a": {number}}}}}')
+    with pytest.raises(ValueError, match="'a' stands twice"):
+        record.load(path)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda run: run.number("a", np.ma.masked), TypeError, "a = masked: expected a real scalar"),
+        (lambda run: run.number("a", np.ma.array(5.0, mask=True)), TypeError, "expected a real scalar"),
+        (lambda run: run.number("a", np.longdouble("1e400")), ValueError, "a = inf: expected a finite number"),
+        (lambda run: run.number("a", 1, 0.1, 8), TypeError, "unit of a = 8: expected a text or None"),
+        (lambda run: run.number("a", 1, n=2.7), TypeError, "n of a must be an integer, got 2.7"),
+        (lambda run: run.number("a", 1, n=True), TypeError, "n of a must be an integer"),
+        (lambda run: run.number("a", 1, n="3"), TypeError, "n of a must be an integer"),
+        (
+            lambda run: run.numbers("a", {"b": (1, 2, 3)}),
+            ValueError,
+            r"a.b = \(1, 2, 3\): expected a number, or a pair",
+        ),
+        (lambda run: run.mean("a", np.ma.array([1, 2, -999], mask=[0, 0, 1])), ValueError, "a is a masked array"),
+        (lambda run: run.mean("a", [1 + 2j, 2 + 5j]), TypeError, "a must be an array of real numbers"),
+        (lambda run: run.mean("a", ["1", "2"]), TypeError, "a must be an array of real numbers"),
+        (
+            lambda run: run.mean("a", np.array(["2020", "2021"], "M8[Y]")),
+            TypeError,
+            "a must be an array of real numbers",
+        ),
+    ],
+)
+def test_what_is_no_number_is_not_stored(run, call, error, message):
+    with pytest.raises(error, match=message):
+        call(run)
+    assert run.as_dict()["numbers"] == {}
+
+
+@pytest.mark.parametrize("name", ["open", "exit", "In"])
+def test_names_of_the_interpreter_are_no_way_around_the_rules(tmp_path, name):
+    assert record.start("chapter", {"In": [""], "Out": {}, "open": open, "exit": exit}, {}, tmp_path).parameters == {}
+    with pytest.raises(ValueError, match=f"unknown parameter '{name}' = 5"):
+        record.start("chapter", {name: 5}, {}, tmp_path)

@@ -111,6 +111,11 @@ def test_keys_counts_and_lists_of_other_kinds(posterior, measurement, drawn):
         Measurement([[1.0], [1.0, 2.0]])
     with pytest.raises(ValueError, match="n must be at most"):
         posterior.sample(KEY, measurement, 10**12)
+    for sampler in (posterior, make_sampler("dps", posterior.task, n_steps=2)):
+        with pytest.raises(
+            ValueError, match="n = 1000000000 makes an array of 4,000,000,000 entries, expected at most"
+        ):
+            sampler.sample(KEY, measurement, 10**9)
 
 
 def test_inside_jit_grad_and_vmap(posterior, task, measurement, drawn):
