@@ -103,9 +103,11 @@ class Task:
         """Simulate Measurement(s) of ``x0`` (*shape,) or (batch, *shape): a new mask and new noise for each."""
         key = checks.random_key("key", key)
         operators.check_unchanged(self._given, self._content)
+        operators.check_same_action(self.operator)
         x0 = jnp.asarray(real("x0", measured_array("x0", x0)))
         if not jnp.issubdtype(x0.dtype, jnp.number):
             raise TypeError(f"x0 must be numbers, got {x0.dtype}")
+        x0 = x0.astype(jnp.result_type(x0.dtype, jnp.float32))  # operators are tested on floating-point signals
         if not checks.is_traced(x0) and not np.all(np.isfinite(np.asarray(x0))):
             raise ValueError("x0 holds entries that are not finite, expected numbers")
         if x0.shape == self.shape:
@@ -144,7 +146,13 @@ class Task:
         )
 
     def log_likelihood(self, x, measurement):
-        """log p(y | x) in nats for one signal and one measurement."""
+        """log p(y | x) in nats for one signal x of shape ``shape`` and one measurement: a scalar. Raises as ``check``, and
+        ValueError for a batch, over which ``jax.vmap`` goes.
+        """
+        self.check(measurement)
+        for name, given, shape in (("x", x, self.shape), ("y", measurement.y, self.y_shape)):
+            if np.shape(given) != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {np.shape(given)}; use jax.vmap for a batch")
         return operators.log_likelihood(self.operator, self.sigma_y, x, measurement)
 
 

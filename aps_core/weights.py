@@ -49,10 +49,19 @@ def save(path, tree, card, dtype=np.float32):
 
     dtype: what floating-point arrays are stored as (float16 for what is shipped at half size). Vectors stay float32:
     they are small, and variances among them lie below what float16 resolves.
+
+    Raises ValueError for a path of another suffix, another dtype than float16, float32 and float64, and an array that
+    holds NaN or infinity or would in that dtype, naming it.
     """
     path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(
+            f"path of weights {str(path)!r}: expected a name that ends in .safetensors; the card gets .json"
+        )
+    if np.dtype(dtype) not in (np.float16, np.float32, np.float64):
+        raise ValueError(f"dtype of weights must be float16, float32 or float64, got {np.dtype(dtype)}")
     flat = {key: np.asarray(value) for key, value in flatten_dict(tree, sep="/").items()}
-    flat = {key: np.ascontiguousarray(_stored(v, dtype)) for key, v in flat.items()}
+    flat = {key: np.ascontiguousarray(_stored(key, v, dtype)) for key, v in flat.items()}
     content = save_safetensors(flat)
     card = {**card, "file": path.name, "bytes": len(content), "sha256": sha256_of(content)}
     card_content = (json.dumps(card, indent=2) + "\n").encode()  # may raise: before anything is written
@@ -61,10 +70,18 @@ def save(path, tree, card, dtype=np.float32):
     return card
 
 
-def _stored(array, dtype):
+def _stored(key, array, dtype):
     if array.dtype.kind != "f":
         return array
-    return array.astype(dtype if array.ndim > 1 else np.float32)
+    with np.errstate(over="ignore"):
+        stored = array.astype(dtype if array.ndim > 1 else np.float32)
+    if not np.all(np.isfinite(stored)):
+        largest = np.abs(array).max(initial=0.0)
+        raise ValueError(
+            f"weights {key} hold numbers up to {largest:g}, expected finite ones that {stored.dtype} can hold; dtype=np.float32 "
+            "holds larger ones than float16"
+        )
+    return stored
 
 
 def load_card(name):

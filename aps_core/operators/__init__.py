@@ -6,7 +6,7 @@ from aps_core.operators.base import Operator, dense_matrix, is_of_the_package, k
 from aps_core.operators.blur import GaussianBlur
 from aps_core.operators.composed import Composed
 from aps_core.operators.convolution import Convolution, gaussian_kernel
-from aps_core.operators.declared import check_declared, check_unchanged, data_extremes
+from aps_core.operators.declared import check_declared, check_same_action, check_unchanged, data_extremes
 from aps_core.operators.fourier import FourierSubset, random_frequencies
 from aps_core.operators.linearized import Linearized
 from aps_core.operators.masks import FixedMask, Identity, RandomMask
@@ -32,6 +32,7 @@ __all__ = [
     "UnknownMask",
     "UnknownNoise",
     "check_declared",
+    "check_same_action",
     "check_unchanged",
     "data_extremes",
     "dense_matrix",

@@ -236,13 +236,17 @@ def kept_by(operator):
     return operator if is_of_the_package(operator) else snapshot(operator)
 
 
-@lru_cache(maxsize=64)
 def offset(operator):
     """b of A(x) = M x + b, A(0) in float64 of shape ``y_shape``; None where it is zero, as it is of all operators of the
     package, of those that are not linear, and of those that draw masks.
     """
-    if not operator.linear or operator.random or operator.diagonal:
+    if not operator.linear or operator.random or operator.diagonal or is_of_the_package(operator):
         return None
+    return _offset(kept_by(operator))
+
+
+@lru_cache(maxsize=64)
+def _offset(operator):
     with jax.enable_x64(True), jax.ensure_compile_time_eval():
         constant = np.asarray(operator(jnp.zeros(operator.shape, jnp.float64)), np.float64)
     return constant if np.any(constant) else None

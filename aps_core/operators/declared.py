@@ -6,7 +6,7 @@ import numpy as np
 
 from aps_core.checks import sizes
 from aps_core.operators.base import Operator, dense_matrix, is_of_the_package, offset
-from aps_core.operators.content import content_of
+from aps_core.operators.content import FROZEN, action, content_of
 from aps_core.operators.saturation import SaturatingSensor
 
 TOLERANCE = 1e-5  # of the largest number that is compared: an operator may compute in single precision within
@@ -39,7 +39,9 @@ def check_declared(operator):
     rng = np.random.default_rng(0)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         mask = operator.draw(jax.random.key(0))
+        _check_draw(operator, name)
         _check_output(operator, name, shape, y_shape, mask)
+        _check_precisions(operator, name, rng.random(shape))
         apply = lambda x: np.asarray(operator(jnp.asarray(x), mask), np.float64)  # noqa: E731
         seen = np.asarray(operator.observed(mask), np.float64)
         if seen.shape != y_shape or not np.all((seen == 0) | (seen == 1)):
@@ -49,8 +51,12 @@ def check_declared(operator):
         if operator.linear:
             _check_linear(operator, apply, name, rng, shape, seen)
             _check_adjoint(operator, apply, name, rng, shape, mask)
-    if operator.kind == "identity" and not operator.diagonal:
-        raise ValueError(f'operator {name} has kind "identity" but not diagonal = True; expected a kind of its own')
+    if operator.kind == "identity" and not (operator.diagonal and np.all(seen == 1)):
+        raise ValueError(
+            f'operator {name} has kind "identity" but does not declare diagonal = True and observe all of x; expected a kind '
+            "of its own"
+        )
+    _check_noise(operator, name)
     _check_range(operator, name)
 
 
@@ -63,13 +69,28 @@ def check_unchanged(operator, content):
         )
 
 
+def check_same_action(operator):
+    """Raise ValueError where the operator of a Task, a snapshot, no longer makes of a signal what it did: it reads something
+    outside of itself that has changed, a global or an array that a function holds.
+    """
+    known = vars(operator).get(FROZEN)
+    if known is None:
+        return
+    before, now = np.frombuffer(known[-1], np.float32), action(operator)
+    if before.shape != now.shape or not np.allclose(before, now, rtol=1e-4, atol=1e-6 * np.abs(now).max(initial=0.0)):
+        raise ValueError(
+            f"{type(operator).__name__} {operator!r:.80} gives other data than when its Task was made: something that it reads "
+            "has changed; make a new Task"
+        )
+
+
 def data_extremes(operator, low=0.0, high=1.0):
     """Smallest and largest entry that A(x) can have for signals in [low, high]; None where nothing is known.
 
     ``data_range`` widened by what the signals go beyond [0, 1]; of an own linear operator that declares none, from its
     matrix.
     """
-    if type(operator) is SaturatingSensor:
+    if isinstance(operator, SaturatingSensor):
         inner = data_extremes(operator.inner, low, high)
         return None if inner is None else tuple(float(operator.response(end)) for end in inner)
     if operator.data_range is None:
@@ -114,6 +135,44 @@ def _check_output(operator, name, shape, y_shape, mask):
         raise TypeError(f"operator {name} gives {out.dtype}, expected floating-point data")
     if out.shape != y_shape:
         raise ValueError(f"operator {name} gives data of shape {out.shape}, its y_shape is {y_shape}")
+
+
+def _check_draw(operator, name):
+    """An operator that draws other masks for other keys says so."""
+    masks = [operator.draw(jax.random.key(i)) for i in range(4)]
+    differ = any((mask is None) != (masks[0] is None) or not np.array_equal(mask, masks[0]) for mask in masks[1:])
+    if differ and not operator.random:
+        raise ValueError(
+            f"operator {name} draws another mask for every key but declares random = False (the default); expected random = True"
+        )
+
+
+def _check_precisions(operator, name, x):
+    """A(x) is the same in both precisions: numbers drawn inside it from a fixed key are not."""
+    if operator.random:
+        return
+    with jax.enable_x64(False):
+        single = np.asarray(operator(jnp.asarray(x, jnp.float32), operator.draw(jax.random.key(0))), np.float64)
+    double = np.asarray(operator(jnp.asarray(x, jnp.float64), operator.draw(jax.random.key(0))), np.float64)
+    with np.errstate(invalid="ignore"):
+        apart, scale = np.abs(single - double).max(initial=0.0), np.abs(double).max(initial=1e-30)
+    if np.isfinite(scale) and not apart <= 1e-2 * scale:
+        raise ValueError(
+            f"operator {name} gives other data in single than in double precision, up to {apart:.3g} apart; expected the same: "
+            "draw random numbers once, outside of __call__, and keep them as an array"
+        )
+
+
+def _check_noise(operator, name):
+    """What measures and weighs data in a way of its own does not say that its noise is additive."""
+    own = [
+        word for word in ("simulate", "log_likelihood") if getattr(type(operator), word) is not getattr(Operator, word)
+    ]
+    if own and operator.additive_noise:
+        raise ValueError(
+            f"operator {name} has its own {own[0]} but declares additive_noise = True (the default), y = A(x) + N(0, sigma_y^2); "
+            "expected additive_noise = False"
+        )
 
 
 def _line(error):

@@ -206,7 +206,9 @@ def largest_gain(operator, n_iterations=100):
         _, jvp = jax.linearize(operator, jnp.full(operator.shape, level))
         transpose = jax.linear_transpose(jvp, jnp.zeros(operator.shape))
         v = normal(jax.random.key(0), operator.shape)
-        v = jax.lax.fori_loop(0, n_iterations, lambda _, v: transpose(jvp(v / jnp.linalg.norm(v)))[0], v)
+        v = jax.lax.fori_loop(
+            0, n_iterations, lambda _, v: transpose(jvp(v / jnp.maximum(jnp.linalg.norm(v), 1e-30)))[0], v
+        )
         return jnp.sqrt(jnp.linalg.norm(v))
 
     levels = jnp.array([0.5]) if operator.linear else jnp.array([0.0, 0.5, 1.0])

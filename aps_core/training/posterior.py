@@ -213,6 +213,7 @@ def begun_by(start):
 def inputs_of(task, start=None, measurements=None):
     """What a training of ``task`` depends on beside its recipe, for the fingerprint of its checkpoints."""
     described = {"task": task.name, "operator": repr(task.operator), "sigma_y": float(task.sigma_y)}
+    described["made_for"] = _rounded(made_for(task))
     if start is not None:
         described["start"] = start.card.get("sha256", "not from a file")
     if measurements is not None:
@@ -221,12 +222,26 @@ def inputs_of(task, start=None, measurements=None):
     return described
 
 
+def _rounded(fingerprint):
+    """A fingerprint whose numbers another machine, which rounds otherwise, finds too."""
+    if isinstance(fingerprint, dict):
+        return {name: _rounded(value) for name, value in fingerprint.items()}
+    if isinstance(fingerprint, list):
+        return [_rounded(value) for value in fingerprint]
+    return float(f"{fingerprint:.3g}") if isinstance(fingerprint, float) else fingerprint
+
+
 def _measured(task, flow, settings, seed, measurements, measurement):
     """What the reverse loss is trained on, by name: see ``_reverse_loss`` and ``_modal_loss``."""
     if measurement is not None and measurements is not None:
         raise ValueError("give measurements (a batch) or measurement (a single one), not both")
     if measurement is not None:
         task.check(measurement)
+        if np.shape(measurement.y) != task.y_shape:
+            raise ValueError(
+                f"measurement must be a single one, y of shape {task.y_shape}, got {np.shape(measurement.y)}; "
+                "a batch is measurements="
+            )
         return {"measurement": jax.tree.map(lambda a: jnp.asarray(a)[None], measurement)}
     modal, split = settings["prior_term"] == "modes" and settings["kl"] == "reverse", PROTOCOLS[settings["protocol"]]
     if measurements is not None:

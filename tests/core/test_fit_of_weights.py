@@ -10,20 +10,24 @@ import pytest
 from safetensors.numpy import save
 
 from aps_core import (
+    Convolution,
     FixedMask,
     GaussianBlur,
     Identity,
+    Measurement,
     RandomMask,
     Task,
     WeightsError,
     load_posterior,
     load_task,
+    train_posterior,
     untrained_posterior,
     weights,
 )
 from aps_core.files import sha256_of
 from aps_core.fingerprint import differences, made_for
 from aps_core.posterior import load_start, save_posterior
+from aps_core.training.posterior import inputs_of
 
 REALNVP = {"kind": "realnvp", "steps": 1, "width": 4}
 BASE = {"kind": "gaussian-base", "k": 2, "steps": 1, "width": 4}
@@ -192,3 +196,46 @@ def test_a_flow_of_one_noise_level_cannot_be_asked_for_another(make_task):
     np.testing.assert_allclose(
         seen.with_noise(0.2).sample(jax.random.key(1), m, 2), expected.sample(jax.random.key(1), m, 2), atol=1e-6
     )
+
+
+@pytest.mark.parametrize("name", ["w.json", "w", "w.npz"])
+def test_weights_are_written_where_they_can_be_read(tmp_path, name):
+    with pytest.raises(ValueError, match="expected a name that ends in .safetensors"):
+        weights.save(tmp_path / name, {"a": np.ones((2, 2))}, {})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "text"),
+    [
+        (1e5, np.float16, "weights a hold numbers up to 100000, expected finite ones that float16 can hold"),
+        (np.nan, np.float32, "weights a hold"),
+        (0.3, np.int32, "dtype of weights must be float16, float32 or float64, got int32"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(tmp_path, value, dtype, text):
+    with pytest.raises(ValueError, match=text):
+        weights.save(tmp_path / "w.safetensors", {"a": np.full((2, 2), value)}, {}, dtype)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_training_knows_operator_and_prior_by_what_they_do(make_prior):
+    """A checkpoint of another mask, kernel or prior of the same name is not gone on from."""
+    prior, others = make_prior(d=16, shape=(4, 4)), make_prior(d=16, shape=(4, 4), seed=1)
+    box, delta = np.full((3, 3), 1 / 9), np.zeros((3, 3))
+    delta[1, 1] = 1.0
+    masks = [np.ones((4, 4)), np.ones((4, 4))]
+    masks[0][0, 0] = masks[1][3, 3] = 0
+    tasks = [Task(FixedMask(mask), 0.1, prior) for mask in masks]
+    tasks += [Task(Convolution((4, 4), kernel), 0.1, prior) for kernel in (box, delta)]
+    tasks += [Task(FixedMask(masks[0]), 0.1, others)]
+    found = [json.dumps(inputs_of(task), sort_keys=True) for task in tasks]
+    assert len(set(found)) == len(tasks)
+    assert json.dumps(inputs_of(Task(FixedMask(masks[0]), 0.1, prior)), sort_keys=True) == found[0]
+
+
+def test_one_measurement_is_one(make_prior):
+    task = Task(Identity((8,)), 0.1, make_prior(d=8))
+    recipe = {"flow": {"kind": "realnvp", "steps": 1, "width": 4, "conditional": False}, "optimizer": {"steps": 2}}
+    with pytest.raises(ValueError, match=r"measurement must be a single one, y of shape \(8,\), got \(3, 8\)"):
+        train_posterior(task, recipe, measurement=Measurement(np.full((3, 8), 0.5)))

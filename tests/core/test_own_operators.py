@@ -1,16 +1,21 @@
 """Operators of one's own: what they declare is tested, constants are accepted, changes are noticed."""
 
-from dataclasses import dataclass
+import copy
+import dataclasses
+import pickle
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from aps_core import GaussianBlur, Identity, Measurement, RandomMask, Task, gaussian_posterior, make_sampler
 from aps_core.operators import Operator, dense_matrix, offset
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.linear_gaussian import posterior_modes
+from aps_core.samplers.base import largest_gain
 
 D = 3
 VARIANCE, SIGMA_Y = 0.04, 0.05
@@ -88,6 +93,23 @@ class Drawn(Own):
         return (jax.random.uniform(key, (D,)) < 0.5).astype(jnp.float32)
 
 
+class Undeclared(Drawn):
+    random = False
+    observed = lambda self, mask=None: jnp.ones(D) if mask is None else mask  # noqa: E731
+    check_mask = lambda self, mask: None  # noqa: E731
+    __call__ = lambda self, x, mask=None: x if mask is None else mask * x  # noqa: E731
+
+
+class Hiding(Own):
+    kind, diagonal = "identity", True
+    observed = lambda self, mask=None: jnp.asarray([1.0, 1.0, 0.0])  # noqa: E731
+
+
+class Louder(Own):
+    def simulate(self, sigma_y, key, x0):
+        return super().simulate(5 * sigma_y, key, x0)
+
+
 class OtherAdjoint(Own):
     def adjoint(self, y, mask=None):
         return y
@@ -116,6 +138,27 @@ WRONG = {
         TypeError,
         "shape of Own must be a tuple of positive integers, got None",
     ),
+    "masks that are not declared": (
+        lambda: Undeclared(plus),
+        ValueError,
+        "draws another mask for every key but declares",
+    ),
+    "an identity that hides": (
+        lambda: Hiding(lambda x: x * jnp.asarray([1.0, 1.0, 0.0])),
+        ValueError,
+        'kind "identity" but does not declare diagonal = True and observe all',
+    ),
+    "a matrix drawn within": (
+        lambda: Own(lambda x: jax.random.normal(jax.random.key(3), (D, D)) @ x),
+        ValueError,
+        "other data in single than in double precision",
+    ),
+    "a constant drawn within": (
+        lambda: Own(lambda x: x + jax.random.normal(jax.random.key(3), (D,))),
+        ValueError,
+        "other data in single than in double precision",
+    ),
+    "noise of its own": (lambda: Louder(plus), ValueError, "its own simulate but declares additive_noise = True"),
     "no operator": (lambda: plus, TypeError, "operator is function .*, expected an Operator"),
 }
 
@@ -184,6 +227,126 @@ def test_a_changed_operator_is_noticed_and_a_new_task_sees_it(prior):
     assert _mean(Task(operator, SIGMA_Y, prior), 0.7) == pytest.approx(expected, abs=0.005)
     with pytest.raises(TypeError, match="Gain.gain cannot be set to 3.0: the operator of a Task stays as it is"):
         task.operator.gain = 3.0
+
+
+GAIN, TABLE = 1.0, np.ones(D)
+
+
+class Held:
+    gain = 1.0
+
+
+class Slotted:
+    __slots__ = ("gain",)
+
+
+@dataclass(frozen=True)
+class Uncompared(Operator):
+    """Its generated equality leaves the array out."""
+
+    shape: tuple = (D,)
+    weights: np.ndarray = field(default=None, compare=False)  # pyright: ignore[reportAssignmentType]
+
+    def __call__(self, x, mask=None):
+        return jnp.asarray(self.weights) * x
+
+
+def _set_global(gain):
+    global GAIN
+    GAIN = gain
+
+
+def _of_a_closure(weights):
+    return lambda x: jnp.asarray(weights) * x
+
+
+class OfAClass(Own):
+    held = Held()
+
+
+HIDDEN = {
+    "global": (lambda: Own(lambda x: GAIN * x), _set_global),
+    "array of a function": (lambda: Own(_of_a_closure(TABLE)), lambda gain: TABLE.__setitem__(slice(None), gain)),
+    "object of a class": (
+        lambda: OfAClass(lambda x: OfAClass.held.gain * x),
+        lambda gain: setattr(OfAClass.held, "gain", gain),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_an_operator_reads_outside_of_itself_is_part_of_it(prior, name):
+    """Gain 1, then 3, in what no attribute holds: a new Task has the posterior of gain 3, and the old one says so."""
+    make, change = HIDDEN[name]
+    try:
+        task = Task(make(), SIGMA_Y, prior)
+        assert _mean(task, 0.7) == pytest.approx(0.5 + VARIANCE / (VARIANCE + SIGMA_Y**2) * 0.2, abs=0.005)
+        change(3.0)
+        with pytest.raises(ValueError, match="gives other data than when its Task was made"):
+            task.measure(jax.random.key(0), np.full(D, 0.5))
+        expected = 0.5 + VARIANCE * 3 / (9 * VARIANCE + SIGMA_Y**2) * (1.2 - 1.5)
+        assert _mean(Task(make(), SIGMA_Y, prior), 1.2) == pytest.approx(expected, abs=0.005)
+        assert _mean(Task(task.operator, SIGMA_Y, prior), 1.2) == pytest.approx(expected, abs=0.005)
+    finally:
+        change(1.0)
+
+
+def test_equality_of_a_dataclass_is_not_trusted(prior):
+    one, three = (Uncompared(weights=np.full(D, gain)) for gain in (1.0, 3.0))
+    assert one == three, "by its own equality"
+    assert _mean(Task(one, SIGMA_Y, prior), 0.7) == pytest.approx(
+        0.5 + VARIANCE / (VARIANCE + SIGMA_Y**2) * 0.2, abs=0.005
+    )
+    tasks = [Task(operator, SIGMA_Y, prior) for operator in (one, three, Uncompared(weights=np.full(D, 1.0)))]
+    assert tasks[0].operator != tasks[1].operator and tasks[0].operator == tasks[2].operator
+    expected = 0.5 + VARIANCE * 3 / (9 * VARIANCE + SIGMA_Y**2) * (1.2 - 1.5)
+    assert _mean(tasks[1], 1.2) == pytest.approx(expected, abs=0.005)
+
+
+def test_the_operator_of_a_task_can_be_copied_and_pickled(prior):
+    task = Task(Gain(2.0), SIGMA_Y, prior)
+    for again in (pickle.loads(pickle.dumps(task.operator)), copy.deepcopy(task.operator)):
+        assert again == task.operator and hash(again) == hash(task.operator) and isinstance(again, Gain)
+    assert Task(task.operator, SIGMA_Y, prior).operator is task.operator
+    other = dataclasses.replace(Task(Uncompared(weights=np.ones(D)), SIGMA_Y, prior).operator, weights=np.full(D, 3.0))
+    assert _mean(Task(other, SIGMA_Y, prior), 1.5) == pytest.approx(0.5, abs=0.005)
+
+
+def test_what_is_held_in_odd_places_is_seen(prior):
+    """Slots, keys of jax.random, and modules, into which nobody looks."""
+    held = Slotted()
+    held.gain = 1.0
+    operator = Own(lambda x: x, held=held, key=jax.random.key(1), library=np)
+    task = Task(operator, SIGMA_Y, prior)
+    task.check(Measurement(np.full(D, 0.5)))
+    held.gain = 3.0
+    with pytest.raises(ValueError, match="has changed since"):
+        task.check(Measurement(np.full(D, 0.5)))
+
+
+def test_signals_of_whole_numbers_are_measured_as_numbers(prior):
+    """Differences of bytes would wrap around."""
+    task = Task(Own(lambda x: x[1:] - x[:-1], y_shape=(D - 1,)), 1e-6, prior)
+    y = task.measure(jax.random.key(0), np.array([1, 0, 1], np.uint8)).y
+    np.testing.assert_allclose(y, [-1, 1], atol=1e-4)
+
+
+def test_the_likelihood_is_of_one_signal_and_one_measurement(prior):
+    task, x, y = Task(Identity((D,)), SIGMA_Y, prior), np.full(D, 0.5), np.full(D, 0.3)
+    expected = norm.logpdf(y, x, SIGMA_Y).sum()
+    assert float(task.log_likelihood(x, Measurement(y))) == pytest.approx(expected, rel=1e-5)
+    for wrong in ((x, np.stack([y] * 3)), (np.stack([x] * 3), y), (x[:1], y)):
+        with pytest.raises(ValueError, match="must have shape"):
+            task.log_likelihood(wrong[0], Measurement(wrong[1]))
+    with pytest.raises(ValueError, match="y"):
+        task.log_likelihood(x, Measurement(np.full(D, np.nan)))
+    both = jax.vmap(task.log_likelihood)(jnp.stack([x] * 2), Measurement(jnp.stack([y] * 2)))
+    np.testing.assert_allclose(both, expected, rtol=1e-5)
+
+
+def test_an_operator_whose_slope_is_zero_somewhere(prior):
+    task = Task(Own(lambda x: x**2, linear=False), SIGMA_Y, prior)
+    assert largest_gain(task.operator) == pytest.approx(2.0, rel=1e-3)  # at 1
 
 
 IMPOSSIBLE = {
