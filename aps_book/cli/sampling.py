@@ -73,7 +73,7 @@ def read(path: Path, name: str, given: dict[str, float], time: str | None):
     try:
         field = data.open_field(path, time=index_or_date(time))
     except ValueError as error:
-        if time is None or not YEAR.fullmatch(time):
+        if time is None or not YEAR.fullmatch(time) or "time is" not in str(error):
             raise
         raise ValueError(f"{error}; --time {time} is a year, as an index it is --time +{time}") from error
     return aps_core.load_task(name, **given), field.measurement, field.time

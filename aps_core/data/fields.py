@@ -1,15 +1,18 @@
 """Temperature fields of the user's own, from CF files (NetCDF, zarr), on the grid of the sphere task.
 
 Read are the files of ERA5 from the Copernicus store, old and new, and what else follows the CF conventions: coordinates
-by their attributes or usual names, in any direction and range, packed values, K or degrees C, missing values.
+by their attributes or usual names, in any direction and range, packed values, K or degrees C, missing values and those
+outside the valid range. Rotated and projected grids are refused.
 Needs the extra ``netcdf`` (xarray, h5netcdf, zarr).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from aps_core.data._conventions import as_date, check_geographic, date_text, valid_limits
 from aps_core.data.temperature import from_kelvin
 from aps_core.geometry.regridding import regrid
 from aps_core.operators import Measurement
@@ -17,16 +20,17 @@ from aps_core.operators import Measurement
 MIN_OBSERVED = 0.5  # share of a cell's area that must be observed, else the cell is missing
 MAX_CELLS = 2**27  # of one field: 0.02 degrees
 RANGE = (150.0, 350.0)  # K, of anything near the surface of the Earth
-KELVIN = ("k", "kelvin", "kelvins", "degk", "deg_k", "degree_kelvin", "degrees_kelvin")
-CELSIUS = ("c", "celsius", "degc", "deg_c", "degree_c", "degrees_c", "degree_celsius", "degrees_celsius", "°c")
+DEGREE = ("deg", "deg_", "degree", "degree_", "degrees", "degrees_")  # before N, E, C or K, as UDUNITS writes them
+KELVIN = ("k", "kelvin", "kelvins", "degree_kelvin", "degrees_kelvin", *(f"{degree}k" for degree in DEGREE))
+CELSIUS = ("c", "celsius", "degree_celsius", "degrees_celsius", "°c", *(f"{degree}c" for degree in DEGREE))
 NAMES = {
     "latitude": ("latitude", "lat", "nav_lat"),
     "longitude": ("longitude", "lon", "nav_lon"),
     "time": ("time", "valid_time"),
 }
 UNITS = {
-    "latitude": ("degrees_north", "degree_north", "degree_n", "degrees_n"),
-    "longitude": ("degrees_east", "degree_east", "degree_e", "degrees_e"),
+    "latitude": ("degrees_north", "degree_north", *(f"{degree}n" for degree in DEGREE[2:])),
+    "longitude": ("degrees_east", "degree_east", *(f"{degree}e" for degree in DEGREE[2:])),
 }
 SIGNATURES = {b"CDF\x01": "scipy", b"CDF\x02": "scipy", b"\x89HDF": "h5netcdf"}
 OTHERS = {
@@ -41,7 +45,8 @@ class Field:
     """One field on the 46 x 90 grid.
 
     kelvin: (46, 90) float64 in K, NaN where missing. observed: share of each cell's area that the file covers, (46, 90).
-    variable, time: the name in the file and the time as text, "" where it has none. path: the file.
+    variable, time: the name in the file and the date as text, "" where the file has none or counts its times by another
+    calendar than the usual one. path: the file.
     """
 
     kelvin: np.ndarray
@@ -74,13 +79,17 @@ def open_field(path, variable=None, time=None, select=None):
     variable: its name; by default the only one in K or degrees C on latitudes and longitudes. time: an index (negative
     from the end), or a date as text or datetime64 that names one time; needed where there are more than one. select:
     {dimension: index} for further dimensions, such as an ensemble's {"number": 0}. Where ERA5 keeps its preliminary
-    months apart (dimension expver), the final values come first. Cells are means over their area; a cell of which less
-    than half is observed is missing.
+    months apart (dimension expver), the final values come first. Values outside valid_min, valid_max or valid_range are
+    missing. Cells are means over their area; a cell of which less than half is observed is missing.
 
-    Raises FileNotFoundError; ImportError without the extra netcdf; ValueError that names the file and what was found
-    where it is another kind of file, damaged, ambiguous, in other units, not near the temperatures of the Earth, or
-    without any observed cell.
+    Raises FileNotFoundError; ImportError without the extra netcdf; TypeError for arguments of another type; ValueError
+    that names the file and what was found where it is another kind of file, damaged, ambiguous, in other units, on a
+    rotated, projected or unstructured grid, not near the temperatures of the Earth, or without any observed cell.
     """
+    if variable is not None and not isinstance(variable, str):
+        raise TypeError(f"variable must be a name as text, got {variable!r}")
+    if select is not None and not isinstance(select, Mapping):
+        raise TypeError(f"select must be a dict {{dimension: index}}, got {select!r}")
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no file {path}; expected a NetCDF file or a zarr store")
@@ -88,9 +97,11 @@ def open_field(path, variable=None, time=None, select=None):
         try:
             array = _variable(dataset, variable)
             axes = {axis: _coordinate(dataset, array, axis) for axis in ("latitude", "longitude")}
-            array, when = _one_time(dataset, array, time)
+            _check_grid(dataset, array, axes)
+            limits = valid_limits(array)
+            array, when = _one_time(dataset, array, axes, time)
             array = _one_of_each(array, axes, select or {})
-            values = _kelvin(array, _loaded(array, axes))
+            values = _kelvin(array, _merged([_loaded(part, axes, limits) for part in _parts(array)]))
             means, observed = regrid(dataset[axes["latitude"]].values, dataset[axes["longitude"]].values, values)
         except TypeError as error:
             raise TypeError(f"{path}: {error}") from error
@@ -183,9 +194,21 @@ def _coordinate(dataset, array, axis):
     return names[0]
 
 
-def _one_time(dataset, array, time):
+def _check_grid(dataset, array, axes):
+    """Raise ValueError unless the coordinates make a grid of parallels and meridians."""
+    check_geographic(dataset, array, axes)
+    (row,), (column,) = (dataset[name].dims for name in axes.values())
+    if row == column:
+        raise ValueError(
+            f"variable {array.name!r} has latitude {axes['latitude']!r} and longitude {axes['longitude']!r} both along "
+            f"{row!r} (an unstructured grid of {array.sizes[row]} cells), expected a dimension for each"
+        )
+
+
+def _one_time(dataset, array, axes, time):
     """``array`` at the chosen time, and that time as text."""
-    names = [name for name in _names(dataset, array, "time") if dataset[name].ndim <= 1]
+    cells = {dataset[name].dims for name in axes.values()}  # along them, times are those of a scan
+    names = [n for n in _names(dataset, array, "time") if dataset[n].ndim <= 1 and dataset[n].dims not in cells]
     along = [name for name in names if dataset[name].ndim == 1]
     name = next((n for n in along if n in array.dims), (along or names or [None])[0])
     dimension = (
@@ -194,12 +217,15 @@ def _one_time(dataset, array, time):
         else next((d for d in NAMES["time"] if d in array.dims), None)
     )
     if dimension is None:
-        if time is not None:
+        if time is not None and not name:
             raise ValueError(f"time is {time!r}, but variable {array.name!r} has no times; leave it out")
-        return array, str(dataset[name].values)[:19] if name else ""
-    times = dataset[name].values if name else np.arange(array.sizes[dimension])
+        if not name:
+            return array, ""
+        only = np.atleast_1d(dataset[name].values)
+        return array, date_text(only[_index_of_time(only, time)])
+    times = dataset[name].values if name and dataset[name].ndim else np.arange(array.sizes[dimension])
     chosen = _index_of_time(times, time)
-    return array.isel({dimension: chosen}), str(times[chosen])[:19] if name else ""
+    return array.isel({dimension: chosen}), date_text(times[chosen])
 
 
 def _index_of_time(times, time):
@@ -219,30 +245,27 @@ def _index_of_time(times, time):
             f"time is {time!r}, but the file's times are no dates that numpy has ({span}); choose by index"
         )
     try:
-        wanted = np.datetime64(time)
-        found = np.flatnonzero(times.astype(wanted.dtype) == wanted)
+        wanted = as_date(str(time))
     except ValueError as error:
-        raise ValueError(f"time is {time!r}, expected a date such as '2020-07-01T12:00' ({error})") from error
+        raise ValueError(f"time is {time!r}, {error}") from error
+    found = np.flatnonzero(times.astype(wanted.dtype) == wanted)
     if len(found) != 1:
         raise ValueError(f"time is {time!r}, which names {len(found)} of the {n} times ({span}), expected one")
     return int(found[0])
 
 
 def _one_of_each(array, axes, select):
-    """``array`` with no dimensions but latitude and longitude."""
-    rows, columns = (array[name].dims[0] for name in axes.values())
-    if strange := set(select) - set(array.dims):
-        raise ValueError(f"select names {sorted(strange)}, but variable {array.name!r} has the dimensions {array.dims}")
-    if "expver" in array.dims and "expver" not in select:
-        parts = sorted(
-            range(array.sizes["expver"]),
-            key=lambda i: str(array["expver"].values[i]) if "expver" in array.coords else i,
+    """``array`` with no dimensions but latitude and longitude, and the parts of ERA5 where they are not chosen from."""
+    kept = [array[name].dims[0] for name in axes.values()]
+    if strange := [d for d in select if d not in array.dims or d in kept]:
+        others = [d for d in array.dims if d not in kept]
+        raise ValueError(
+            f"select names {strange}, but variable {array.name!r} has the dimensions {array.dims}: expected none but "
+            f"{others}, as all latitudes and longitudes are read and a time is chosen by time"
         )
-        merged = array.isel(expver=parts[0])
-        for part in parts[1:]:  # 1 is final, 5 preliminary
-            merged = merged.fillna(array.isel(expver=part))
-        array = merged.assign_attrs(array.attrs).rename(array.name)
-    for dimension in [d for d in array.dims if d not in (rows, columns)]:
+    if "expver" not in select:
+        kept.append("expver")
+    for dimension in [d for d in array.dims if d not in kept]:
         size = array.sizes[dimension]
         index = select.get(dimension, 0 if size == 1 else None)
         if (
@@ -259,8 +282,26 @@ def _one_of_each(array, axes, select):
     return array
 
 
-def _loaded(array, axes):
-    """The values (latitudes, longitudes), NaN where missing."""
+def _parts(array):
+    """The final values and the preliminary ones, each (latitudes, longitudes), where ERA5 keeps them apart."""
+    if "expver" not in array.dims:
+        return [array]
+    order = np.arange(array.sizes["expver"])
+    if "expver" in array.coords:  # 1 is final, 5 preliminary
+        order = np.argsort([str(name) for name in array["expver"].values], kind="stable")
+    return [array.isel(expver=int(i)) for i in order]
+
+
+def _merged(parts):
+    """The first values that are not missing, of arrays of one shape."""
+    first = parts[0]
+    for part in parts[1:]:
+        first = np.where(np.isnan(first), part, first)
+    return first
+
+
+def _loaded(array, axes, limits):
+    """The values (latitudes, longitudes) float64, NaN where missing or outside of ``limits``, the valid ones."""
     if array.size > MAX_CELLS:
         raise ValueError(f"variable {array.name!r} has {array.size:,} cells, more than the limit of {MAX_CELLS:,}")
     try:
@@ -269,7 +310,10 @@ def _loaded(array, axes):
         raise ValueError(f"variable {array.name!r} cannot be read: {error or type(error).__name__}") from error
     if values.dtype.kind not in "fiu":
         raise TypeError(f"variable {array.name!r} holds {values.dtype}, expected real numbers")
-    return values.astype(np.float64)
+    rounding = 2 * np.finfo(values.dtype).eps if values.dtype.kind == "f" else 0.0
+    low, high = (limit + sign * rounding * abs(limit) for limit, sign in zip(limits, (-1, 1), strict=True))
+    values = values.astype(np.float64)
+    return np.where((values >= low) & (values <= high), values, np.nan)
 
 
 def _kelvin(array, values):

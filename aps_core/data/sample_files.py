@@ -6,6 +6,7 @@ Needs xarray, of the extra ``netcdf``.
 import numpy as np
 
 from aps_core.checks import real
+from aps_core.data._conventions import as_date
 from aps_core.data.temperature import to_kelvin
 from aps_core.files import write_atomically
 from aps_core.geometry.sphere import LATITUDE, LONGITUDE, SHAPE, latitude_edges
@@ -22,9 +23,10 @@ def write_samples(path, samples, measurement=None, time="", **attributes):
     """Write ``samples`` (n, 46, 90), in the scale of the sphere task, to ``path`` as CF-1.11 NetCDF 3; returns the path.
 
     The file has air_temperature (realization, latitude, longitude) in K as float32, bounds of the cells, and the
-    ``measurement`` they belong to as measured_temperature, NaN where missing. time: a date as text, kept as a scalar
-    coordinate. attributes: further text or numbers that the file shall state, such as sigma_y or the weights' name.
-    Raises TypeError or ValueError for other arrays, and ImportError without the extra netcdf.
+    ``measurement`` they belong to as measured_temperature, NaN where missing. time: a date as text or datetime64, kept as
+    a scalar coordinate; none where it is "". attributes: further text or numbers that the file shall state, such as
+    sigma_y or the weights' name. Raises TypeError or ValueError for other arrays and for a time that is no date of the
+    years 1678 to 2261, and ImportError without the extra netcdf.
     """
     try:
         import xarray
@@ -42,8 +44,8 @@ def write_samples(path, samples, measurement=None, time="", **attributes):
     variables["longitude_bounds"] = (("longitude", "bound"), np.stack([LONGITUDE - 2, LONGITUDE + 2], axis=1))
     values = {"realization": np.arange(len(samples), dtype=np.int32), "latitude": LATITUDE, "longitude": LONGITUDE}
     coordinates = {name: (name, values[name], attrs) for name, attrs in AXES.items()}
-    if time:
-        coordinates["time"] = ((), np.datetime64(time, "ns"), {"standard_name": "time"})
+    if time is not None and time != "":
+        coordinates["time"] = ((), _date(path, time), {"standard_name": "time"})
     said = {"Conventions": "CF-1.11", "title": "Posterior samples of a temperature field", "source": "aps_core"}
     dataset = xarray.Dataset(variables, coordinates, {**said, **attributes})
     no_fill = {name: {"_FillValue": None} for name in [*coordinates, "latitude_bounds", "longitude_bounds"]}
@@ -57,3 +59,13 @@ def _measured(measurement):
         raise ValueError(f"measurement has y of shape {y.shape}, expected (46, 90)")
     mask = np.ones(SHAPE) if measurement.mask is None else np.asarray(measurement.mask)
     return np.where(mask > 0, to_kelvin(y), np.nan).astype(np.float32)
+
+
+def _date(path, time):
+    """``time`` as datetime64[ns]."""
+    if not isinstance(time, (str, np.datetime64)):
+        raise TypeError(f"{path}: time must be a date as text or a datetime64, got {time!r}")
+    try:
+        return as_date(str(time)).astype("M8[ns]")
+    except ValueError as error:
+        raise ValueError(f"{path}: time is {time!r}, {error}") from error

@@ -11,6 +11,7 @@ import numpy as np
 from aps_core.checks import real
 from aps_core.geometry.sphere import LATITUDE, LONGITUDE, SHAPE, latitude_edges
 
+ROUNDING = 2e-4  # degrees: single precision has 360 and a fraction to 3e-5
 COARSEST = 4.0 + 1e-3  # degrees: a source of larger cells does not say what a cell of the grid is
 
 
@@ -25,9 +26,11 @@ def regrid(latitude, longitude, values):
     values = np.asarray(real("values", values), np.float64)
     if values.shape != (np.size(latitude), np.size(longitude)):
         raise ValueError(f"values has shape {values.shape}, expected {(np.size(latitude), np.size(longitude))}")
+    latitude, longitude = _degrees("latitude", latitude), _degrees("longitude", longitude)
     longitude, values = _in_order(longitude, values)
-    latitude, longitude = _axis("latitude", latitude), _axis("longitude", longitude)
-    if np.abs(latitude).max() > 90 + 1e-6:
+    for name, centres in (("latitude", latitude), ("longitude", longitude)):
+        _check_steps(name, centres)
+    if np.abs(latitude).max() > 90 + ROUNDING:
         raise ValueError(f"latitude reaches {latitude[np.abs(latitude).argmax()]}, expected -90 to 90 degrees")
     longitude, values = _once_around(longitude, values)
     rows = _row_overlaps(latitude)
@@ -44,27 +47,39 @@ def regrid(latitude, longitude, values):
     return means, np.clip(area / whole, 0, 1)
 
 
+def _degrees(name, centres):
+    """Coordinates (n,) as float64, finite."""
+    centres = np.asarray(real(name, centres), np.float64)
+    if centres.ndim != 1 or len(centres) < 2:
+        raise ValueError(f"{name} has shape {centres.shape}, expected (n,) finite degrees, n at least 2")
+    if len(bad := np.flatnonzero(~np.isfinite(centres))):
+        raise ValueError(f"{name} has {centres[bad[0]]} at index {bad[0]}, expected finite degrees")
+    return centres
+
+
 def _in_order(longitude, values):
-    """Longitudes that start in the middle (0 to 180, then -180 to 0) from west to east, and the values with them."""
-    longitude = np.asarray(real("longitude", longitude), np.float64)
+    """Longitudes that start anew in the middle (0 to 180, then -180 to 0) from west to east, and the values with them.
+
+    They begin behind the widest gap, so that a region across the end of the range stays one; where one meridian is there
+    twice (180 and -180), at it, so that it closes the circle.
+    """
     jumps = np.diff(longitude)
-    if longitude.ndim != 1 or (jumps > 0).all() or (jumps < 0).all():
+    if (jumps > 0).all() or (jumps < 0).all():
         return longitude, values
     order = np.argsort(longitude % 360)
-    return longitude[order] % 360, values[:, order]
+    around = longitude[order] % 360
+    gaps = np.diff(around, prepend=around[-1] - 360)
+    twice = np.flatnonzero(gaps < ROUNDING)
+    first = int(twice[0] if len(twice) == 1 else np.argmax(gaps))
+    return np.append(around[first:], around[:first] + 360), values[:, np.roll(order, -first)]
 
 
-def _axis(name, centres):
-    """Coordinates as float64, checked."""
-    centres = np.asarray(real(name, centres), np.float64)
-    if centres.ndim != 1 or len(centres) < 2 or not np.isfinite(centres).all():
-        raise ValueError(f"{name} has shape {centres.shape}, expected (n,) finite degrees, n at least 2")
+def _check_steps(name, centres):
     step = np.diff(centres)
     if not ((step > 0).all() or (step < 0).all()):
         raise ValueError(f"{name} is not monotonic: {centres[:3]} ... {centres[-3:]}")
     if np.abs(step).max() > COARSEST:
         raise ValueError(f"{name} has steps of {np.abs(step).max():.4g} degrees, expected at most the grid's 4")
-    return centres
 
 
 def _once_around(longitude, values):
@@ -72,9 +87,9 @@ def _once_around(longitude, values):
     if longitude[0] > longitude[-1]:
         longitude, values = longitude[::-1], values[:, ::-1]
     span = longitude[-1] - longitude[0]
-    if span > 360 + 1e-6:
-        raise ValueError(f"longitude spans {span:.6g} degrees, expected at most 360")
-    if span > 360 - 1e-6:
+    if span > 360 + ROUNDING:
+        raise ValueError(f"longitude spans {span:.9g} degrees, expected at most 360")
+    if span > 360 - ROUNDING:
         first, last = values[:, 0], values[:, -1]
         if not np.allclose(first, last, rtol=1e-5, atol=1e-3, equal_nan=True):
             raise ValueError(

@@ -89,7 +89,7 @@ def _described(thing, above):
     if thing is None or isinstance(thing, (bool, int, float, complex, str, bytes)):
         return (type(thing).__name__, repr(thing))
     if isinstance(thing, (np.ndarray, np.generic, jax.Array)):
-        is_key = isinstance(thing, jax.Array) and jax.dtypes.issubdtype(thing.dtype, jax.dtypes.prng_key)
+        is_key = isinstance(thing, jax.Array) and jax.numpy.issubdtype(thing.dtype, jax.dtypes.prng_key)
         array = np.asarray(jax.random.key_data(thing) if is_key else thing)
         return ("array", array.shape, str(array.dtype), hashlib.sha256(np.ascontiguousarray(array)).hexdigest())
     if any(thing is other for other in above):

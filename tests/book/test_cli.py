@@ -17,6 +17,7 @@ import aps_core
 from aps_book import notebooks, running
 from aps_book.cli import common, runs, sampling, verifying
 from aps_book.cli.app import app
+from aps_core.data.temperature import from_kelvin
 from aps_core.training.recorded import save_measurements
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -204,6 +205,40 @@ def test_noise_in_a_file_that_is_none_names_the_file(tmp_path, sigma_y, said):
     np.savez(tmp_path / "a.npz", y=np.full((1, 32, 32, 3), 0.5), sigma_y=sigma_y)
     code, _, printed = aps("sample", "faces-denoise", "--measurement", str(tmp_path / "a.npz"), "--out", "b.npz")
     assert code == 2 and "a.npz" in printed and said in printed
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("1", 1),
+        ("-1", -1),
+        ("-1500", -1500),
+        ("+1500", 1500),
+        ("12345", 12345),
+        ("1500", "1500"),
+        ("2020-07", "2020-07"),
+        ("July", "July"),
+        ("-", "-"),
+        ("", ""),
+        (None, None),
+    ],
+)
+def test_whole_numbers_are_indices_of_times_but_years(said, expected):
+    assert sampling.index_or_date(said) == expected
+
+
+def test_a_time_of_a_thousand_and_more_is_chosen_with_a_sign(tmp_path):
+    xr = pytest.importorskip("xarray")
+    hours = np.datetime64("2020-01-01", "h") + np.arange(1600)
+    kelvin = np.broadcast_to(250 + np.arange(1600)[:, None, None] / 32, (1600, 46, 90)).astype("f4")
+    axes = {"time": hours.astype("M8[ns]"), "lat": np.linspace(90, -90, 46), "lon": np.arange(0, 360, 4.0)}
+    array = xr.DataArray(kelvin, axes, ("time", "lat", "lon"), attrs={"units": "K"})
+    xr.Dataset({"t": array}).to_netcdf(tmp_path / "a.nc", engine="scipy")
+    _, measurement, when = sampling.read(tmp_path / "a.nc", "sphere-impute", {"sigma_y": 0.1}, "+1500")
+    assert when == "2020-03-03T12:00:00"
+    np.testing.assert_allclose(np.asarray(measurement.y), from_kelvin(250 + 1500 / 32), atol=1e-6)
+    with pytest.raises(ValueError, match=r"a\.nc: time is '1900'.*as an index it is --time \+1900"):
+        sampling.read(tmp_path / "a.nc", "sphere-impute", {"sigma_y": 0.1}, "1900")
 
 
 def test_pairs_of_p_are_joined():

@@ -20,6 +20,7 @@ from aps_core.posterior import gaussian_posterior
 H5PY = importlib.util.find_spec("h5py") is not None
 RNG = np.random.default_rng(0)
 SIN = np.sin(np.deg2rad(latitude_edges()))
+LAT2, LON2 = np.linspace(90, -90, 91), np.arange(0, 360, 2.0)
 
 
 def test_a_field_on_the_grid_stays_as_it_is():
@@ -82,6 +83,37 @@ def test_missing_cells_count_for_nothing():
 
 
 @pytest.mark.parametrize(
+    ("longitude", "monotonic"),
+    [
+        (np.r_[np.arange(340, 360, 2.0), np.arange(0, 42, 2.0)], np.arange(-20, 42, 2.0)),
+        (np.r_[np.arange(40, -2, -2.0), np.arange(358, 338, -2.0)], np.arange(40, -22, -2.0)),
+        (np.r_[np.arange(170, 180, 2.0), np.arange(-180, -168, 2.0)], np.arange(170, 192, 2.0)),
+        (np.r_[np.arange(0, 360, 2.0), 0.0], np.arange(0, 362, 2.0)),
+        (np.r_[np.arange(0, 182, 2.0), np.arange(-180, 0, 2.0)], None),
+    ],
+)
+def test_longitudes_that_start_anew_are_those_that_go_on(longitude, monotonic):
+    wave = np.sin(np.deg2rad(longitude))[None] * np.ones((91, 1))
+    found, observed = regrid(LAT2, longitude, wave)
+    if monotonic is None:  # both ends of the range: around from there, with the meridian once
+        monotonic, wave = np.arange(-180, 180, 2.0), np.sin(np.deg2rad(np.arange(-180, 180, 2.0)))[None].repeat(91, 0)
+    expected, seen = regrid(LAT2, monotonic, wave)
+    np.testing.assert_allclose(observed, seen, atol=1e-9)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert 0 < seen.mean() <= 1
+
+
+def test_a_meridian_that_closes_the_circle_in_single_precision():
+    longitude = (np.arange(181) * 2 + 0.1).astype("f4")
+    assert float(longitude[-1]) - float(longitude[0]) > 360 + 1e-6
+    values = np.cos(np.deg2rad(longitude.astype(float)))[None].repeat(91, 0)
+    found, observed = regrid((LAT2 * (1 + 1e-7)).astype("f4"), longitude, values)
+    expected, _ = regrid(LAT2, np.arange(180) * 2 + 0.1, values[:, :-1])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(observed, 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
     ("latitude", "longitude", "message"),
     [
         (np.linspace(95, -90, 91), LONGITUDE, "latitude reaches 95"),
@@ -91,7 +123,9 @@ def test_missing_cells_count_for_nothing():
         (LATITUDE, np.repeat(LONGITUDE, 2), "longitude is not monotonic"),
         (LATITUDE, np.append(LONGITUDE, 360.0), "one meridian with different values"),
         (LATITUDE[:1], LONGITUDE, r"latitude has shape \(1,\)"),
-        (np.append(LATITUDE[:-1], np.nan), LONGITUDE, "finite degrees"),
+        (np.append(LATITUDE[:-1], np.nan), LONGITUDE, "latitude has nan at index 45, expected finite degrees"),
+        (LATITUDE, np.where(np.arange(90) == 3, np.inf, LONGITUDE), "longitude has inf at index 3"),
+        (LATITUDE, np.r_[np.arange(300, 360, 4.0), np.arange(40, 80, 4.0)], "longitude has steps of 44 degrees"),
     ],
 )
 def test_grids_that_are_none_are_refused(latitude, longitude, message):
@@ -100,9 +134,6 @@ def test_grids_that_are_none_are_refused(latitude, longitude, message):
 
 
 # A month on a grid of 2 degrees, in steps of 0.01 K so that packing changes nothing, with parts missing.
-LAT2, LON2 = np.linspace(90, -90, 91), np.arange(0, 360, 2.0)
-
-
 @pytest.fixture(scope="module")
 def kelvin():
     month = to_kelvin(data.load("ncep-temperature", "test").values[40].astype(np.float64))
@@ -301,6 +332,16 @@ def test_a_complete_field_is_known_exactly(tmp_path):
             {"select": {"number": 3}},
             "select says 3",
         ),
+        (plain(FULL), {"select": {"lat": 3}}, r"select names \['lat'\], .* all latitudes and longitudes are read"),
+        (plain(FULL), {"select": {"lon": 0, "time": 0}}, r"select names \['lon', 'time'\].*chosen by time"),
+        (plain(FULL, lat=("lat", [*LATITUDE[:-1], np.nan])), {}, "latitude has nan at index 45, expected finite"),
+        (
+            xr.Dataset({"t": ("cell", np.full(9, 280.0), {"units": "K"})}).assign_coords(
+                lat=("cell", np.arange(9.0)), lon=("cell", np.arange(9.0))
+            ),
+            {},
+            "latitude 'lat' and longitude 'lon' both along 'cell' .an unstructured grid of 9 cells",
+        ),
         (plain(FULL, lat=None), {"variable": "t"}, "variable 't' has as latitude nothing"),
         (plain(FULL, lat=("lat", np.deg2rad(LATITUDE), {"units": "radians"})), {}, "lat has units 'radians'"),
         (plain(FULL[:, ::5], lat=LATITUDE[::5]), {}, "latitude has steps of 20 degrees"),
@@ -311,6 +352,180 @@ def test_files_that_would_be_guessed_are_refused_by_name(tmp_path, dataset, opti
     dataset.to_netcdf(tmp_path / "a.nc", engine="scipy")
     with pytest.raises(ValueError, match=f"a.nc: .*{message}"):
         open_field(tmp_path / "a.nc", **options)
+
+
+POLE = {"grid_mapping_name": "rotated_latitude_longitude", "grid_north_pole_latitude": 39.25}
+GEOGRAPHIC = {"grid_mapping_name": "latitude_longitude", "longitude_of_prime_meridian": 0.0}
+
+
+def mapped(attrs, said="crs", **coordinates):
+    """A file with a grid mapping; attrs None: without the variable that describes it."""
+    dataset = plain(FULL, **coordinates)
+    dataset["t"].attrs["grid_mapping"] = said
+    return dataset if attrs is None else dataset.assign(crs=((), 0, attrs))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (mapped(POLE), "grid mapping 'rotated_latitude_longitude' .crs., expected latitude_longitude"),
+        (mapped(POLE, "crs: lat lon"), "grid mapping 'rotated_latitude_longitude'"),
+        (mapped({"grid_mapping_name": "lambert_conformal_conic"}), "grid mapping 'lambert_conformal_conic'"),
+        (mapped({"crs_wkt": 'PROJCRS["WGS 84 / UTM 32N"'}), "grid mapping 'PROJCRS"),
+        (mapped(GEOGRAPHIC | {"longitude_of_prime_meridian": 2.337}), "longitude_of_prime_meridian 2.337, expected 0"),
+        (mapped(None), "grid mapping 'crs', which the file does not have"),
+        (
+            plain(FULL, lat=("lat", LATITUDE, {"standard_name": "grid_latitude"})),
+            "lat is 'grid_latitude', of a rotated",
+        ),
+        (
+            plain(FULL, lon=("lon", LONGITUDE, {"standard_name": "grid_longitude", "units": "degrees_east"})),
+            "lon is 'grid_longitude', of a rotated or projected grid, expected longitude",
+        ),
+        (plain(FULL, lat=("lat", LATITUDE, {"long_name": "latitude in rotated pole grid"})), "lat is 'latitude in rot"),
+        (plain(FULL, lat=("lat", LATITUDE, {"standard_name": "longitude"})), "longitude"),
+    ],
+)
+def test_other_grids_are_refused_by_name(tmp_path, dataset, message):
+    dataset.to_netcdf(tmp_path / "a.nc", engine="scipy")
+    for variable in (None, "t"):
+        with pytest.raises(ValueError, match=f"a.nc: .*{message}"):
+            open_field(tmp_path / "a.nc", variable)
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        mapped(GEOGRAPHIC),
+        mapped({"spatial_ref": 'GEOGCS["WGS 84"'}),
+        mapped(GEOGRAPHIC, "pole: x y crs: lat lon").assign(pole=((), 0, POLE)),
+        mapped(None, lat=("lat", LATITUDE, LATITUDES), lon=("lon", LONGITUDE, LONGITUDES)),
+        *(
+            plain(FULL, lat=("lat", LATITUDE, {"units": f"{unit}{n}"}), lon=("lon", LONGITUDE, {"units": f"{unit}{e}"}))
+            for unit, n, e in (
+                ("degree", "N", "E"),
+                ("degrees", "N", "E"),
+                ("degree_", "N", "E"),
+                ("degrees_", "N", "E"),
+                ("degree_", "north", "east"),
+                ("degrees_", "north", "east"),
+            )
+        ),
+    ],
+)
+def test_geographic_grids_are_read(tmp_path, dataset):
+    renamed = dataset.rename_vars(lat="p", lon="q") if "units" in dataset["lat"].attrs else dataset
+    renamed.to_netcdf(tmp_path / "a.nc", engine="scipy")
+    np.testing.assert_allclose(open_field(tmp_path / "a.nc").kelvin, 280)
+
+
+NORTH = np.where(LATITUDE[:, None] > 0, np.linspace(250, 300, 90), 200.0)[None]  # 200 K where missing
+
+
+@pytest.mark.parametrize(
+    ("attrs", "encoding"),
+    [
+        ({"valid_range": [210.0, 330.0]}, {"dtype": "f4"}),
+        ({"valid_min": np.float32(250), "valid_max": np.float32(300)}, {"dtype": "f4"}),  # the outermost are valid
+        ({"valid_min": 210}, {}),
+        ({"valid_range": np.array([0, 5000], "i2")}, {"dtype": "i2", "scale_factor": 0.01, "add_offset": 250.0}),
+        ({"valid_min": np.int16(0)}, {"dtype": "i2", "scale_factor": np.float32(0.01), "add_offset": np.float32(250)}),
+        ({"valid_max": np.int16(0)}, {"dtype": "i2", "scale_factor": -0.01, "add_offset": 250.0}),
+        ({"valid_range": [210.0, 330.0]}, {"dtype": "i2", "scale_factor": 0.01, "add_offset": 250.0}),
+        (
+            {"valid_range": np.array([11, -6], "i1")},  # 11 to 250
+            {"dtype": "i1", "scale_factor": 0.5, "add_offset": 195.0, "_Unsigned": "true", "_FillValue": np.int8(-1)},
+        ),
+    ],
+)
+def test_values_outside_the_valid_range_are_missing(tmp_path, attrs, encoding):
+    dataset = plain(NORTH)
+    dataset["t"].attrs.update(attrs)
+    dataset.to_netcdf(tmp_path / "a.nc", engine="scipy", encoding={"t": {"_FillValue": None, **encoding}})
+    field = open_field(tmp_path / "a.nc")
+    np.testing.assert_array_equal(np.isnan(field.kelvin), NORTH[0] == 200)
+    expected = NORTH[0, 1:23]  # without the pole, which is one place
+    np.testing.assert_allclose(field.kelvin[1:23], expected, atol=0.26 if encoding.get("dtype") == "i1" else 6e-3)
+
+
+@pytest.mark.parametrize(
+    ("attrs", "message"),
+    [
+        ({"valid_range": [330.0, 210.0]}, "valid values from 330 to 210"),
+        ({"valid_range": 210.0}, "has valid_range .*210.*, expected 2 numbers"),
+        ({"valid_min": "210"}, "has valid_min '210', expected 1 number"),
+        ({"valid_max": np.nan}, "has valid_max .*nan.*, expected 1 number"),
+        ({"valid_max": 100.0}, "no cell of 4 degrees has half"),
+    ],
+)
+def test_valid_ranges_that_are_none(tmp_path, attrs, message):
+    dataset = plain(FULL)
+    dataset["t"].attrs.update(attrs)
+    dataset.to_netcdf(tmp_path / "a.nc", engine="scipy")
+    with pytest.raises(ValueError, match=f"a.nc: .*{message}"):
+        open_field(tmp_path / "a.nc")
+
+
+def test_invalid_final_values_give_way_to_preliminary_ones(tmp_path):
+    values = np.stack([np.full((46, 90), 100.0), FULL[0]])
+    dataset = plain(values, dims=("expver", "lat", "lon"), time=None, expver=[1, 5])
+    dataset["t"].attrs["valid_min"] = 150.0
+    dataset.to_netcdf(tmp_path / "a.nc", engine="scipy")
+    np.testing.assert_allclose(open_field(tmp_path / "a.nc").kelvin, 280)
+
+
+@pytest.mark.parametrize("options", [{"variable": ["t"]}, {"variable": 1}, {"select": ["lat"]}, {"select": "lat"}])
+def test_arguments_of_another_type_are_named(tmp_path, options):
+    plain(FULL).to_netcdf(tmp_path / "a.nc", engine="scipy")
+    with pytest.raises(TypeError, match=rf"{next(iter(options))} must be a .*, got "):
+        open_field(tmp_path / "a.nc", **options)
+
+
+@pytest.mark.parametrize(
+    ("attrs", "values", "times"),
+    [
+        ({"units": "days since 2020-01-01", "calendar": "360_day"}, [0, 31, 60], [""]),
+        ({"units": "days since 0021-01-01", "calendar": "noleap"}, [730000.5, 730001.5, 730002.5], [""]),
+        ({"units": "months since 2020-01-01"}, [0, 1, 2], [""]),
+        ({}, [0, 1, 2], [""]),
+        ({}, [202001, 202002, 202003], [""]),
+        ({"units": "day as %Y%m%d.%f"}, [20200101.0, 20200102.0, 20200103.0], [""]),
+        ({"units": "days since 1850-01-01"}, [0, 1, np.nan], [""]),
+        ({"units": "days since 2020-01-01"}, [0, 31, 60], ["2020-03-01T00:00:00"]),
+    ],
+)
+@pytest.mark.parametrize("scalar", [False, True])
+def test_samples_have_the_date_of_the_file_or_none(tmp_path, attrs, values, times, scalar):
+    time = ((), values[2], attrs) if scalar else ("time", values, attrs)
+    dataset = plain(FULL[0], ("lat", "lon"), time=time) if scalar else plain(FULL.repeat(3, 0), time=time)
+    dataset.to_netcdf(tmp_path / "a.nc", engine="scipy")
+    own = open_field(tmp_path / "a.nc", time=None if scalar else 2)
+    assert [own.time] == times
+    with xr.open_dataset(write_samples(tmp_path / "o.nc", NORTH, own.measurement, time=own.time)) as written:
+        assert [str(written[n].values)[:19] for n in written.coords if n == "time"] == [t for t in times if t]
+
+
+@pytest.mark.parametrize(
+    "time", ["60", "1", "202003", "730002.5", "20200103.0", "1500-01-01", "NaT", "today", "2020-13"]
+)
+def test_samples_get_no_invented_date(tmp_path, time):
+    with pytest.raises(ValueError, match=rf"o\.nc: time is '{time}', "):
+        write_samples(tmp_path / "o.nc", NORTH, time=time)
+    with pytest.raises(TypeError, match=r"o\.nc: time must be a date as text or a datetime64, got 60"):
+        write_samples(tmp_path / "o.nc", NORTH, time=60)
+    plain(FULL).to_netcdf(tmp_path / "a.nc", engine="scipy")
+    with pytest.raises(ValueError, match=rf"a\.nc: time is '{time}', "):
+        open_field(tmp_path / "a.nc", time=time)
+    assert not (tmp_path / "o.nc").exists()
+
+
+def test_the_only_time_may_be_named(tmp_path):
+    plain(FULL[0], ("lat", "lon"), time=np.datetime64("2020-07-01", "ns")).to_netcdf(tmp_path / "a.nc", engine="scipy")
+    for time in (None, 0, -1, "2020-07", "2020-07-01T00:00Z", np.datetime64("2020-07-01")):
+        assert open_field(tmp_path / "a.nc", time=time).time == "2020-07-01T00:00:00"
+    for time, message in (("2020-08", "which names 0 of the 1 times"), (1, "expected an index of 1 times")):
+        with pytest.raises(ValueError, match=message):
+            open_field(tmp_path / "a.nc", time=time)
 
 
 def test_times_of_another_calendar_are_chosen_by_index(tmp_path):

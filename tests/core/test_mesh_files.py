@@ -70,6 +70,17 @@ OBJ = {
     "continued": V + F.replace(" 5\n", " \\\n5\n"),
     "indented, tabs, no last line end": ("  " + V.replace(" ", "\t") + F).rstrip(),
     "faces first": F + V,
+    "backslashes in comments, names and paths": "# from C:\\models\\\n"
+    + V
+    + "g part\\\n"
+    + F[:8]
+    + "mtllib C:\\tmp\\\no b\\\nusemtl c\\\n"
+    + F[8:16]
+    + "f 3 4 5 # end \\\n"
+    + F[24:],
+    "continued after comments": V.replace(" 1\n", " \\ # here\r\n1\n") + F.replace(" 5\n", "\\\n\\  \n 5\\\n\n"),
+    "slashes without numbers": V + F.replace("f 1 2 5", "f 1/ 2// 5"),
+    "statements for other programs": "maplib m\nlod 1\nbevel on\ncstype bezier\ndeg 3\n" + V + "vp 0 0\nmg off\n" + F,
     "lines and points": V + "p 1\nl 1 2 3\n" + F,
     "exponents": V.replace("0.5", "5e-1") + F,
     "a corner twice": V + F.replace("f 1 2 5", "f 1 2 5 5"),
@@ -192,6 +203,71 @@ def test_stl_far_from_its_origin_keeps_its_small_triangles(tmp_path):
     np.testing.assert_array_equal(mesh.vertices[mesh.faces], corners)
 
 
+FAR = np.array([5e5, 4e6, 0])
+
+
+def plates(side, at, shift):
+    """The four triangles of two squares, the second one shifted by ``shift``."""
+    square = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])[[[0, 1, 2], [0, 2, 3]]] * side + at
+    return np.concatenate([square, square + shift])
+
+
+def digits(triangles):
+    """A text STL with all digits."""
+    rows = ["  vertex " + " ".join(f"{x:.17g}" for x in corner) for corner in np.reshape(triangles, (-1, 3))]
+    loops = ["\n".join(["facet normal 0 0 0", "outer loop", *rows[i : i + 3]]) for i in range(0, len(rows), 3)]
+    return "solid a\n" + "\nendloop\nendfacet\n".join(loops) + "\nendloop\nendfacet\nendsolid a\n"
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_stl_keeps_parts_asunder_that_its_numbers_tell_apart(tmp_path, axis):
+    """A tenth of a metre far from the origin: text tells it in every coordinate, float32 where its steps are finer."""
+    for gap, write in ((0.1, digits), (0.5, stl), (1.0, stl), (0.1, stl)):
+        triangles = plates(10, FAR, gap * np.eye(3)[axis])
+        mesh = read(tmp_path, "a.stl", write(triangles))
+        one = write is stl and gap == 0.1 and axis == 1  # float32 goes in steps of 0.25 at 4e6
+        assert len(mesh) == (4 if one else 8) and mesh.defects()["components"] == (1 if one else 2)
+        np.testing.assert_allclose(mesh.vertices[mesh.faces], triangles, atol=1e-12 if write is digits else 0.13)
+
+
+@pytest.mark.parametrize("write", [stl, digits])
+def test_stl_keeps_small_parts_beside_large_ones(tmp_path, write):
+    large, small = plates(300, [0, 0, 300], 0)[:2], plates(1e-3, [0, 0, 0], [0, 0, 1e-5])
+    mesh = read(tmp_path, "a.stl", write([*large, *small]))
+    assert len(mesh) == 12 and mesh.defects()["components"] == 3
+    with_a_giant = read(tmp_path, "b.stl", write([*large, *small, *plates(1e12, [0, 0, 0], 0)[:2]]))
+    assert len(with_a_giant) == 14 + 1 and with_a_giant.defects()["components"] == 3  # two parts share the corner at 0
+
+
+def test_stl_is_welded_beside_a_triangle_that_is_not(tmp_path):
+    """Corners of a sphere each a rounding off; the short side of one far triangle is no reason to leave them."""
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    corners = ball.vertices[ball.faces]
+    corners = corners + np.random.default_rng(0).uniform(-6e-8, 6e-8, corners.shape)
+    sliver = np.array([[2, 0, 0], [2 + 1e-7, 0, 0], [2, 1, 0]])
+    for triangles, n, parts in ((corners, 162, 1), ([*corners, sliver], 165, 2)):
+        mesh = read(tmp_path, "a.stl", digits(triangles))
+        assert len(mesh) == n and mesh.defects()["components"] == parts
+        np.testing.assert_allclose(mesh.vertices[mesh.faces], triangles, atol=3e-7)
+
+
+def test_stl_closes_the_seam_of_a_sphere_in_float32(tmp_path):
+    """The sine of 2 pi is 1.7e-7 there, more than a rounding of the sides of its small triangles."""
+    n = 32
+    turn, tilt = np.linspace(0, 2 * np.pi, n + 1).astype(np.float32), np.linspace(0.1, 3, n).astype(np.float32)[:, None]
+    grid = np.stack(np.broadcast_arrays(np.sin(tilt) * np.cos(turn), np.sin(tilt) * np.sin(turn), np.cos(tilt)), axis=2)
+    a, b, c, d = grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]
+    sides = [np.stack(t, axis=2).reshape(-1, 3, 3) for t in ((a, b, c), (a, c, d))]
+    mesh = read(tmp_path, "a.stl", stl(np.concatenate(sides)))
+    assert len(mesh) == n * n and mesh.defects()["boundary edges"] == 2 * n  # of the two holes at the poles
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-8-sig"])
+def test_stl_in_text_of_any_coding(tmp_path, coding):
+    mesh = read(tmp_path, "a.stl", text_stl(CORNERS).encode(coding))
+    assert len(mesh) == 5 and mesh.face_areas.sum() == pytest.approx(AREA, rel=1e-6)
+
+
 def test_stl_of_a_sphere_has_its_eigenvalues(tmp_path):
     """Not welded, the first six would all be 0."""
     ball = trimesh.creation.icosphere(subdivisions=2)
@@ -212,8 +288,10 @@ OFF = "".join(f"{x} {y} {z}\n" for x, y, z in PYRAMID), "".join(f"{len(f)} {' '.
         "COFF\n5 5 0\n" + OFF[0].replace("\n", " 1 0 0 1\n") + OFF[1],
         "NOFF\r\n5 5 0\r\n" + OFF[0].replace("\n", " 0 0 1\r\n") + OFF[1],
         "\ufeffOFF\n5 5 0\n" + "".join(OFF),
+        "# an OFF 4 4 0\n#OFF\n \n" + "#" * 5000 + "\nOFF\n5 5 0\n" + "".join(OFF),
+        "# an OFF 4 4 0\r#OFF\rOFF\r5 5 0\r" + "".join(OFF).replace("\n", "\r"),
     ],
-    ids=["plain", "one line", "no space", "comments", "colours", "normals", "byte-order mark"],
+    ids=["plain", "one line", "no space", "comments", "colours", "normals", "byte-order mark", "banner", "old mac"],
 )
 def test_off(tmp_path, text):
     is_the_pyramid(read(tmp_path, "a.off", text))
@@ -294,6 +372,17 @@ REFUSED = {
     "bowtie.obj": ("v 0 0 0\nv 1 1 0\nv 1 0 0\nv 0 1 0\nf 1 2 3 4\n", "face 1 with 4 corners crosses itself"),
     "bow.obj": ("v 0 0 0\nv 2 1 0\nv 2 0 0\nv 0 2 0\nf 1 2 3 4\n", "crosses itself"),
     "pentagram.obj": (PENTAGRAM, "face 1 with 5 corners crosses itself"),
+    "capital.obj": (V + "F 1 2 4\n" + F, "line 6: 'F' is no statement that is known; expected v, f"),
+    "typo.obj": ("v0 0 0\n" + V + F, "line 1: 'v0' is no statement that is known"),
+    "call.obj": (V + F + "call other.obj\n", "line 11: 'call' is no statement that is known"),
+    "patch.obj": (V + F + "bzp 1 2 3 4\n", r"line 11: free-form geometry \(bzp\)"),
+    "texture.obj": (V + "f 1/x 2/y 3/z\n", "line 6: expected a whole number, got 'x'"),
+    "slashes.obj": (V + "f 1/1/1/1 2 3\n", "line 6: a corner '1/1/1/1', expected v, v/vt"),
+    "on.obj": (V + "f 1 2 3\\\nf 1 2 4\n", "line 6: it goes on with a statement of its own, f"),
+    "swallowed.obj": ("vt 0 0 \\\n" + V + F, "line 1: it goes on with a statement of its own, v"),
+    "weights.obj": ("v 1 2 3 x\n" + F, "line 1: expected a number, got 'x'"),
+    "two_lines.obj": ("v 0 0 0 1 0 0 0 1 0\n" + F, "line 1: a vertex has 9 numbers, expected at most 8"),
+    "mark.stl": (text_stl(CORNERS).encode("utf-16-le"), "text in UTF-16 or UTF-32 without its byte-order mark"),
     "cut.stl": (stl(CORNERS)[:-10], "it states 6 triangles, which take 384 bytes, but has 374"),
     "long.stl": (stl(CORNERS) + b"more", "it states 6 triangles, which take 384 bytes, but has 388"),
     "nan.stl": (stl(CORNERS * [np.nan, 1, 1]), "18 corners are not finite"),
@@ -315,6 +404,20 @@ REFUSED = {
     "unknown.ply": (ply(None).replace(b"float z", b"half z"), "line 8 of its header is not understood"),
     "format.ply": (ply(None).replace(b"ascii", b"morse"), "line 2 of its header is not understood"),
     "empty.ply": (b"", "expected ply in its first line"),
+    "twice.ply": (
+        ply(None).replace(b"element face 5", b"element face 1\nproperty list uchar int vertex_indices\nelement face 4"),
+        "line 11 of its header states element face again, expected it once",
+    ),
+    "property.ply": (ply("<").replace(b"float y", b"float x"), "line 7 of its header states property x again"),
+    "both.ply": (
+        ply(None, face="list uchar int vertex_indices;list uchar int vertex_index", more=("", [3, 0, 1, 2])),
+        r"element face has the properties \['vertex_index', 'vertex_indices'\], expected one list",
+    ),
+    "scalar.ply": (
+        ply(None, face="list uchar int corners;int vertex_indices", more=("", [0])),
+        r"element face has the properties \['corners', 'vertex_indices'\], expected one list",
+    ),
+    "banner.off": ("#" * 5000 + "\n" + "# a\n" * 5000 + "COF\n", "expected OFF in its first line that is no comment"),
     "count.off": ("OFF\n5 6 0\n" + "".join(OFF), "states 5 vertices and 6 faces, which are 11 lines, but has 10"),
     "far.off": ("OFF\n5 5 0\n" + OFF[0] + OFF[1].replace("3 0 1 4", "3 0 1 5"), "expected 0 to 4"),
     "bin.off": ("OFF BINARY\n", "OFF BINARY is not read"),

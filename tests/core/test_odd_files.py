@@ -4,6 +4,7 @@ expectation.
 
 import gzip
 import io
+import struct
 import tarfile
 import warnings
 import zipfile
@@ -53,6 +54,75 @@ def test_16_bit_grey_is_not_white(form):
     assert pixels_of(halves, form)[0, :, 0].tolist() == [0, 128, 255]
 
 
+def tiff(samples, bits, *more, width=None, bands=1):
+    """A TIFF in one strip of the bytes ``samples``, one row of ``width`` pixels; ``more`` tags as (number, value)."""
+    width = width or len(samples) * 8 // bits // bands
+    tags = {256: width, 257: 1, 258: bits, 259: 1, 262: 1, 273: 0, 277: bands, 278: 1, 279: len(samples), **dict(more)}
+    tags[273] = 10 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in sorted(tags.items()))
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + samples
+
+
+def first_row(content):
+    return np.asarray(read_picture(content, "a.png"))[0, :, 0].tolist()
+
+
+def test_grey_of_a_tiff_is_what_it_shows():
+    twelve = bytes([0x00, 0x08, 0x00, 0xBB, 0x8F, 0xFF])  # 0, 2048, 3000, 4095
+    assert first_row(tiff(twelve, 12)) == [0, 128, 187, 255]
+    sixteen = struct.pack("<4H", 0, 32768, 40000, 65535)
+    assert first_row(tiff(sixteen, 16)) == [0, 128, 156, 255]
+    assert first_row(tiff(sixteen, 16, (262, 0))) == [255, 127, 99, 0]  # its 0 is white
+    assert first_row(tiff(bytes([0, 128, 200, 255]), 8, (262, 0))) == [255, 127, 55, 0]
+    assert first_row(tiff(bytes([0x1F]), 4, (262, 0))) == [238, 0]
+
+
+def png(row, bits, colour, key=()):
+    """A PNG of one row, of the bytes ``row`` or its 16-bit samples, with the transparent colour ``key``."""
+    row = row if isinstance(row, bytes) else struct.pack(f">{len(row)}H", *row)
+    bands = {0: 1, 2: 3, 4: 2, 6: 4}[colour]
+    head = struct.pack(">II5B", len(row) * 8 // bits // bands, 1, bits, colour, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"tRNS", struct.pack(f">{len(key)}H", *key)), (b"IDAT", zlib.compress(b"\0" + row))]
+    chunks = [(kind, body) for kind, body in [*chunks, (b"IEND", b"")] if kind != b"tRNS" or key]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+
+
+@pytest.mark.parametrize(
+    ("hides", "shows", "expected"),
+    [
+        (png([5, 300], 16, 0, [300]), png([5, 300], 16, 0, [301]), [0, 1]),
+        (png(b"\x1b", 2, 0, [2]), png(b"\x14", 2, 0, [2]), [0, 85, 85, 0]),
+        (png(b"\x1f", 4, 0, [15]), png(b"\x1f", 4, 0, [3]), [17, 255]),
+        (png(b"\x80", 1, 0, [1]), png(b"\xff", 1, 0, [0]), [255] * 8),
+        (png(b"\x05\x06", 8, 0, [6]), png(b"\x05\x06", 8, 0, [7]), [5, 6]),
+        (png([500, 600, 700], 16, 2, [500, 600, 700]), png([500, 600, 700], 16, 2, [500, 600, 701]), [2]),
+        (png(b"\x05\x06\x07", 8, 2, [5, 6, 7]), png(b"\x05\x06\x07", 8, 2, [5, 6, 8]), [5]),
+        (png([40000, 65500], 16, 4), png([40000, 65535], 16, 4), [156]),
+        (png([40000, 0, 9, 65300], 16, 6), png([40000, 0, 9, 65535], 16, 6), [156]),
+    ],
+    ids=["16 grey", "2 grey", "4 grey", "1 grey", "8 grey", "16 rgb", "8 rgb", "16 la", "16 rgba"],
+)
+def test_transparent_pixels_are_seen_in_all_their_bits(hides, shows, expected):
+    with pytest.raises(ValueError, match=r"a.png has \d transparent pixels"):
+        read_picture(hides, "a.png")
+    assert first_row(shows) == expected
+
+
+def test_16_bit_colour_with_alpha_is_read_pixel_by_pixel():
+    samples = RNG.integers(0, 65536, (5, 4), dtype=np.uint16)
+    for alpha in (65535, 65300):
+        samples[:, 3] = alpha
+        content = png(samples.ravel().tolist(), 16, 6)
+        if alpha == 65535:
+            read = np.asarray(read_picture(content, "a.png"))[0]
+            np.testing.assert_array_equal(read, np.rint(samples[:, :3] / 257))
+        else:
+            with pytest.raises(ValueError, match="5 transparent pixels"):
+                read_picture(content, "a.png")
+
+
 def test_grey_palette_and_opaque_alpha_are_what_they_show():
     colour = Image.fromarray(RNG.integers(0, 8, (8, 8, 3), dtype=np.uint8) * 36)
     rgb = np.asarray(colour)
@@ -70,6 +140,33 @@ def test_a_picture_that_says_it_lies_on_its_side_is_turned():
     np.testing.assert_array_equal(np.asarray(turned)[..., 0], GREY[:, ::-1])
 
 
+LAID = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.T,
+    6: lambda a: np.rot90(a),
+    7: lambda a: a[::-1, ::-1].T,
+    8: lambda a: np.rot90(a, -1),
+}  # how a picture lies in a file of each EXIF orientation
+
+
+@pytest.mark.parametrize("orientation", LAID)
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
+def test_pictures_are_upright_in_every_orientation(form, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"exif": exif, **({"lossless": True} if form == "WEBP" else {})}
+    for grey in (GREY, GREY.astype(np.uint16) * 257) if form != "WEBP" else (GREY,):
+        upright, sideways = (
+            packed(Image.fromarray(np.ascontiguousarray(LAID[orientation](a))), form, **options) for a in (grey, grey.T)
+        )
+        np.testing.assert_array_equal(np.asarray(read_picture(upright, "a.png", (178, 218)))[..., 0], GREY)
+        with pytest.raises(ValueError, match="a.png has 218 x 178 pixels, expected 178 x 218"):
+            read_picture(sideways, "a.png", (178, 218))
+
+
 RGBA = np.dstack([np.full((8, 8, 3), 90, np.uint8), np.where(np.eye(8), 128, 255).astype(np.uint8)])
 
 
@@ -84,6 +181,8 @@ RGBA = np.dstack([np.full((8, 8, 3), 90, np.uint8), np.where(np.eye(8), 128, 255
         ),
         (packed(Image.fromarray(GREY.astype(np.float32)), "TIFF"), "mode F"),
         (packed(Image.fromarray(GREY.astype(np.int32)), "TIFF"), "mode I,"),
+        (tiff(bytes([128, 0, 5, 127]), 8, (339, 2)), "a.png has signed samples, expected numbers from 0 up"),
+        (tiff(bytes(6), 16, (262, 2), (284, 2), bands=3), "more than 8 bits in separate planes"),
         (packed(Image.fromarray(GREY), "JPEG")[:-2000], "a.png cannot be read as a picture: .*truncated"),
         (packed(Image.fromarray(GREY))[:-2000], "a.png cannot be read as a picture"),
         (packed(Image.fromarray(GREY))[:60], "a.png cannot be read as a picture"),

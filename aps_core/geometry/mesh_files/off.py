@@ -4,16 +4,21 @@ import re
 
 from aps_core.geometry.mesh_files.text import arrays, decimal, decode, lines, whole
 
+# Possessive: nothing in a comment is taken for the header, and a file of comments takes time in proportion to it.
+HEADER = re.compile(r"(?:\s++|#[^\r\n]*+)*+(?P<kind>(ST)?C?N?(?P<more>4?n?)OFF)(?P<binary>[ \t]+BINARY)?")
+
 
 def read(content):
     """See ``mesh_files``."""
     text = decode(content)
-    found = re.match(r"(?:\s|#.*)*(?P<kind>(ST)?C?N?(?P<more>4?n?)OFF)(?P<binary>[ \t]+BINARY)?", text)
+    found = HEADER.match(text)
     if found is None:
-        raise ValueError("expected OFF in its first line")
+        raise ValueError("expected OFF in its first line that is no comment")
     if found["more"] or found["binary"]:
-        raise ValueError(f"{found[0].strip()} is not read, expected OFF in text with three coordinates")
-    start = text.count("\n", 0, found.end())
+        raise ValueError(
+            f"{found['kind']}{found['binary'] or ''} is not read, expected OFF in text with three coordinates"
+        )
+    start = len(re.findall(r"\r\n|\r|\n", found[0]))
     rows = [(line + start, words) for line, words in lines(text[found.end() :])]
     if not rows or len(rows[0][1]) < 2:
         raise ValueError("expected the numbers of vertices and faces after OFF")

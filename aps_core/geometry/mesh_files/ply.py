@@ -34,13 +34,9 @@ def read(content):
     )
     vertices = np.stack([np.asarray(_column(rows, "vertex", axis), np.float64) for axis in "xyz"], axis=1)
     polygons = []
-    for name in ("face", "tristrips"):
-        for numbers in rows.get(name, {}).get(next((p for p in POLYGONS if p in rows.get(name, {})), ""), []):
-            polygons += [numbers] if name == "face" else _of_strips(numbers)
-    if rows.get("face") and not any(p in rows["face"] for p in POLYGONS):
-        raise ValueError(
-            f"its faces have the properties {sorted(rows['face'])}, expected a list {' or '.join(POLYGONS)}"
-        )
+    for element in (e for e in elements if e.name in ("face", "tristrips") and e.count):
+        numbers = rows[element.name][_polygons_of(element)]
+        polygons += list(numbers) if element.name == "face" else [t for strips in numbers for t in _of_strips(strips)]
     sizes = np.array([len(p) for p in polygons], int)
     corners = np.concatenate(polygons) if polygons else np.empty(0, int)
     if corners.dtype.kind == "f":
@@ -48,6 +44,17 @@ def read(content):
     if corners.size and (corners.min() < 0 or corners.max() >= len(vertices)):
         raise ValueError(f"a face names vertex {corners.min()} or {corners.max()}, expected 0 to {len(vertices) - 1}")
     return vertices, corners.astype(int), sizes
+
+
+def _polygons_of(element):
+    """Name of the one list of vertex numbers of an element."""
+    found = [name for name in POLYGONS if element.properties.get(name, (None,))[0]]
+    if len(found) != 1:
+        raise ValueError(
+            f"its element {element.name} has the properties {sorted(element.properties)}, expected one list "
+            f"{' or '.join(POLYGONS)}"
+        )
+    return found[0]
 
 
 def _column(rows, element, name):
@@ -72,9 +79,13 @@ def _header(content):
         if words[0] == "format" and len(words) == 3 and words[1] in FORMATS:
             order = FORMATS[words[1]]
         elif words[0] == "element" and len(words) == 3 and whole(words[2], line) >= 0:
+            if words[1] in (element.name for element in elements):
+                raise ValueError(f"line {line} of its header states element {words[1]} again, expected it once")
             elements.append(Element(words[1], whole(words[2], line)))
         elif words[0] == "property" and elements and (known := _property(words[1:])):
             name, kinds = known
+            if name in elements[-1].properties:
+                raise ValueError(f"line {line} of its header states property {name} again, expected it once")
             elements[-1].properties[name] = kinds
         else:
             raise ValueError(f"line {line} of its header is not understood: {' '.join(words)!r}")
