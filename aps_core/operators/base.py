@@ -238,9 +238,9 @@ def kept_by(operator):
 
 def offset(operator):
     """b of A(x) = M x + b, A(0) in float64 of shape ``y_shape``; None where it is zero, as it is of all operators of the
-    package, of those that are not linear, and of those that draw masks.
+    package but tangents (``linearize``), of those that are not linear, and of those that draw masks.
     """
-    if not operator.linear or operator.random or operator.diagonal or is_of_the_package(operator):
+    if not operator.linear or operator.random or operator.diagonal:
         return None
     return _offset(kept_by(operator))
 

@@ -1,5 +1,7 @@
 """What an operator declares, tested by its action on random signals: a wrong word in it would be a wrong posterior."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -151,7 +153,8 @@ def _check_precisions(operator, name, x):
     """A(x) is the same in both precisions: numbers drawn inside it from a fixed key are not."""
     if operator.random:
         return
-    with jax.enable_x64(False):
+    with jax.enable_x64(False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that float64 becomes float32 here
         single = np.asarray(operator(jnp.asarray(x, jnp.float32), operator.draw(jax.random.key(0))), np.float64)
     double = np.asarray(operator(jnp.asarray(x, jnp.float64), operator.draw(jax.random.key(0))), np.float64)
     with np.errstate(invalid="ignore"):

@@ -158,8 +158,8 @@ def fit(
     Raises TypeError or ValueError for a budget that is no time, FloatingPointError when the loss or its gradient stops being finite (naming the step), WeightsError for a
     checkpoint that does not fit, and for a folder in which another training is at work.
     """
-    if budget is not None:
-        checks.positive("budget", budget)
+    if budget is not None and checks.number("budget", budget) < 0:
+        raise ValueError(f"budget must be a time of at least 0 seconds, got {budget!r}")
     folder = Path(folder) if folder else None
     with _alone_in(folder):
         run = _Run(loss, params, data, optimizer, folder, inputs)

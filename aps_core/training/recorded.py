@@ -90,7 +90,7 @@ def load_measurements(path, task):
         or not np.isclose(float(sigma_y.reshape(())), task.sigma_y, rtol=1e-3, atol=0)
     ):
         raise ValueError(
-            f"measurements {path} have noise sigma_y = {np.squeeze(sigma_y)[()]!r}, the task {task.name!r} has {task.sigma_y}; "
+            f"measurements {path} have noise sigma_y = {np.squeeze(sigma_y).tolist()!r}, the task {task.name!r} has {task.sigma_y}; "
             "expected one number, that of the task"
         )
     return Measurement(arrays["y"], arrays.get("mask"))

@@ -194,8 +194,8 @@ def test_results_go_to_a_folder(tiny, no_kernel):
 @pytest.mark.parametrize(
     ("sigma_y", "said"),
     [
-        ("abc", "sigma_y = np.str_('abc')"),
-        ("0.1", "np.str_('0.1')"),
+        ("abc", "sigma_y = 'abc'"),
+        ("0.1", "sigma_y = '0.1', the task"),
         (1j, "1j"),
         (0.0, "sigma_y must be"),
         (np.nan, "sigma_y"),
