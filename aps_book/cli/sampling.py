@@ -18,7 +18,6 @@ from aps_core.training.recorded import LIMIT, load_measurements
 
 SPHERE = "sphere-impute"
 SHOWN = 3  # samples in a picture
-INDEX, YEAR = re.compile(r"[+-]?\d{1,18}", re.ASCII), re.compile(r"\d{4}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -71,17 +70,12 @@ def read(path: Path, name: str, given: dict[str, float], time: str | None):
     if name != SPHERE:
         raise ValueError(f"--measurement {path}: expected an .npz file for task {name!r}")
     try:
-        field = data.open_field(path, time=index_or_date(time))
+        field = data.open_field(path, time=data.index_or_date(time))
     except ValueError as error:
-        if time is None or not YEAR.fullmatch(time) or "time is" not in str(error):
+        if time is None or not re.fullmatch(r"[0-9]{4}", time) or "time is" not in str(error):
             raise
         raise ValueError(f"{error}; --time {time} is a year, as an index it is --time +{time}") from error
     return aps_core.load_task(name, **given), field.measurement, field.time
-
-
-def index_or_date(time: str | None) -> int | str | None:
-    """What --time says, for ``open_field``: a whole number is an index, but four digits without a sign are a year."""
-    return int(time) if time and INDEX.fullmatch(time) and not YEAR.fullmatch(time) else time
 
 
 def _noise_of(path: Path) -> dict[str, float]:

@@ -270,13 +270,13 @@ def warming(before, after):
 
 
 def own_field(task, posterior, key, path, time, n):
-    """(Field of the user's file, its Measurement, n samples (n, 46, 90) of its posterior); ``time`` as text, "" where the
-    file has one.
+    """(Field of the user's file, its Measurement, n samples (n, 46, 90) of its posterior); ``time``: a date or an index as
+    text, "" where the file has one.
 
     A field with gaps is measured as it stands, so ``task.sigma_y`` says how far its values are trusted; of a complete one
     a part is left out and noise is added, as for the months of the page. Raises as ``data.open_field`` and ``task.check``.
     """
-    field = data.open_field(path, time=time or None)
+    field = data.open_field(path, time=data.index_or_date(time))
     key_measure, key_samples = jax.random.split(key)
     measurement = task.measure(key_measure, field.exact) if field.complete else field.measurement
     return field, measurement, np.asarray(posterior.sample(key_samples, measurement, n))

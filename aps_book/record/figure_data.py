@@ -95,14 +95,17 @@ def _smaller(array: np.ndarray) -> np.ndarray:
 
 
 def _alike(array: np.ndarray, rounded: np.ndarray, tolerance: float) -> bool:
-    """Whether rounding moves no number by more than ``tolerance`` of itself (axes may be logarithmic) or of their range."""
+    """Whether rounding moves no number by more than ``tolerance`` of itself (axes may be logarithmic) and of their range;
+    what is a millionth of the largest may vanish.
+    """
     finite = np.isfinite(array)
     if not np.array_equal(finite, np.isfinite(rounded)):
         return False
     given = array[finite].astype(np.float64)
     error = np.abs(rounded[finite].astype(np.float64) - given)
-    span = np.ptp(given) if given.size else 0.0
-    return bool(np.all(error <= tolerance * np.minimum(np.abs(given), span)))
+    span, largest = (np.ptp(given), np.abs(given).max()) if given.size else (0.0, 0.0)
+    vanishing = min(1e-6, tolerance / 10) * min(largest, span)
+    return bool(np.all(error <= tolerance * np.minimum(np.abs(given), span) + vanishing))
 
 
 def _filled(node: Any, arrays: Mapping[str, np.ndarray]) -> Any:

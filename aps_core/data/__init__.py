@@ -8,11 +8,11 @@ brought by the user in the folder that the environment variable APS_DATA_DIR nam
 
 from aps_core.data import bunny_mnist, celeba, cifar10, era5, faces, lfw, mnist, ncep, ncep_fine, patches, photos
 from aps_core.data._store import Dataset, Source
-from aps_core.data.fields import Field, open_field
+from aps_core.data.fields import Field, index_or_date, open_field
 from aps_core.data.sample_files import write_samples
 from aps_core.data.user_folder import warn_if_useless
 
-__all__ = ["Dataset", "Field", "Source", "load", "open_field", "pixels", "registry", "write_samples"]
+__all__ = ["Dataset", "Field", "Source", "index_or_date", "load", "open_field", "pixels", "registry", "write_samples"]
 
 _MODULES = {
     module.SOURCE.name: module

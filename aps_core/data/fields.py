@@ -6,6 +6,7 @@ outside the valid range. Rotated and projected grids are refused.
 Needs the extra ``netcdf`` (xarray, h5netcdf, zarr).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,14 @@ def open_field(path, variable=None, time=None, select=None):
     if not np.isfinite(means).any():
         raise ValueError(f"{path}: no cell of 4 degrees has half of its area observed, expected a field with values")
     return Field(means, observed, str(array.name), when, str(path))
+
+
+def index_or_date(text):
+    """What a time given as text says, for ``open_field``: a whole number is an index, but four digits without a sign are
+    a year; None for "" and None.
+    """
+    is_index = re.fullmatch(r"[+-]?[0-9]{1,18}", text or "") and not re.fullmatch(r"[0-9]{4}", text)
+    return int(text) if is_index else text or None
 
 
 def _open(path):

@@ -207,26 +207,6 @@ def test_noise_in_a_file_that_is_none_names_the_file(tmp_path, sigma_y, said):
     assert code == 2 and "a.npz" in printed and said in printed
 
 
-@pytest.mark.parametrize(
-    ("said", "expected"),
-    [
-        ("1", 1),
-        ("-1", -1),
-        ("-1500", -1500),
-        ("+1500", 1500),
-        ("12345", 12345),
-        ("1500", "1500"),
-        ("2020-07", "2020-07"),
-        ("July", "July"),
-        ("-", "-"),
-        ("", ""),
-        (None, None),
-    ],
-)
-def test_whole_numbers_are_indices_of_times_but_years(said, expected):
-    assert sampling.index_or_date(said) == expected
-
-
 def test_a_time_of_a_thousand_and_more_is_chosen_with_a_sign(tmp_path):
     xr = pytest.importorskip("xarray")
     hours = np.datetime64("2020-01-01", "h") + np.arange(1600)

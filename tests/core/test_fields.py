@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from aps_core import data, load_task
-from aps_core.data.fields import open_field
+from aps_core.data.fields import index_or_date, open_field
 from aps_core.data.sample_files import write_samples
 from aps_core.data.temperature import to_kelvin
 from aps_core.geometry.regridding import regrid
@@ -611,3 +611,23 @@ def test_samples_come_back_as_they_were(tmp_path):
     with pytest.raises(ValueError, match="measurement has y of shape"):
         write_samples(tmp_path / "b.nc", samples, Measurement(samples, samples * 0 + 1))
     assert not (tmp_path / "b.nc").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("1", 1),
+        ("-1", -1),
+        ("-1500", -1500),
+        ("+1500", 1500),
+        ("12345", 12345),
+        ("1500", "1500"),
+        ("2020-07", "2020-07"),
+        ("July", "July"),
+        ("-", "-"),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_whole_numbers_are_indices_of_times_but_years(said, expected):
+    assert index_or_date(said) == expected
