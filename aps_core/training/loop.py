@@ -155,8 +155,9 @@ def fit(
     SIGTERM and Ctrl-C save too. inputs: what the run depends on, ready for JSON; a checkpoint that was made from other
     inputs is refused.
 
-    Raises TypeError or ValueError for a budget that is no time, FloatingPointError when the loss or its gradient stops being finite (naming the step), WeightsError for a
-    checkpoint that does not fit, and for a folder in which another training is at work.
+    Raises TypeError or ValueError for a budget that is no time, FloatingPointError when the loss or its gradient stops
+    being finite (naming the step), WeightsError for a checkpoint that does not fit, and for a folder in which another
+    training is at work.
     """
     if budget is not None and checks.number("budget", budget) < 0:
         raise ValueError(f"budget must be a time of at least 0 seconds, got {budget!r}")
