@@ -252,7 +252,7 @@ class Run:
           ValueError: as `figure`; the full run kept other arguments than ``draw`` takes.
         """
         self._drawn[name] = dict(arguments)
-        kept = self._of_full_run_kept()
+        kept = self._kept_figures()
         full = name in kept
         try:
             signature(draw).bind(**(kept[name] if full else arguments))
@@ -265,10 +265,10 @@ class Run:
 
     def shown_by(self, name: str) -> dict[str, Any]:
         """The record whose numbers the chart ``name`` shows, for its alt text and caption: the full run's or this one's."""
-        full = full_run(self.notebook) if name in self._of_full_run_kept() else None
+        full = full_run(self.notebook) if name in self._kept_figures() else None
         return self.as_dict() if full is None else full
 
-    def _of_full_run_kept(self) -> dict[str, dict[str, Any]]:
+    def _kept_figures(self) -> dict[str, dict[str, Any]]:
         return figure_data.of_full_run(self.notebook) if os.environ.get("APS_FULL_FIGURES") else {}
 
     def shows_full_run(self, label: str, full: bool = True) -> None:
