@@ -7,7 +7,6 @@ APS_DATA_DIR. Scores are kept in a folder as they come: run again, it goes on.
 """
 
 import argparse
-import io
 from pathlib import Path
 
 import jax
@@ -15,8 +14,9 @@ import numpy as np
 
 from aps_book import record
 from aps_book.experiments import faces
+from aps_book.experiments.kept import kept
 from aps_book.experiments.measured import measure
-from aps_core import data, files
+from aps_core import data
 from aps_core.metrics import evaluation
 from aps_core.tasks import load_task
 from aps_core.training import validation
@@ -33,10 +33,8 @@ def scores(task, row, sampler, case, n_samples, folder, where=slice(None), seed=
     modes, parts = np.asarray(task.prior.gaussian.basis[:, : faces.BAND_MODES]), []
     for i in range(0, len(chosen), PART):
         name = f"{task.name}-{row}-{sampler.card['sha256'][:12]}-{len(case.x0)}-{len(chosen)}-{n_samples}-{i}.npz"
-        if not (folder / name).is_file():
-            _save(folder / name, _evaluate(sampler, keys, case, chosen[i : i + PART], n_samples, modes))
-        with np.load(folder / name) as file:
-            parts.append(dict(file))
+        part = chosen[i : i + PART]
+        parts.append(kept(folder / name, lambda part=part: _evaluate(sampler, keys, case, part, n_samples, modes)))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -46,13 +44,6 @@ def _evaluate(sampler, keys, case, chosen, n_samples, modes):
         samples = np.asarray(sampler.sample(keys[i], case.one(i), n_samples))
         rows.append(evaluation.score(samples, case.x0[i], modes, faces.BANDS))
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-
-
-def _save(path, arrays):
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_atomically(path, content.getvalue())
 
 
 def objectives(run, prefix, samplers, case, n_faces, n=4, seed=7):
