@@ -64,9 +64,7 @@ def search(task, method, budget, n_faces=8, n=2, progress=None):
         further = value * factor if value == max(tried) else value / factor
         later = tune(method, task, {n: (v,) for n, v in {**found["best"], name: further}.items()}, **common)
         tried.add(further)
-        rows = [*found["search"], *later["search"]]
-        best = min((row for row in rows if row["finite"]), key=lambda row: row["energy"])
-        found = {**found, "search": rows, "best": best["settings"]}
+        found = tuning_records.merged(found, later)
     return found
 
 

@@ -93,6 +93,39 @@ def solver_table(prior, x, reference, tolerance, n_steps, variable="t"):
     return rows
 
 
+CODE = {"rtol": 1e-3, "atol": 1e-5, "n_probes": 16}  # of berthyf96/score_prior, configs/dpi_config.py, with Dopri5
+
+
+@partial(jax.jit, static_argnames="n_probes")
+def _by_code(prior, x, keys, rtol, atol, n_probes):
+    def one(pair):
+        return log_prob_ode(prior, *pair, divergence="rademacher", n_probes=n_probes, rtol=rtol, atol=atol, time="t")
+
+    return jax.lax.map(one, (x, keys), batch_size=TOGETHER)
+
+
+def by_code(prior, x, reference, key, settings=None):
+    """One row like those of ``solver_table`` for draws x of the prior with the defaults of the authors' program
+    (``settings``: CODE), Dopri5 with traces from probes of each draw's own, and "scatter": the standard deviation over
+    draws of log q less the reference, which is that of the probes.
+    """
+    settings = {**CODE, **(settings or {})}
+    keys, x = jax.random.split(key, len(x)), jnp.asarray(x)
+    jax.block_until_ready(_by_code(prior.mixed(), x, keys, **settings))
+    begin = time.perf_counter()
+    found = jax.block_until_ready(_by_code(prior.mixed(), x, keys, **settings))
+    seconds = time.perf_counter() - begin
+    log_q = np.asarray(found.log_prob, np.float64)
+    return {
+        "kl": divergence(prior, x, log_q),
+        "nfe": float(np.asarray(found.nfe).mean()),
+        "bias": float(np.mean(log_q - reference)),
+        "error": float(np.mean(np.abs(log_q - reference))),
+        "scatter": float(np.std(log_q - reference, ddof=1)),
+        "seconds": seconds,
+    }
+
+
 def verdict(table):
     """Sentences on the order of the rows of ``solver_table``, beside the paper's, with the numbers that are behind
     them.

@@ -1,7 +1,10 @@
-"""The chapter on deblurring pairs: images of two kinds under priors of two kinds, matched and not, by every method."""
+"""The chapter on deblurring pairs: images of two kinds under priors of two kinds, matched and not, by every method; and the
+blur of the supplement's authors' program under the face prior.
+"""
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -17,6 +20,7 @@ from aps_book.record import tuning_records
 from aps_core.data import celeba, cifar10, faces, photos
 from aps_core.flows.closed_form import ClosedFormModes
 from aps_core.metrics import evaluation, quality
+from aps_core.operators import FourierSubset
 from aps_core.posterior import AmortizedPosterior, load_posterior
 from aps_core.samplers import make_sampler
 from aps_core.samplers.tune import tune
@@ -25,19 +29,27 @@ from aps_core.training import loop
 from aps_core.weights import label_of
 
 TASKS = {"celeba": "faces-deblur", "cifar10": "cifar10-deblur"}  # of each prior; operator and noise are the same
-WEIGHTS = {"celeba": "faces-prior", "cifar10": "cifar10-prior"}
+CODE = "code"  # stands in the place of a prior for the blur of the authors' program, under the face prior
+PRIORS = {"celeba": "the face prior", "cifar10": "the CIFAR-10 prior", CODE: "the face prior, the code's blur"}
+WEIGHTS = {"celeba": "faces-prior", "cifar10": "cifar10-prior", CODE: "faces-prior"}
 PAIRS = {
     "celeba_with_celeba_prior": ("celeba", "celeba"),
     "celeba_with_cifar10_prior": ("celeba", "cifar10"),
     "cifar10_with_cifar10_prior": ("cifar10", "cifar10"),
     "cifar10_with_celeba_prior": ("cifar10", "celeba"),
-}  # images, prior; the paper's order
+    "celeba_by_code": ("celeba", CODE),
+    "cifar10_by_code": ("cifar10", CODE),
+}  # images, prior; the first four in the paper's order
 TITLES = {
     "celeba_with_celeba_prior": "faces, face prior",
     "celeba_with_cifar10_prior": "faces, CIFAR-10 prior",
     "cifar10_with_cifar10_prior": "CIFAR-10 images, CIFAR-10 prior",
     "cifar10_with_celeba_prior": "CIFAR-10 images, face prior",
+    "celeba_by_code": "faces, face prior, the code's blur",
+    "cifar10_by_code": "CIFAR-10 images, face prior, the code's blur",
 }
+PAPER = {pair: pair for pair in PAIRS} | {f"{kind}_by_code": f"{kind}_with_celeba_prior" for kind in TASKS}
+LOWEST, CODE_NOISE = 8, 0.1  # of the authors' program: frequencies in each direction, noise of its (plain) DFT
 LABELS = {
     "gaussian": "Gaussian closed form",
     **names("score_ald", "dps", "sde_proj"),
@@ -48,10 +60,14 @@ GRIDS = {
     "score_ald": (
         {"n_levels": (40,), "n_inner": (5,), "step_size": (0.05, 0.1, 0.2), "gamma": (0.5, 1.0, 2.0)},
         {"n_levels": (60,), "n_inner": (5,), "step_size": (0.2,), "gamma": (0.36, 0.5)},
+        {"n_levels": (120, 240), "n_inner": (5,), "step_size": (0.2,), "gamma": (0.36, 0.5)},
     ),
     "dps": ({"n_steps": (100,), "step_size": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)},),
-    "sde_proj": ({"n_steps": (100,), "weight": (0.01, 0.03, 0.1, 0.3, 1.0), "cutoff": (0.01, 0.03, 0.1)},),
-}  # every grid of a method is tried
+    "sde_proj": (
+        {"n_steps": (100,), "weight": (0.01, 0.03, 0.1, 0.3, 1.0), "cutoff": (0.01, 0.03, 0.1)},
+        {"n_steps": (100,), "weight": (0.3, 0.6), "cutoff": (0.2, 0.3)},
+    ),
+}  # every grid of a method is tried, the later ones where the first ended at its edge
 DIRECT = ("gaussian", "score_prior", "aps")  # a sample costs one evaluation of a flow
 N_TIME = 128  # samples whose time is compared
 
@@ -67,9 +83,25 @@ def images(kind, split, real, limit=None):
     return {"celeba": celeba, "cifar10": cifar10}[kind].load(split, limit)
 
 
-def measured(n, real, seed=0):
-    """{kind: Case} of ``n`` test images of each kind, measured; every prior is given the same measurements."""
-    task = load_task(TASKS["cifar10"])
+def task_of(prior):
+    """The Task of a prior of WEIGHTS; for CODE the blur of the authors' program (berthyf96/score_prior,
+    forward_models.py) under the face prior: the 8 x 8 lowest frequencies of the plain DFT, in one quadrant, in complex
+    noise of standard deviation 0.1. Here the DFT is orthonormal, so that the noise is less by the side of the picture.
+    """
+    if prior != CODE:
+        return load_task(TASKS[prior])
+    task = load_task(TASKS["celeba"])
+    kept = np.zeros(task.shape[:2], np.float32)
+    kept[:LOWEST, :LOWEST] = 1
+    noise = CODE_NOISE / np.sqrt(2) / task.shape[0]
+    return replace(task, operator=FourierSubset(task.shape, kept), sigma_y=noise, name="faces-lowest-frequencies")
+
+
+def measured(n, real, seed=0, prior="cifar10"):
+    """{kind: Case} of ``n`` test images of each kind, measured for the task of ``prior``; those of both priors are the same
+    measurements.
+    """
+    task = task_of(prior)
     return {kind: cases.measure(task, images(kind, "test", real), n, seed) for kind in TASKS}
 
 
@@ -82,25 +114,16 @@ def search(path=None, n_images=4, pairs=PAIRS, grids=None, real=True, progress=p
     found, tasks = tuning_records.read(path) if path and Path(path).exists() else {}, {}
     for pair in sorted(pairs, key=lambda pair: PAIRS[pair][1]):  # what one prior compiles serves both its pairs
         kind, prior = PAIRS[pair]
-        tasks[prior] = tasks.get(prior) or load_task(TASKS[prior])
+        tasks[prior] = tasks.get(prior) or task_of(prior)
         values = images(kind, "val", real, n_images).values
         task = replace(tasks[prior], signals=lambda split, values=values: values)
         for method, choices in (GRIDS if grids is None else grids).items():
-            for grid in choices:
-                result = tune(method.replace("_", "-"), task, grid, n_measurements=n_images, n=1, progress=progress)
-                found[f"{pair}.{method}"] = merged(found.get(f"{pair}.{method}"), result)
-                if path:
-                    tuning_records.write(path, found)
+            key, name = f"{pair}.{method}", method.replace("_", "-")
+            one = partial(tune, name, task, n_measurements=n_images, n=1, progress=progress)
+            found[key] = tuning_records.extended(found.get(key), choices, one)
+            if path:
+                tuning_records.write(path, found)
     return found
-
-
-def merged(earlier, later):
-    """One search of the rows of two (dicts of what ``tune`` found; the first may be None), with the best of all by
-    PSNR.
-    """
-    rows = [*(earlier["search"] if earlier else []), *later["search"]]
-    best = max((row for row in rows if row["finite"]), key=lambda row: row["psnr"])
-    return {**later, "best": best["settings"], "search": rows}
 
 
 def search_table(found):
@@ -112,7 +135,7 @@ def search_table(found):
         "| --- | --- | --- | --- | --- |",
     ]
     for pair, title in TITLES.items():
-        for method in GRIDS:
+        for method in (method for method in GRIDS if f"{pair}.{method}" in found):
             result = found[f"{pair}.{method}"]
             psnr = [row["psnr"] for row in result["search"] if row["finite"]]
             spread = f"{min(psnr):.2f} to {max(psnr):.2f}"
@@ -156,7 +179,7 @@ def run_prior(prior, by_kind, found, n_samples, n_iterative, fit_steps, seed=0):
     is 0), with the settings ``found`` (see ``search``). The time of an iterative method is that of its last call,
     compiled before, in proportion to the number of samples.
     """
-    trained = load_posterior(load_task(TASKS[prior]))
+    trained = load_posterior(task_of(prior))
     task, key = trained.task, jax.random.key(seed + 1)
     closed = AmortizedPosterior(task, ClosedFormModes(trained.flow.modes, task.shape), {})
     both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[case.measurements for case in by_kind.values()])
@@ -246,10 +269,13 @@ def known(run, prefixes):
 
 
 def rows(run, prefix):
-    """Labels of the rows under ``prefix`` of which this run or the full one has numbers."""
+    """Labels of the rows under ``prefix`` of which this run or the full one has numbers. The flow of the code's blur is the
+    one for any operator.
+    """
     full = record.full_run(run.notebook) or {"numbers": {}}
     stored = {key.rpartition(".")[0] for key in (*run.as_dict()["numbers"], *full["numbers"])}
-    return {row: label for row, label in LABELS.items() if f"{prefix}.{row}" in stored}
+    labels = LABELS | ({"aps": f"one flow for all: {label_of('faces-any')}"} if prefix.endswith(CODE) else {})
+    return {row: label for row, label in labels.items() if f"{prefix}.{row}" in stored}
 
 
 def verdict(numbers):
@@ -270,11 +296,12 @@ def verdict(numbers):
     return "\n".join(lines)
 
 
-def pictures(samples, by_kind):
-    """Columns for ``plotting_images.face_columns``: a row for each pair of ``samples``; truth, measurement, and one
-    sample of each method.
+def pictures(samples, measured):
+    """Columns for ``plotting_images.face_columns``: a row for each pair of ``samples``, but for those of the code's blur,
+    whose measurements are no pictures; truth, measurement, and one sample of each method. measured: {prior: {kind: Case}}.
     """
-    chosen = {pair: by_kind[kind] for pair, (kind, _) in PAIRS.items() if pair in samples}
+    shown = {pair: parts for pair, parts in PAIRS.items() if pair in samples}
+    chosen = {pair: measured[prior][kind] for pair, (kind, prior) in shown.items() if prior != CODE}
     columns = {
         "truth": [case.x0[0] for case in chosen.values()],
         "measured": [np.asarray(case.measurements.y[0]) for case in chosen.values()],

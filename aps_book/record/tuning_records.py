@@ -1,5 +1,6 @@
 """Records of the searches of samplers' settings (``aps_core.samplers.tune``), as JSON under weights/results."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -26,6 +27,32 @@ def read(file):
 def write(file, found):
     """Write searches, to a temporary name first."""
     write_atomically(file, json.dumps(found, indent=1) + "\n")
+
+
+def extended(earlier, grids, tune_one):
+    """A search with what ``earlier`` (what ``tune`` found, or None) has not tried yet of ``grids``, dicts of {setting:
+    values}: every combination of each. tune_one: {setting: (value,)} -> what ``tune`` found.
+    """
+    found = earlier
+    for grid in grids:
+        for values in itertools.product(*grid.values()):
+            chosen = dict(zip(grid, values, strict=True))
+            if found is None or all(row["settings"] != chosen for row in found["search"]):
+                found = merged(found, tune_one({name: (value,) for name, value in chosen.items()}))
+    return found
+
+
+def merged(earlier, later):
+    """One search of the rows of two (what ``tune`` found; the first may be None), with the best of all by the measure of
+    the later one.
+    """
+    rows = [*(earlier["search"] if earlier else []), *later["search"]]
+    best = min((row for row in rows if row["finite"]), key=lambda row: _badness(row, later["metric"]))
+    return {**later, "best": best["settings"], "search": rows}
+
+
+def _badness(row, metric):
+    return -row["psnr"] if metric == "psnr" else row["energy"] if metric == "energy" else row["score"]
 
 
 def settings(row):

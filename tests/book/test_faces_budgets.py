@@ -24,7 +24,7 @@ def fake_tune(best_at):
              "energy": abs(np.log(value / best_at))}
             for value in grid[name]
         ]  # fmt: skip
-        return {"search": rows, "best": min(rows, key=lambda row: row["energy"])["settings"]}
+        return {"metric": "energy", "search": rows, "best": min(rows, key=lambda row: row["energy"])["settings"]}
 
     return tune
 

@@ -116,3 +116,15 @@ def test_the_shipped_network_is_within_a_nat_of_the_truth():
     x = logprob.draw(prior, jax.random.key(5), 64)
     kl, se = logprob.divergence(prior, x, logprob.log_density(prior, x, "dopri5", 1e-4)["log_q"])
     assert -3 * se < kl < 1 + 3 * se
+
+
+def test_the_programs_defaults_scatter_as_the_formula_says():
+    """Against the exact trace: no more bias than the probes explain, and their standard deviation by `trace_std`."""
+    prior = _prior()
+    x = np.asarray(prior.gaussian.sample(jax.random.key(3), 128))
+    reference = logprob.log_density(prior, x, "dopri5", 1e-5)["log_q"]
+    found = logprob.by_code(prior, x, reference, jax.random.key(4), {"n_probes": 4})
+    expected = np.sqrt(np.mean([logprob.trace_std(prior, xi) ** 2 for xi in x[:16]]) / 4)
+    assert found["scatter"] == pytest.approx(expected, rel=0.35)
+    assert abs(found["bias"]) < 4 * expected / np.sqrt(128) + 5e-3
+    assert found["kl"][0] == pytest.approx(logprob.divergence(prior, x, reference)[0] + found["bias"], abs=1e-6)

@@ -174,8 +174,9 @@ def test_store(small, tmp_path):
 
 def test_pictures_have_a_row_for_each_pair(small):
     _, case, samples = small
-    columns = pairs.pictures(dict.fromkeys(pairs.PAIRS, samples), {"celeba": case, "cifar10": case})
-    assert len(pairs.pictures({"cifar10_with_celeba_prior": samples}, {"cifar10": case})["truth"]) == 1
+    measured = {name: {"celeba": case, "cifar10": case} for name in pairs.WEIGHTS}
+    columns = pairs.pictures(dict.fromkeys(pairs.PAIRS, samples), measured)
+    assert len(pairs.pictures({"cifar10_with_celeba_prior": samples}, measured)["truth"]) == 1
     assert list(columns)[:2] == ["truth", "measured"] and len(columns) == 2 + len(pairs.LABELS)
     assert all(column.shape == (4, *LARGER) for column in columns.values())
 
@@ -190,7 +191,7 @@ def test_search_table_and_images(tmp_path, monkeypatch):
         f"{pair}.{method}": {"best": {"n_steps": 4}, "search": rows} for pair in pairs.PAIRS for method in pairs.GRIDS
     }
     table = pairs.search_table(found)
-    assert table.count("20.00 to 22.50") == 12 and "n steps = 4" in table
+    assert table.count("20.00 to 22.50") == 18 and "n steps = 4" in table
     assert pairs.images("celeba", "test", real=False).name == "prior-faces"
     assert pairs.images("cifar10", "test", real=False).name == "prior-cifar10"
     with pytest.raises(FileNotFoundError, match="fetch cifar10"):
@@ -205,3 +206,22 @@ def test_misfit_of_the_truth_is_one(prior):
     x0 = jnp.asarray(task.signals("test"))
     measurements = task.measure(jax.random.key(1), x0)
     assert pairs.misfit(task, np.asarray(x0)[:, None], measurements).mean() == pytest.approx(1, abs=0.2)
+
+
+def test_the_blur_of_the_authors_program(prior):
+    """Against its definition: the lowest frequencies of the plain DFT, 0.1 in complex noise, half of it in each part."""
+    task = pairs.task_of("code")
+    x = np.asarray(task.signals("test")[0], np.float64)
+    lowest = np.fft.fft2(x, axes=(0, 1))[:8, :8].reshape(-1, 3)
+    y = np.asarray(task.operator(jnp.asarray(x, jnp.float32)))
+    np.testing.assert_allclose(y, np.stack([lowest.real, lowest.imag]) / 32, atol=2e-5)
+    assert 32 * task.sigma_y == pytest.approx(0.1 / np.sqrt(2))
+
+
+def test_the_rows_of_the_codes_blur_name_the_flow_for_any_operator(tmp_path):
+    run = record.Run("pairs_absent", {}, tmp_path)
+    for pair in ("celeba_by_code", "celeba_with_celeba_prior"):
+        run.number(f"{pair}.aps.psnr", 1.0)
+    labels = [pairs.rows(run, pair)["aps"] for pair in ("celeba_by_code", "celeba_with_celeba_prior")]
+    assert labels[0] != labels[1] == pairs.LABELS["aps"]
+    assert set(pairs.PAPER) == set(pairs.PAIRS) == set(pairs.TITLES)

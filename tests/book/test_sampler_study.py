@@ -2,6 +2,7 @@
 prior.
 """
 
+import itertools
 import json
 from types import SimpleNamespace
 
@@ -77,7 +78,7 @@ def test_paper_and_tuned_rows_have_their_settings(case):
 
 @pytest.mark.slow
 def test_the_search_keeps_the_best_and_the_papers_setting(tmp_path, monkeypatch):
-    monkeypatch.setattr(samplers, "GRIDS", {"ddrm": {"n_steps": (3,), "eta": (0.5, 1.0)}})
+    monkeypatch.setattr(samplers, "GRIDS", {"ddrm": ({"n_steps": (3,), "eta": (0.5, 1.0)},)})
     path = tmp_path / "a.search.json"
     found = samplers.search(path, ("mixture2",), ("ddrm",), progress=lambda *a: None)
     assert json.loads(path.read_text()) == json.loads(json.dumps(found))
@@ -97,10 +98,14 @@ def test_the_recorded_searches_are_of_the_methods_that_the_chapter_tunes():
     assert set(found["gaussian16"]) == set(samplers.TUNED) - {"mcg"}
     for problem, methods in found.items():
         for method, result in methods.items():
-            tried = {
-                name: tuple(dict.fromkeys(row["settings"][name] for row in result["search"])) for name in result["best"]
+            tried = [tuple(sorted(row["settings"].items())) for row in result["search"]]
+            wanted = {
+                tuple(sorted(zip(grid, values, strict=True)))
+                for grid in samplers.GRIDS[method]
+                for values in itertools.product(*grid.values())
             }
-            assert tried == samplers.GRIDS[method] and result["sigma_y"] == samplers.LOW[problem]
+            assert len(tried) == len(wanted) and set(tried) == wanted, (problem, method)
+            assert result["sigma_y"] == samplers.LOW[problem]
     with pytest.raises(FileNotFoundError, match="no nothing.search.json"):
         tuning_records.path("nothing")
 
