@@ -285,10 +285,9 @@ run.chart(
     curves_figures.kl_curves,
     "seconds",
     {"curves": curves(labels, by_time=True), "xlabel": "training time (s)"},
-    alt="The same curves against seconds of training; the forward run, which evaluates no score, needs the least "
-    "time per step.",
-    caption="The same runs against seconds of training on the machine that built this page, compilation and evaluation "
-    "left out.",
+    alt="The same curves against seconds of training; the run of half reverse and half forward divergence needs the "
+    "most time per step.",
+    caption="The same runs against seconds of training on the machine of the run, compilation and evaluation left out.",
     label="fig-method-seconds",
 )
 

@@ -18,7 +18,7 @@ from aps_book.experiments import faces
 from aps_book.experiments.faces_rivals import TASKS, long_run_psnr
 from aps_book.experiments.kept import kept
 from aps_book.experiments.measured import measure
-from aps_book.experiments.sampler_names import names
+from aps_book.experiments.sampler_names import FACE_BUDGETS
 from aps_book.record import tuning_records
 from aps_core import data
 from aps_core.files import sha256_of
@@ -28,7 +28,6 @@ from aps_core.samplers import make_sampler
 from aps_core.samplers.tune import tune
 from aps_core.tasks import load_task
 
-BUDGETS = {"dps": (20, 50, 100), "ddrm": (20, 50, 100), "pigdm": (20, 50)}  # evaluations of the network for one sample
 GRIDS = {
     "dps": {"step_size": (1.0, 2.0, 4.0, 8.0)},
     "ddrm": {"eta": (0.5, 0.7, 0.85, 1.0)},
@@ -38,7 +37,6 @@ WIDENED = {
     "dps": ("step_size", 2.0),
     "pigdm": ("prior_variance", 10**0.5),
 }  # where the best is at an edge; by which factor
-LABELS = names(*BUDGETS)
 SEARCH = "faces_budgets"
 AT_ONCE = 2  # faces; the first of several parts has the compilation in its time and is left out of it
 N_MANY = 128  # samples whose mean and time are told
@@ -92,11 +90,11 @@ def scores(sampler, case, n, key):
 
 
 def tuned(name, task, path, progress=print):
-    """{METHOD_BUDGET: settings} of every method of BUDGETS for the Task of the name ``name``: those recorded in ``path``;
+    """{METHOD_BUDGET: settings} of every method of FACE_BUDGETS for the Task of the name ``name``: those recorded in ``path``;
     what was not searched yet is, and is added there.
     """
     settings = {}
-    for method, budget in ((method, budget) for method, budgets in BUDGETS.items() for budget in budgets):
+    for method, budget in ((method, budget) for method, budgets in FACE_BUDGETS.items() for budget in budgets):
         row = f"{method}_{budget}"
         found = tuning_records.read(path) if path.is_file() else {}
         if f"{name}.{row}" not in found:

@@ -5,7 +5,7 @@ import textwrap
 import numpy as np
 
 from aps_book.figures import views
-from aps_book.figures.style import MARKERS, PALETTE, book_style, colour_of, legend_above, new_figure
+from aps_book.figures.style import PALETTE, book_style, colour_of, legend_above, marker_of, new_figure
 
 
 def kinds_dots(values, xlabel="bits per pixel", top=1e4):
@@ -22,7 +22,7 @@ def kinds_dots(values, xlabel="bits per pixel", top=1e4):
         for i, (prior, found) in enumerate(values.items()):
             x = np.array([found[kind] for kind in kinds], float)
             beyond = x > top
-            style = dict(ls="none", marker=MARKERS[i], ms=7, color=PALETTE[i], clip_on=False)
+            style = dict(ls="none", marker=marker_of(i), ms=7, color=colour_of(i), clip_on=False)
             ax.plot(x[~beyond], rows[~beyond], label=prior, alpha=0.85, **style)
             ax.plot(np.full(beyond.sum(), top), rows[beyond], mfc="white", mew=1.8, **style)
             beside = dict(textcoords="offset points", ha="right", va="center", fontsize="small")
@@ -58,7 +58,7 @@ def trade_off(panels, floors, levels=None, paths=None, path_label="", xlabel="PS
                     2 * y_se,
                     2 * x_se,
                     color=colour_of(i),
-                    marker=MARKERS[i],
+                    marker=marker_of(i),
                     ms=7,
                     ls="",
                     elinewidth=1,
@@ -97,7 +97,7 @@ def quality_time(panels, xlabel="seconds (log)", ylabel="PSNR (dB)", columns=2):
             for label, points in panel.items():
                 i = order.index(label)
                 points = sorted(points)
-                colour, marker = PALETTE[i % len(PALETTE)], MARKERS[(i + i // len(PALETTE)) % len(MARKERS)]
+                colour, marker = colour_of(i), marker_of(i)
                 ax.plot([p[0] for p in points], [p[1] for p in points], color=colour, lw=1, label="_")
                 for x, y, se, taken in points:
                     face = colour if taken else "white"
@@ -174,7 +174,7 @@ def coverage_plot(results, levels, groups, tolerance=None):
                     100 * np.asarray(value)[:, j],
                     yerr=bars,
                     color=colour_of(i),
-                    marker=MARKERS[i % len(MARKERS)],
+                    marker=marker_of(i),
                     ms=7,
                     ls="none",
                     capsize=3,
@@ -208,7 +208,7 @@ def distance_chart(groups, xlabel, threshold=None, order=()):
         fig = new_figure(1.3 + 0.3 * len(methods))
         ax = fig.subplots()
         for i, (label, group) in enumerate(groups.items()):
-            for shown, part in ((MARKERS[i], True), (">", False)):
+            for shown, part in ((marker_of(i), True), (">", False)):
                 at = {m: v for m, v in group.items() if (v is not None and np.isfinite(v)) == part}
                 x = [max(v, low) if part else high for v in at.values()]
                 y = [methods.index(m) + 0.13 * (i - (len(groups) - 1) / 2) for m in at]
@@ -243,7 +243,7 @@ def rows_with_errors(groups, line, xlabel):
             for label, (value, error) in group.items():
                 at += 1
                 i = labels.index(label)
-                style = dict(color=colour_of(i), marker=MARKERS[i % len(MARKERS)], ms=6, capsize=3, lw=1.5)
+                style = dict(color=colour_of(i), marker=marker_of(i), ms=6, capsize=3, lw=1.5)
                 ax.errorbar(value, at, xerr=2 * error, **style)
                 ticks[at] = label
             at += 1
@@ -268,7 +268,9 @@ def cosine_histogram(distances, xlabel="cosine distance to the score"):
         fig = new_figure(3.4)
         ax = fig.subplots()
         for i, (name, values) in enumerate(distances.items()):
-            ax.hist(values, edges, color=PALETTE[i], alpha=0.75, label=name, hatch=("", "//")[i % 2], edgecolor="white")
+            ax.hist(
+                values, edges, color=colour_of(i), alpha=0.75, label=name, hatch=("", "//")[i % 2], edgecolor="white"
+            )
         ax.set_xscale("log")
         ax.set_xlabel(xlabel), ax.set_ylabel("trials")
         legend_above(fig, ax)

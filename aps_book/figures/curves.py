@@ -3,12 +3,12 @@
 import numpy as np
 
 from aps_book.figures.style import (
-    DASHES,
-    MARKERS,
     PALETTE,
     book_style,
     colour_of,
+    dash_of,
     legend_above,
+    marker_of,
     marker_style,
     new_figure,
     plain_ticks,
@@ -34,9 +34,9 @@ def level_plot(curves, least=None):
                 yerr=2 * np.asarray(error, float),
                 label=label,
                 color=colour_of(i),
-                marker=MARKERS[i],
+                marker=marker_of(i),
                 ms=7,
-                ls=DASHES[i],
+                ls=dash_of(i),
                 capsize=3,
             )
         if least is not None:
@@ -58,7 +58,7 @@ def path_curves(levels, panels, xlabel="noise added to a face"):
             for i, (prior, values) in enumerate(curves.items()):
                 there = np.isfinite(np.asarray(values, float))
                 x, y = np.asarray(levels)[there], np.asarray(values, float)[there]
-                ax.plot(x, y, color=PALETTE[i], ls=DASHES[i], marker=MARKERS[i], ms=5, label=prior)
+                ax.plot(x, y, color=colour_of(i), ls=dash_of(i), marker=marker_of(i), ms=5, label=prior)
             ax.set_xscale("log"), ax.set_yscale("log")
             ax.set_ylabel(ylabel)
             ax.grid(alpha=0.3)
@@ -75,10 +75,10 @@ def optimization_curves(histories):
         fig = new_figure(5.8)
         upper, lower = fig.subplots(2, 1, sharex=True)
         for i, (label, history) in enumerate(histories.items()):
-            style = dict(color=PALETTE[i % len(PALETTE)], ls=DASHES[i % len(DASHES)], lw=1.5)
+            style = dict(color=colour_of(i), ls=dash_of(i), lw=1.5)
             steps = np.arange(1, len(history["loss"]) + 1)
             if len(steps) == 1:
-                style |= dict(marker=MARKERS[i % len(MARKERS)], ms=8)
+                style |= dict(marker=marker_of(i), ms=8)
             upper.plot(steps, history["loss"], label=label, **style)
             lower.plot(steps, history["gradient"], **style)
         for ax, ylabel in ((upper, "loss above its least\n(nats per pixel)"), (lower, "gradient norm")):
@@ -125,9 +125,7 @@ def kl_curves(curves, threshold=None, ylabel="KL(q ‖ p) (nats per dimension)",
         for i, (name, (steps, kl, *error)) in enumerate(curves.items()):
             steps, kl = np.asarray(steps, float), np.asarray(kl, float)
             kl = np.where(kl > 0, kl, np.nan)
-            ax.plot(
-                steps, kl, label=name, color=colour_of(i), ls=DASHES[i % len(DASHES)], **marker_style(i, len(steps))
-            )
+            ax.plot(steps, kl, label=name, color=colour_of(i), ls=dash_of(i), **marker_style(i, len(steps)))
             if error:
                 low = np.maximum(kl - np.asarray(error[0]), 1e-3 * kl)
                 ax.fill_between(steps, low, kl + np.asarray(error[0]), color=colour_of(i), alpha=0.2, lw=0)
@@ -164,7 +162,7 @@ def eigen_trap_plot(curves, v_min=None, xlabel="prior eigenvalue", ylabel="poste
                 yerr=bars,
                 label=name,
                 color=colour_of(i),
-                ls=DASHES[i % len(DASHES)],
+                ls=dash_of(i),
                 capsize=2,
                 elinewidth=1,
                 **marker_style(i, len(eigenvalue)),
@@ -199,7 +197,7 @@ def step_size_plot(curves, chosen=None, xlabel="step size ζ", ylabel="variance 
         ax = fig.subplots()
         ax.axhline(1, color="#555555", lw=1.2, ls=(0, (4, 2)), zorder=1)
         for i, (name, (setting, ratio)) in enumerate(curves.items()):
-            ax.plot(setting, ratio, marker=MARKERS[i], ms=6, color=PALETTE[i], label=name)
+            ax.plot(setting, ratio, marker=marker_of(i), ms=6, color=colour_of(i), label=name)
         for i, (name, value) in enumerate((chosen or {}).items()):
             ax.axvline(value, color="#555555", lw=1.2, ls=":", zorder=1)
             ax.annotate(
@@ -231,17 +229,17 @@ def setting_curves(curves, chosen, ylabel="KL(q ‖ p) (nats)", xlabel="value of
         for i, (method, levels) in enumerate(curves.items()):
             for j, (level, (values, divergence)) in enumerate(levels.items()):
                 values, divergence = np.asarray(values, float), np.asarray(divergence, float)
-                style = dict(color=PALETTE[i], ls=("-", "--")[j], marker=MARKERS[i], ms=5)
+                style = dict(color=colour_of(i), ls=("-", "--")[j], marker=marker_of(i), ms=5)
                 ax.plot(values, divergence, label=f"{method}, {level}", **style)
                 at = np.isclose(values, chosen[method])
                 ax.plot(
                     values[at],
                     divergence[at],
-                    marker=MARKERS[i],
+                    marker=marker_of(i),
                     ms=12,
                     mfc="none",
                     mew=1.8,
-                    color=PALETTE[i],
+                    color=colour_of(i),
                     ls="none",
                 )
         ax.set_xscale("log"), ax.set_yscale("log")
@@ -261,10 +259,10 @@ def error_curves(curves, marked, ylabel="mean |error of log q| (nats)", xlabel="
         fig = new_figure(4.4)
         ax = fig.subplots()
         for i, name in enumerate(names):
-            style = dict(color=PALETTE[i], marker=MARKERS[i])
+            style = dict(color=colour_of(i), marker=marker_of(i))
             label = name
             if name in curves:
-                ax.plot(*curves[name], ls=DASHES[i], ms=5, label=label, **style)
+                ax.plot(*curves[name], ls=dash_of(i), ms=5, label=label, **style)
                 label = None
             if name in marked:
                 nfe, error = marked[name]
@@ -327,14 +325,12 @@ def lines_and_points(lines, points=None, xlabel="", ylabel="", marks=None, log_y
         for i, label in enumerate(labels):
             settings = {"color": colour_of(i), "label": label}
             if label in lines:
-                ax.plot(*lines[label], ls=DASHES[i % len(DASHES)], **settings)
+                ax.plot(*lines[label], ls=dash_of(i), **settings)
                 settings["label"] = None
             if label in (points or {}):
                 x, y, *error = points[label]
                 bars = 2 * np.asarray(error[0], float) if error else None
-                ax.errorbar(
-                    x, y, yerr=bars, marker=MARKERS[i % len(MARKERS)], ls="none", ms=7, capsize=3, lw=1.5, **settings
-                )
+                ax.errorbar(x, y, yerr=bars, marker=marker_of(i), ls="none", ms=7, capsize=3, lw=1.5, **settings)
         for label, y in (marks or {}).items():
             ax.axhline(y, color="#555555", lw=1.2, ls=(0, (4, 2)), zorder=1)
             ax.annotate(

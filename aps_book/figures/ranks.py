@@ -1,6 +1,6 @@
 """Ranks of simulation-based calibration: their ECDF against a simultaneous band."""
 
-from aps_book.figures.style import DASHES, PALETTE, book_style, new_figure
+from aps_book.figures.style import book_style, colour_of, dash_of, new_figure
 
 
 def rank_panels(panels, columns=2):
@@ -22,7 +22,7 @@ def rank_panels(panels, columns=2):
             ax.fill_between(band.place, band.low, band.high, color="#d9d9d9", lw=0, step="mid")
             for label, found in panel.items():
                 i = order.index(label)
-                style = dict(color=PALETTE[i], ls=DASHES[i], lw=1.6)
+                style = dict(color=colour_of(i), ls=dash_of(i), lw=1.6)
                 ax.plot(found.place, found.difference, drawstyle="steps-mid", label=label, **style)
             ax.set_title(title, fontsize=11)
             ax.axhline(0, color="#555555", lw=0.8)

@@ -76,12 +76,23 @@ def colour_bar(figure, mappable, axes, label, aspect, shrink):
 
 
 def colour_of(i):
+    """Colour of line i."""
     return PALETTE[i % len(PALETTE)]
+
+
+def marker_of(i):
+    """Marker of line i: where the colours begin anew it is another one than the first time."""
+    return MARKERS[(i + i // len(PALETTE)) % len(MARKERS)]
+
+
+def dash_of(i):
+    """Line style of line i, as ``marker_of``."""
+    return DASHES[(i + i // len(PALETTE)) % len(DASHES)]
 
 
 def marker_style(i, n):
     """Marker of line i, on about eight of its n points."""
-    return {"marker": MARKERS[i % len(MARKERS)], "ms": 6, "markevery": max(1, n // 8)}
+    return {"marker": marker_of(i), "ms": 6, "markevery": max(1, n // 8)}
 
 
 def legend_above(fig, ax):

@@ -88,5 +88,5 @@ def test_recorded_settings_are_not_searched_again(tmp_path, monkeypatch):
     monkeypatch.setattr(faces_budgets, "search", None)
     assert faces_budgets.tuned("sr2", "task", path) == settings
     assert settings["dps_50"] == {"n_steps": 50} and set(settings) == {
-        f"{method}_{n}" for method, budgets in faces_budgets.BUDGETS.items() for n in budgets
+        f"{method}_{n}" for method, budgets in faces_budgets.FACE_BUDGETS.items() for n in budgets
     }

@@ -217,3 +217,10 @@ def test_quality_against_time_marks_what_was_not_timed():
     assert sphere.get_xscale() == "log" and "\n" in sphere.get_title()
     with pytest.raises(ValueError, match="panels is empty"):
         charts.quality_time({})
+
+
+def test_no_two_lines_of_a_figure_look_alike():
+    """Nor do two of many: where the colours begin anew, marker and dashes do not."""
+    looks = {(style.colour_of(i), style.marker_of(i), str(style.dash_of(i))) for i in range(21)}
+    assert len(looks) == 21
+    assert len({(style.colour_of(i), style.marker_of(i)) for i in range(21)}) == 21
