@@ -123,24 +123,10 @@ run.verdict(
 )
 
 # %% tags=["hide-input"]
-numbers = run.as_dict()["numbers"]
-curves = {
-    label: (
-        [100 * level for level in levels],
-        *zip(
-            *(
-                (n["value"], n["se"])
-                for n in (numbers[f"{blind_impute.level_key(level)}.{row}_n128.psnr"] for level in levels)
-            ),
-            strict=True,
-        ),
-    )
-    for row, label in blind_impute.LABELS.items()
-}
 run.chart(
     curves_figures.level_plot,
     "levels",
-    {"curves": curves, "least": record.paper_value("aps.figure5.psnr_at_least")},
+    lambda shown: {"curves": blind_impute.by_level(shown), "least": record.paper_value("aps.figure5.psnr_at_least")},
     alt="PSNR of the mean of the samples against the share of missing cells. The told flow and the two blind ones "
     "lie on each other, the Gaussian closed form a little below; all fall slowly as more is missing, far above "
     "the paper's least value.",

@@ -39,6 +39,7 @@ from aps_book.experiments import (
     bunny_flows,
     bunny_inpaint,
     bunny_transfer,
+    coverage,
     default_flows,
     digit_classes,
     measured,
@@ -360,7 +361,7 @@ calibrated = {
     row: bunny_inpaint.score(found[row], key, again, noisy, n_samples, chosen, modes) for row in ("gaussian", *flows)
 }
 run.number("coverage.vertices", chosen.sum())
-tables = bunny_inpaint.store_coverage(run, calibrated)
+bunny_inpaint.store_coverage(run, calibrated)
 for row in ("gaussian", *flows):
     run.mean(f"plain.{row}.coverage_90", 100 * scores[row]["coverage"][:, 1], "%")
 groups = bunny_inpaint.coverage_groups(modes.shape[1])
@@ -369,12 +370,7 @@ groups = bunny_inpaint.coverage_groups(modes.shape[1])
 run.chart(
     charts.coverage_plot,
     "coverage",
-    {
-        "results": {named[row]: table for row, table in tables.items()},
-        "levels": (0.5, 0.9),
-        "groups": [label.replace(" ", "\n") for label in groups.values()],
-        "tolerance": 0.03,
-    },
+    lambda shown: coverage.chart_arguments(shown, {named[row]: ("coverage", row) for row in calibrated}, groups),
     alt="Share of truths inside the 50 and 90 percent intervals, for the chosen vertices and five bands of modes, "
     "closed form and flow, with dashed lines at the nominal levels.",
     caption="Coverage of the central 50 and 90 % intervals on test digits, over the chosen vertices and by band of "

@@ -133,11 +133,11 @@ run.table(
 
 # %% tags=["hide-input"]
 kinds = study.image_kinds(keys[2], held_out[:n_kind], drawn)
-asked = study.store_kinds(run, priors, keys[3], kinds, n_times)
+study.store_kinds(run, priors, keys[3], kinds, n_times)
 run.chart(
     charts.kinds_dots,
     "kinds",
-    {"values": {study.LABELS[kind]: found for kind, found in asked.items()}},
+    lambda shown: {"values": study.kinds_of(shown, list(kinds))},
     alt="A dot plot with one row for each kind of image and one mark per prior. The marks lie close together for "
     "faces and photographs; flat grey lies lowest under all three; for standard normal noise the mark of the "
     "flow lies many powers of ten to the right of that of the score prior.",
@@ -151,11 +151,11 @@ run.chart(
 # pixels. The gradient of $\log p$ is what such a fit follows.
 
 # %% tags=["hide-input"]
-along = study.store_path(run, priors, held_out[:2], keys[4], n_times)
+study.store_path(run, priors, held_out[:2], keys[4], n_times)
 run.chart(
     curves.path_curves,
     "path",
-    {"levels": study.LEVELS, "panels": {"bits per pixel": along["bits"], "gradient norm": along["gradient"]}},
+    lambda shown: {"levels": study.LEVELS, "panels": study.path_of(shown)},
     alt="Two panels over the noise added to a face, all axes logarithmic: bits per pixel and the norm of the "
     "gradient of log p. Up to noise 0.1 the priors agree; at 0.3 and 1 the flow's values rise by many powers of "
     "ten, those of the score prior as those of a quadratic.",

@@ -34,7 +34,7 @@ seed = 0
 import numpy as np
 
 from aps_book import record
-from aps_book.experiments import default_flows, faces, faces_rivals
+from aps_book.experiments import coverage, default_flows, faces, faces_rivals
 from aps_book.figures import charts, images, sliders
 from aps_book.record import tuning_records
 from aps_core import data
@@ -322,16 +322,11 @@ run.view(sliders.face_view(title, *faces.slider_faces(seed=seed)), "sliders", ti
 
 # %% tags=["hide-input"]
 groups = faces.coverage_groups()
-results = {faces.TASKS[name]: faces.coverage_table(one.scores["aps"]) for name, one in found.items()}
+rows = {title: (f"{name}_coverage", "aps") for name, title in faces.TASKS.items()}
 run.chart(
     charts.coverage_plot,
     "coverage",
-    {
-        "results": results,
-        "levels": (0.5, 0.9),
-        "groups": [label.replace(" ", "\n", 1) for label in groups.values()],
-        "tolerance": 0.03,
-    },
+    lambda shown: coverage.chart_arguments(shown, rows, groups),
     alt="Share of truths inside the 50 and 90 percent intervals for the three tasks, for all pixels and five bands "
     "of modes, beside dashed lines at 50 and 90 percent.",
     caption="Coverage of the central 50 and 90 % intervals of the trained flows, overall and by band of modes. Grey "

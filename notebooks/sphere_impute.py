@@ -40,7 +40,7 @@ import jax
 
 import aps_core
 from aps_book import record
-from aps_book.experiments import measured, sphere_impute, sphere_rivals
+from aps_book.experiments import coverage, measured, sphere_impute, sphere_rivals
 from aps_book.figures import charts, maps
 from aps_book.record import tuning_records
 from aps_core import data
@@ -372,18 +372,11 @@ sphere_impute.store_coverage(run, shown)
 groups = sphere_impute.coverage_groups(eofs.shape[1])
 
 # %% tags=["hide-input"]
-results = {
-    sphere_impute.LABELS[name]: sphere_impute.coverage_table(found_scores) for name, found_scores in shown.items()
-}
+rows = {sphere_impute.LABELS[name]: ("coverage", name) for name in shown}
 run.chart(
     charts.coverage_plot,
     "coverage",
-    {
-        "results": results,
-        "levels": (0.5, 0.9),
-        "groups": [label.replace(" ", "\n") for label in groups.values()],
-        "tolerance": 0.03,
-    },
+    lambda drawn: coverage.chart_arguments(drawn, rows, groups),
     alt="Share of truths inside the 50 and 90 percent intervals, for all cells and for five bands of EOFs, for the "
     "closed form and the trained flow. All points lie close to the dashed lines of 50 and 90 percent.",
     caption="Coverage of the central 50 and 90 % intervals on test months, overall and by band of EOFs. Grey bands: "

@@ -197,3 +197,14 @@ def store_unknown(run, scores, levels, inferred):
     run.mean("unknown.error", 100 * np.abs(inferred[:, 0] / levels - 1), "%")
     run.mean("unknown.bias", 100 * (inferred[:, 0] / levels - 1), "%")
     run.mean("unknown.spread", 100 * inferred[:, 1] / inferred[:, 0], "%")
+
+
+def by_level(record):
+    """{label: (per cent missing, PSNR of the mean, its standard errors)} over the levels of a record, for ``level_plot``."""
+    levels, numbers = record["parameters"]["levels"], record["numbers"]
+
+    def curve(row):
+        found = [numbers[f"{level_key(level)}.{row}_n128.psnr"] for level in levels]
+        return [100 * level for level in levels], [n["value"] for n in found], [n["se"] for n in found]
+
+    return {label: curve(row) for row, label in LABELS.items()}

@@ -247,17 +247,13 @@ def rows(names, n, labels=LABELS):
 
 
 def store_coverage(run, scores):
-    """Keep coverage in per cent, as ``coverage.all.row_50``, ``coverage.band1.row_90`` and so on; returns (values,
-    errors) of ``charts.coverage_plot`` by row.
-    """
-    tables = {}
+    """Keep coverage in per cent, as ``coverage.all.row_50``, ``coverage.band1.row_90`` and so on."""
     for row, found in scores.items():
         together = np.concatenate([found["coverage"][:, None], found["band_coverage"]], axis=1)
-        tables[row] = values, errors = quality.mean_and_standard_error(together)
+        values, errors = quality.mean_and_standard_error(together)
         for group, value, error in zip(coverage_groups(), values, errors, strict=True):
             for level, v, e in zip((50, 90), value, error, strict=True):
                 run.number(f"coverage.{group}.{row}_{level}", 100 * v, 100 * e, "%", len(found["energy"]))
-    return tables
 
 
 def coverage_groups(n_modes=360):

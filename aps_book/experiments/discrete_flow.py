@@ -175,27 +175,40 @@ def store_draws(run, drawn):
 
 
 def store_kinds(run, priors, key, kinds, n_times=64):
-    """Store bits per pixel of ``kinds`` (see ``image_kinds``) under each prior as ``kinds.k<i>.<kind>``; returns {kind:
-    {label: bits}}.
+    """Store bits per pixel of ``kinds`` (see ``image_kinds``) under each prior as ``kinds.k<i>.<kind>``.
 
     What overflows is stored as the largest float32.
     """
-    asked = {kind: {} for kind in priors}
-    for i, (label, images) in enumerate(kinds.items()):
+    for i, images in enumerate(kinds.values()):
         for kind, prior in priors.items():
-            asked[kind][label] = _finite(np.mean(bits(log_densities(prior, key, images, n_times), prior.dim)))
-            run.number(f"kinds.k{i}.{kind}", asked[kind][label])
-    return asked
+            found = _finite(np.mean(bits(log_densities(prior, key, images, n_times), prior.dim)))
+            run.number(f"kinds.k{i}.{kind}", found)
+
+
+def kinds_of(record, labels):
+    """{prior: {label: bits}} of a record's ``kinds``, whose ``labels`` are those of ``image_kinds``, in order."""
+    number = lambda i, kind: record["numbers"][f"kinds.k{i}.{kind}"]["value"]  # noqa: E731
+    shown = [kind for kind in LABELS if f"kinds.k0.{kind}" in record["numbers"]]
+    return {LABELS[kind]: {label: number(i, kind) for i, label in enumerate(labels)} for kind in shown}
 
 
 def store_path(run, priors, images, key, n_times=64):
-    """``path`` along LEVELS, stored as ``path.l<i>.<kind>.bits`` and ``.gradient``, with the labels of the priors."""
+    """Store ``path`` along LEVELS as ``path.l<i>.<kind>.bits`` and ``.gradient``."""
     found = path(priors, images, LEVELS, key, n_times)
     for measure, curves in found.items():
         for kind, values in curves.items():
             for i, value in enumerate(values):
                 run.number(f"path.l{i}.{kind}.{measure}", value)
-    return {measure: {LABELS[kind]: values for kind, values in curves.items()} for measure, curves in found.items()}
+
+
+def path_of(record):
+    """{"bits per pixel": {prior: values over LEVELS}, "gradient norm": ...} of a record's ``path``."""
+    number = lambda i, kind, measure: record["numbers"][f"path.l{i}.{kind}.{measure}"]["value"]  # noqa: E731
+    shown = [kind for kind in LABELS if f"path.l0.{kind}.bits" in record["numbers"]]
+    return {
+        title: {LABELS[kind]: [number(i, kind, measure) for i in range(len(LEVELS))] for kind in shown}
+        for title, measure in (("bits per pixel", "bits"), ("gradient norm", "gradient"))
+    }
 
 
 def image_kinds(key, held_out, drawn, noise=(0.02, 0.1)):

@@ -184,8 +184,11 @@ def compare(run, prefix, rows, key, case, n, n_fitted=1):
 
 def table_rows(run, prefix):
     """Labels of the rows under ``prefix`` of which this run or the full one has numbers, in the order of LABELS."""
-    stored = [run.as_dict(), record.full_run(run.notebook) or {"numbers": {}}]
-    known = {key.rpartition(".")[0] for source in stored for key in source["numbers"]}
+    return _rows_of([run.as_dict(), record.full_run(run.notebook) or {"numbers": {}}], prefix)
+
+
+def _rows_of(records, prefix):
+    known = {key.rpartition(".")[0] for source in records for key in source["numbers"]}
     labels = {}
     for row, label in LABELS.items():
         labels |= {row: label, f"{row}.paper": f"{label}, default setting", f"{row}.tuned": f"{label}, tuned"}
@@ -199,19 +202,19 @@ def signals(labels, n):
     return {row: "n_fitted" if row in SCORE_PRIORS else n for row in labels}
 
 
-def chart(run, prefixes, column="kl"):
-    """{mark: {method: value}} for ``plotting_samplers.distance_chart``: at each prefix (dict label -> prefix) default
-    settings, or those of methods without any, and tuned ones. None where a divergence is infinite.
+def chart(shown, prefixes, column="kl"):
+    """Arguments of ``charts.distance_chart`` from a record: {mark: {method: value}} at each prefix (dict label -> prefix),
+    of default settings, or those of methods without any, and of tuned ones. None where a divergence is infinite.
     """
-    numbers, groups = run.as_dict()["numbers"], {}
+    numbers, groups = shown["numbers"], {}
     for label, prefix in prefixes.items():
-        rows = [row for row in table_rows(run, prefix) if row != "exact" and f"{prefix}.{row}.nfe" in numbers]
+        rows = [row for row in _rows_of([shown], prefix) if row != "exact" and f"{prefix}.{row}.nfe" in numbers]
         for kind, mark in (("paper", "default setting"), ("tuned", "tuned")):
             chosen = [row for row in rows if row.endswith(kind) or (kind == "tuned" and "." not in row)]
             stored = {LABELS[row.split(".")[0]]: numbers.get(f"{prefix}.{row}.{column}") for row in chosen}
             values = {method: number and number["value"] for method, number in stored.items()}
             groups[f"{label}, {mark}"] = values
-    return groups
+    return {"groups": groups, "xlabel": "KL (nats per dimension)", "threshold": 0.01, "order": list(LABELS.values())}
 
 
 def nearest_first(record, prefix):

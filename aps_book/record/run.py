@@ -11,6 +11,7 @@ The book's build and the full-size runs under ``weights/results`` write the same
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import io
@@ -237,8 +238,8 @@ class Run:
         self,
         draw: Callable[..., Any],
         name: str,
-        arguments: Mapping[str, Any],
-        alt: str,
+        arguments: Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        alt: str | Callable[[Mapping[str, Any]], str],
         caption: str,
         label: str | None = None,
         dpi: int = 150,
@@ -247,21 +248,36 @@ class Run:
         `aps_book.record.figure_data`), and a page of the book, where APS_FULL_FIGURES is set, is drawn from those of the
         full run, which then stands under it as its provenance. The caption ends with whose numbers it shows.
 
+        Arguments that the numbers of a record tell are given as a function of the record: then none are kept, and a full
+        run that was made before the figure was is enough. alt: likewise.
+
         Raises:
           TypeError: an argument that cannot be kept.
           ValueError: as `figure`; the full run kept other arguments than ``draw`` takes.
         """
-        self._drawn[name] = dict(arguments)
-        kept = self._kept_figures()
-        full = name in kept
+        record, chosen, full = self._shown(name, arguments)
         try:
-            signature(draw).bind(**(kept[name] if full else arguments))
+            signature(draw).bind(**chosen)
         except TypeError as error:
             what = f"the full run kept other arguments ({error}): `make full NOTEBOOK={self.notebook}` renews them"
             raise ValueError(f"figure {name!r}: {what if full else error}") from error
         self.shows_full_run(self._label(name, label), full)
         caption = f"{caption} {'Full run.' if full else 'This build.'}"
-        self.figure(draw(**(kept[name] if full else arguments)), name, dpi, alt, caption, label)
+        self.figure(draw(**chosen), name, dpi, alt(record) if callable(alt) else alt, caption, label)
+
+    def _shown(self, name, arguments) -> tuple[dict[str, Any], Mapping[str, Any], bool]:
+        """The record that a chart shows, the arguments to draw it with, and whether they are the full run's."""
+        whole = full_run(self.notebook) if os.environ.get("APS_FULL_FIGURES") else None
+        if callable(arguments):
+            if whole is not None:
+                with contextlib.suppress(KeyError):  # an older full run, without some of these numbers
+                    return whole, arguments(whole), True
+            return self.as_dict(), arguments(self.as_dict()), False
+        self._drawn[name] = dict(arguments)
+        kept = self._kept_figures()
+        if name in kept:
+            return whole or self.as_dict(), kept[name], True
+        return self.as_dict(), arguments, False
 
     def shown_by(self, name: str) -> dict[str, Any]:
         """The record whose numbers the chart ``name`` shows, for its alt text and caption: the full run's or this one's."""

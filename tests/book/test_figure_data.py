@@ -10,6 +10,7 @@ import pytest
 from docutils import nodes
 
 from aps_book import record
+from aps_book.experiments import blind_impute, bunny_inpaint, coverage, discrete_flow, faces, samplers, sphere_impute
 from aps_book.record import figure_data, sphinx_extension
 from aps_core import files
 
@@ -100,6 +101,65 @@ def test_a_page_shows_the_full_run(full, run, tmp_path, monkeypatch):
     assert record.load(run.directory / "chapter.json")["of_full_run"] == ["fig-chapter-line"]
     kept = figure_data.unpacked(run.directory / "chapter.figures.npz")
     assert kept["line"]["heights"] == [1.0, 2.0], "what this run found, whatever its page shows"
+
+
+def test_a_chart_of_numbers_needs_the_record_alone(full, run, tmp_path, monkeypatch):
+    """Of the full run where that has them all, else of this one; its alt text is that of the same record."""
+    number = {"value": 7.0, "se": None, "unit": None}
+    made = {"schema": 1, "notebook": "chapter", "parameters": {}, "figures": [], "provenance": {}}
+    record.save({**made, "numbers": {"a": number}}, tmp_path / "weights/results/chapter.json")
+    shown = []
+    monkeypatch.setattr("aps_book.record.run._show", lambda bundle, metadata=None: shown.append(metadata))
+    run.number("a", 1.0)
+    run.number("b", 2.0)
+    heights = lambda *keys: lambda of: {"heights": [of["numbers"][key]["value"] for key in keys]}  # noqa: E731
+    told = {**SHOWN, "alt": lambda of: f"The heights begin at {of['numbers']['a']['value']:g}."}
+    run.chart(line, "own", heights("a"), **told)
+    monkeypatch.setenv("APS_FULL_FIGURES", "1")
+    run.chart(line, "full", heights("a"), **told)
+    run.chart(line, "both", heights("a", "b"), **told)
+    assert [found for found, _ in drawn] == [[1.0], [7.0], [1.0, 2.0]]
+    figures = [one["mystnb"] for one in shown]
+    assert [one["image"]["alt"] for one in figures] == [f"The heights begin at {a}." for a in (1, 7, 1)]
+    assert [one["figure"]["caption"][-10:] for one in figures] == ["his build.", " Full run.", "his build."]
+    run.finish()
+    assert not list(run.directory.glob("*.figures.npz")), "nothing that has to be kept"
+
+
+def test_the_records_hold_what_their_charts_are_drawn_from():
+    """Of the charts that are drawn from numbers: those of the full runs."""
+    tasks = {title: (f"{name}_coverage", "aps") for name, title in faces.TASKS.items()}
+    shown = coverage.chart_arguments(record.full_run("faces"), tasks, faces.coverage_groups())
+    assert list(shown["results"]) == list(tasks) and np.shape(shown["results"]["denoising"]) == (2, 6, 2)
+    bunny, sphere = bunny_inpaint.coverage_groups(), sphere_impute.coverage_groups()
+    for page, rows, groups in (("bunny_inpaint", ("gaussian", "aps"), bunny),
+                               ("sphere_impute", ("gaussian", "held_out"), sphere)):  # fmt: skip
+        named = {row: ("coverage", row) for row in rows}
+        found = coverage.chart_arguments(record.full_run(page), named, groups)["results"]
+        assert set(found) == set(rows) and 0.8 < found["gaussian"][0][0][1] < 0.97
+    curves = blind_impute.by_level(record.full_run("blind_impute"))
+    assert set(curves) == set(blind_impute.LABELS.values()) and curves["told the mask"][0] == [30, 40, 50, 60]
+    flow_prior = record.full_run("discrete_flow")
+    assert len(discrete_flow.path_of(flow_prior)["gradient norm"]["flow"]) == len(discrete_flow.LEVELS)
+    assert list(discrete_flow.kinds_of(flow_prior, ["held-out faces"])["score prior"]) == ["held-out faces"]
+    groups = samplers.chart(record.full_run("samplers"), {"low noise": "gaussian16.low"})["groups"]
+    assert groups["low noise, tuned"]["DPS"] > 0.01
+
+
+def test_coverage_says_where_its_signals_differ():
+    number = lambda value, n: {"value": value, "se": 1.0, "unit": "%", "n": n}  # noqa: E731
+    numbers = {
+        f"coverage.all.{row}_{level}": number(level, n) for row, n in (("a", 96), ("b", 24)) for level in (50, 90)
+    }
+    found = coverage.chart_arguments(
+        {"numbers": numbers},
+        {"A": ("coverage", "a"), "B": ("coverage", "b"), "C": ("coverage", "c")},
+        {"all": "all cells"},
+    )
+    assert list(found["results"]) == ["A", "B (24 signals)"] and found["groups"] == ["all\ncells"]
+    np.testing.assert_allclose(found["results"]["A"], [[[0.5, 0.9]], [[0.01, 0.01]]])
+    with pytest.raises(KeyError, match="no coverage of"):
+        coverage.chart_arguments({"numbers": numbers}, {"C": ("coverage", "c")}, {"all": "all"})
 
 
 def test_any_other_run_shows_itself(full, run):

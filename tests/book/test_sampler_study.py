@@ -55,7 +55,7 @@ def test_scores_are_kept_and_an_infinite_divergence_is_left_out(case, run):
     )
     assert numbers["mixture2.low.surrogate.ratio"]["se"] is None  # one measurement
     assert list(samplers.table_rows(run, "mixture2.low")) == ["exact", "surrogate", "red_diff.paper"]
-    chart = samplers.chart(run, {"low": "mixture2.low"})
+    chart = samplers.chart(run.as_dict(), {"low": "mixture2.low"})["groups"]
     assert chart["low, default setting"] == {"RED-diff": None} and chart["low, tuned"] == {
         "score prior, surrogate": None
     }
