@@ -123,17 +123,20 @@ def run_task(run, name, n_faces, n, folder, path, progress=print):
     store(run, f"budgets_{name}", found)
 
 
-def store(run, prefix, found, reference="aps"):
-    """Keep the scores ``found`` by row under ``PREFIX.ROW``: the columns of STORED, ``seconds`` of one sample,
-    ``seconds_many`` of N_MANY, and ``energy_above``, the energy score minus that of ``reference``, paired by face.
+def store(run, prefix, found):
+    """Keep the scores ``found`` by row under ``PREFIX.ROW``: the columns of STORED, ``seconds`` of one sample and
+    ``seconds_many`` of N_MANY; and what each row has less a trained flow's, paired by face: ``minus_FLOW.psnr`` of single
+    samples, ``minus_FLOW.mean`` and ``minus_FLOW.energy``.
     """
     for row, values in found.items():
         for column, (score, factor, unit) in STORED.items():
             run.mean(f"{prefix}.{row}.{column}", factor * values[score], unit)
         run.number(f"{prefix}.{row}.seconds", float(values["seconds_one"]), unit="s")
         run.number(f"{prefix}.{row}.seconds_many", float(values["seconds"]), unit="s")
-        if row != reference:
-            run.mean(f"{prefix}.{row}.energy_above", values["energy"] - found[reference]["energy"])
+        for flow in faces.trained_rows(found):
+            for score, unit in (("psnr", "dB"), ("mean", "dB"), ("energy", None)):
+                if row != flow:
+                    run.mean(f"{prefix}.{row}.minus_{flow}.{score}", values[score] - found[flow][score], unit)
 
 
 def timed_scores(sampler, case, n, seed=1):

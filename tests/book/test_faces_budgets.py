@@ -70,10 +70,11 @@ def test_differences_are_paired_by_face(tmp_path):
     run = record.Run("absent", {}, tmp_path)
     faces_budgets.store(run, "budgets_denoise", {"dps_50": {**values, "energy": energy + 0.5}, "aps": values})
     numbers = run.as_dict()["numbers"]
-    above = numbers["budgets_denoise.dps_50.energy_above"]
+    above = numbers["budgets_denoise.dps_50.minus_aps.energy"]
     assert (above["value"], above["se"], above["n"]) == (0.5, 0.0, 3)
+    assert numbers["budgets_denoise.dps_50.minus_aps.psnr"]["value"] == 0
     assert numbers["budgets_denoise.aps.coverage"]["value"] == pytest.approx(100 * energy.mean() / 10)
-    assert "budgets_denoise.aps.energy_above" not in numbers
+    assert not any(key.startswith("budgets_denoise.aps.minus") for key in numbers)
 
 
 def test_what_is_done_is_kept(tmp_path):
