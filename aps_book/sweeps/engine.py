@@ -52,8 +52,17 @@ def call(plan: Path, profile: Path, jobs: int | None, dry: bool, more: list[str]
         raise FileExistsError(f"another sweep is at work in {plan.parent}: wait for it, or stop it") from None
     command = [str(find()), "--snakefile", str(WORKFLOW / "Snakefile"), "--profile", str(profile), "--nolock"]
     command += ["--directory", str(plan.parent.resolve()), "--config", f"plan={plan.resolve()}"]
-    command += [] if jobs is None else ["--cores", str(jobs)] if profile.name == "local" else ["--jobs", str(jobs)]
+    local = profile == PROFILES["local"].resolve()
+    command += [] if jobs is None else ["--cores", str(jobs)] if local else ["--jobs", str(jobs)]
     try:
-        return subprocess.run([*command, *["--dry-run"] * dry, *more]).returncode
+        return subprocess.run([*command, *["--dry-run"] * dry, *more], env=_shared(jobs if local else None)).returncode
     finally:
         lock.release()
+
+
+def _shared(jobs: int | None) -> dict[str, str]:
+    """The environment of ``jobs`` notebooks that run side by side on this machine: the threads of OpenBLAS wait for each
+    other busily, so that each gets its share of the cores only. One that is set stays.
+    """
+    share = {} if jobs in (None, 1) else {"OPENBLAS_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
+    return {**share, **os.environ}

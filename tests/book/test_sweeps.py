@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -155,6 +156,27 @@ def test_without_snakemake_it_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setattr(engine, "ROOT", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"not found: `make workflow` .*, or name one in APS_SNAKEMAKE"):
         engine.find()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "profile", "set_before", "threads"),
+    [(2, "local", None, "4"), (16, "local", None, "1"), (2, "local", "3", "3"), (1, "local", None, None)]
+    + [(None, "local", None, None), (8, "slurm", None, None)],
+)
+def test_notebooks_side_by_side_share_the_cores(folder, monkeypatch, jobs, profile, set_before, threads):
+    called = []
+    monkeypatch.setattr(engine, "find", lambda: "snakemake")
+    monkeypatch.setattr(engine.os, "cpu_count", lambda: 8)
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if set_before:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", set_before)
+    monkeypatch.setattr(
+        engine.subprocess, "run", lambda command, env: called.append((command, env)) or SimpleNamespace(returncode=0)
+    )
+    assert engine.call(folder / "plan.json", engine.profile(profile), jobs, False, []) == 0
+    ((command, env),) = called
+    assert env.get("OPENBLAS_NUM_THREADS") == threads and env["PATH"] == os.environ["PATH"]
+    assert ("--cores" in command) == (profile == "local" and jobs is not None)
 
 
 def snakemake():
