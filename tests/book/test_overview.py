@@ -4,7 +4,7 @@ import pytest
 
 import aps_book.record.run as recording
 from aps_book import record
-from aps_book.experiments import faces_rivals, overview
+from aps_book.experiments import overview
 from aps_book.record import tuning_records
 
 
@@ -24,10 +24,20 @@ def run(tmp_path, monkeypatch):
         "denoise_long.dps.psnr": 28.2,
         "denoise_long.dps.aps_above": 1.3,
         "time.aps.seconds": 0.012,
+        "budgets_denoise.aps.psnr": 26.4,
+        "budgets_denoise.aps.mean": 29.5,
+        "budgets_denoise.aps.seconds": 0.012,
+        "budgets_denoise.aps.seconds_many": 0.3,
+        "budgets_denoise.ddrm_50.energy": 1.4,
+        "budgets_denoise.ddrm_50.minus_aps.energy": 0.08,
+        "budgets_denoise.ddrm_100.mean": 29.9,
+        "budgets_denoise.ddrm_100.seconds_many": 4.0,
+        "budgets_denoise.ddrm_100.energy": 1.3,
+        "budgets_denoise.ddrm_100.minus_aps.energy": -0.02,
     }
     faces = {
         "numbers": {key: number(value) for key, value in keys.items()},
-        "parameters": {"n_test": 5189, "n_long": 64, "n_iterative": 512},
+        "parameters": {"n_test": 5189, "n_long": 64, "n_iterative": 512, "n_budgets": 8},
     }
     monkeypatch.setattr(overview, "full_run", lambda page: faces if page == "faces" else None)
     return record.start(
@@ -84,9 +94,16 @@ def test_plane_has_what_is_known_and_says_what_is_not(run, monkeypatch):
     flow = "flow (forward, draws of the prior)"
     assert not any(line.startswith(("| APS |", "| flow |")) for line in lines)
     (said,) = (line for line in lines if line.startswith(f"| {flow} |"))
-    assert said == f"| {flow} | 0.012 ± 0.1 | not run | 26.40 ± 0.10 | 29.50 ± 0.10 | not run | not run | 5,189 |"
+    head = "| method, budget | 1 sample [s] | 128 samples [s] | PSNR, 1 sample [dB] | PSNR, mean [dB] | energy score"
+    assert lines[0] == f"{head} | energy score minus the flow's | signals |"  # no column without a number
+    shown = "0.012 ± 0.1 | 0.3 ± 0.1 | 26.40 ± 0.10 | 29.50 ± 0.10"
+    assert said == f"| {flow} | {shown} | not run | – | 8 |"
     points = overview.plane(run, settings)["faces, noise 0.1"]
-    assert points[f"{flow}, 1 sample"] == [(0.012, 26.4, 0.1, True)] and f"{flow}, mean of 128" not in points
+    assert points[flow] == [(0.012, 26.4, 0.1, True)]
+    means = overview.plane(run, settings, "mean of 128")["faces, noise 0.1"]
+    assert means[flow] == [(0.3, 29.5, 0.1, True)] and means["DDRM, tuned"] == [(4.0, 29.9, 0.1, True)]
+    (one, *_) = overview.plane_differences(run, settings, "denoise")
+    assert one.this == "DDRM, tuned, 100 evaluations" and run.as_dict()["numbers"][one.key]["value"] == -0.02
 
 
 def test_time_in_proportion_to_the_evaluations():
@@ -102,11 +119,12 @@ def test_time_in_proportion_to_the_evaluations():
 
 def test_budgets_of_the_plane_are_those_of_the_searches():
     """The labels name the setting that the full run took."""
-    methods = {"DPS": "dps", "DDRM": "ddrm", "PiGDM": "pigdm"}
+    searched = tuning_records.read(tuning_records.path("faces_budgets"))
     for one in overview.SETTINGS:
         method, _, budget = one.label.partition(", tuned, ")
-        if budget and one.task == "denoise":
-            assert budget == f"{faces_rivals.found('denoise', methods[method])['best']['n_steps']} evaluations"
+        if budget and one.task in ("denoise", "sr2", "deblur"):
+            row = one.energy.split(".")[1]
+            assert budget == f"{searched[f'{one.task}.{row}']['best']['n_steps']} evaluations"
         elif budget and one.task == "sphere":
             found = tuning_records.read(tuning_records.path("sphere_impute"))[method.lower()]
             assert budget == f"{found['best']['n_steps']} evaluations"

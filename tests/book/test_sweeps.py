@@ -160,8 +160,10 @@ def test_without_snakemake_it_says_how_to_get_it(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("jobs", "profile", "set_before", "threads"),
-    [(2, "local", None, "4"), (16, "local", None, "1"), (2, "local", "3", "3"), (1, "local", None, None)]
-    + [(None, "local", None, None), (8, "slurm", None, None)],
+    [
+        *[(2, "local", None, "4"), (16, "local", None, "1"), (2, "local", "3", "3"), (1, "local", None, None)],
+        *[(None, "local", None, None), (8, "slurm", None, None)],
+    ],
 )
 def test_notebooks_side_by_side_share_the_cores(folder, monkeypatch, jobs, profile, set_before, threads):
     called = []
