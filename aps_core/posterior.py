@@ -22,8 +22,8 @@ from aps_core.weights import trained_by
 TOGETHER = 16  # samples that are computed side by side, of one measurement or of several
 REFINERS: list = []  # what refines a posterior: ``training.refine`` puts itself here, since it stands above this module
 
-# (task, protocol) -> weights, where those of the usual name are not the best
-BETTER = {}
+# (task, protocol) -> weights, where those of the usual name are not the best (aps_book.experiments.default_flows)
+BETTER = {("faces-denoise", "held-out"): "faces-denoise-reverse-spread"}
 # weights of flows that were trained for many operators under their prior, or for many masks and noise levels
 FOR_MANY = ("faces-any", "sphere-impute-any")
 
@@ -34,7 +34,7 @@ def load_posterior(task, protocol="held-out", weights=None):
     task: a name (see ``list_tasks``) or a Task. Its noise, or its missing entries, may differ from those of training
     where the flow says that it serves others (``Flow.serves_any_noise``, ``serves_any_mask``). protocol: "held-out"
     (trained on measurements of training signals) or "paper" (on measurements of the test signals).
-    weights: name or path of a weights file; by default "<task>-<protocol>" or, where there is none or it was made for
+    weights: name or path of a weights file; by default "<task>-<protocol>" or a better one (below), or, where there is none or it was made for
     another operator or noise, those of a flow that was trained for many of them under the task's prior (``FOR_MANY``): any linear
     operator on faces, which is factorized (once; the result is kept in the cache folder), and any mask
     and noise on the sphere. What trained it says ``trained_by`` of the

@@ -209,7 +209,6 @@ caption = "Denoising, noise 0.1."
 run.table(tables["denoise"], quality, "denoise", faces.PAPER["denoise"], caption, on["denoise"], beside)
 run.verdict(*faces.against_closed_form("denoise", trained["denoise"]), before="Face by face, against the closed form:")
 run.say(
-    f"`load_posterior` gives the {named['denoise']['aps']}. "
     "SSIM stands with two windows: the uniform one of 7 × 7 pixels, and the Gaussian one of 11 × 11, which most papers "
     "use; the paper does not say which it took. Settings of the rivals: "
     + "; ".join(

@@ -51,7 +51,7 @@ run = record.start(
     },
 )
 task = aps_core.load_task("faces-denoise")
-posterior = aps_core.load_posterior(task)
+posterior = aps_core.load_posterior(task, weights="faces-denoise-held-out")
 test = data.load("faces", "test")
 case = measured.measure(task, test, n_test, seed)
 run.uses_weights(posterior.card)

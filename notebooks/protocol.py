@@ -305,7 +305,10 @@ if "noise.path_8.std" in full["numbers"]:
 
 # %% tags=["hide-input"]
 task = aps_core.load_task("faces-denoise")
-samplers = {"held_out": aps_core.load_posterior(task), "paper": aps_core.load_posterior(task, protocol="paper")}
+samplers = {
+    "held_out": aps_core.load_posterior(task, weights="faces-denoise-held-out"),
+    "paper": aps_core.load_posterior(task, protocol="paper"),
+}
 labels = {"held_out": "held-out", "paper": "paper's protocol"}
 card = samplers["paper"].card
 run.numbers("training", {"steps": card["steps"], "seconds": card["seconds"]})

@@ -79,7 +79,7 @@ run.say(f"This build measures {{parameters/n_test}} faces of **{test.name}**.")
 # an evaluation. The times are those of one measurement, its share of fits that run side by side, without compilation.
 
 # %% tags=["hide-input"]
-posteriors = {name: aps_core.load_posterior(aps_core.load_task(f"faces-{name}")) for name in tasks}
+posteriors = {name: aps_core.load_posterior(f"faces-{name}", weights=f"faces-{name}-held-out") for name in tasks}
 fitted = {}
 for name, posterior in posteriors.items():
     run.uses_weights(posterior.card)

@@ -35,7 +35,7 @@ LABELS = {
     "untrained": "flow, untrained",
     **faces_rivals.LABELS,
 }
-# rows of trained flows and the weights behind them: the paper's own objective first, then what load_posterior gives
+# rows of trained flows and the weights behind them: the paper's own objective first, then the forward divergence
 TRAINED = {"reverse": "{task}-reverse", "reverse_spread": "{task}-reverse-spread", "aps": "{task}-held-out"}
 PAPER_ROWS = {f"reverse_{kind}": f"aps_{kind}" for kind in ("n1", "n128")}  # beside the paper's APS
 ROBUST_PAPER = {"val": "aps.table5.celeba_val_denoise", "lfw": "aps.table5.ffhq_denoise", "cifar10": None}
@@ -105,8 +105,10 @@ def labels(samplers):
 
 
 def closed_and_trained(task):
-    """The closed form ("gaussian") and the trained flow ("aps") of a task, by row. Raises as ``load_posterior``."""
-    trained = load_posterior(task)
+    """The closed form ("gaussian") and the flow trained by the forward divergence ("aps") of a task, by row. Raises as
+    ``load_posterior``.
+    """
+    trained = load_posterior(task, weights=TRAINED["aps"].format(task=task.name))
     return {"gaussian": AmortizedPosterior(task, ClosedFormModes(trained.flow.modes, task.shape), {}), "aps": trained}
 
 
@@ -448,7 +450,7 @@ def spread(samples):
 
 def picture(found, n_faces, n_samples, seed=0):
     """Figure of an Experiment's first faces: truth, measurement, a sample of the closed form, two samples, mean and
-    spread of the flow that ``load_posterior`` gives.
+    spread of the flow trained by the forward divergence.
     """
     from aps_book.figures.images import face_columns
 

@@ -61,7 +61,7 @@ def objectives(run, prefix, samplers, case, n_faces, n=4, seed=7):
 
 
 def paired(run, prefix, row, ours, theirs, where):
-    """Keep what ``row`` has above the flow that ``load_posterior`` gives on the faces ``where`` of it: PSNR, energy
+    """Keep what ``row`` has above the flow of the forward divergence on the faces ``where`` of it: PSNR, energy
     score.
     """
     for name, key in (("psnr_n1", "psnr_n1"), ("psnr_mean", "psnr_n128"), ("energy", "energy")):

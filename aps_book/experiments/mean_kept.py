@@ -65,7 +65,7 @@ def main(arguments=None):
     kept, trained, _ = run_job(job, recipe, folder=options.folder, budget=options.budget)
     task = kept.task
     samplers = {
-        "forward": load_posterior(task),
+        "forward": load_posterior(task, weights=f"{task.name}-held-out"),
         "reverse": load_posterior(task, weights=f"{task.name}-reverse"),
         "kept": kept,
     }

@@ -101,7 +101,7 @@ def study_faults(run, name, faces, n, seed=0):
     share that is not trusted (%) and the area under the ROC curve against all right ones. Returns the posterior.
     """
     task = load_task(f"faces-{name}")
-    posterior = load_posterior(task)
+    posterior = load_posterior(task, weights=f"{task.name}-held-out")
     results = {fault: diagnosed(posterior, m) for fault, m in faulty(task, faces, n, seed).items()}
     for fault, (log_p, doubted) in results.items():
         share = float(np.mean(doubted))
