@@ -6,7 +6,7 @@ At the untrained flow of a task's recipe (faces-denoise by default) or at traine
 gradient per entry of the signal, root of the summed variances of all parameters, over keys at a batch of 4; and seconds
 of one gradient at a batch of 16, compiled before, the rows taking turns. Both beside the total gradient with one time.
 Run it with nothing beside it: the times are wall-clock. ``--small`` has a batch of 2 and three draws, to see that it
-works. ``--record`` keeps the noise as numbers of the page on the paper's objective.
+works. ``--record`` keeps noise and cost as numbers of the page on the paper's objective.
 """
 
 import argparse
@@ -79,13 +79,16 @@ def table(task, flow, params, draws=12, batch=4, timed=16, repeats=REPEATS, rows
 
 
 def keep(found, path, parameters):
-    """Write the noise of ``table`` as a record at ``path``: ``noise.path_8.std`` and ``noise.path_8.variance_ratio``."""
+    """Write the noise of ``table`` as a record at ``path``: ``noise.path_8.std``, ``noise.path_8.variance_ratio`` and
+    ``noise.path_8.cost_ratio``.
+    """
     with tempfile.TemporaryDirectory() as folder:
         run = record.Run("protocol", parameters, Path(folder))
         for name, row in found.items():
             key = f"noise.{name.replace(' ', '_')}"
             run.number(f"{key}.std", row["noise"])
-            run.number(f"{key}.variance_ratio", row["variance_ratio"])
+            for ratio in ("variance_ratio", "cost_ratio"):
+                run.number(f"{key}.{ratio}", row[ratio])
         run.finish()
         record.save({**record.load(Path(folder) / "protocol.json"), "figures": []}, path)
 

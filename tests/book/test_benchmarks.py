@@ -41,6 +41,7 @@ def test_gradient_noise(tmp_path, monkeypatch, make_score_prior, capsys):
     assert rows["total 1"]["variance_ratio"] == 1 and rows["path 1"]["variance_ratio"] > 1.5
     numbers = record.load(kept)["numbers"]
     assert numbers["noise.path_2.std"]["value"] == pytest.approx(rows["path 2"]["noise"])
+    assert numbers["noise.path_2.cost_ratio"]["value"] == pytest.approx(rows["path 2"]["cost_ratio"])
     assert "path 2" in capsys.readouterr().out
 
 
