@@ -19,14 +19,25 @@ GRID = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)  # of the step size, where it is tuned
 def tuned_sizes(task, faces, nfe, n_samples=4, progress=None):
     """{n: the step size of GRID with the least energy score of ``n_samples`` samples of each of ``faces`` (b, *shape)},
     for every number n of evaluations; faces: none of those that are measured.
+
+    The smallest n tries all of GRID. A larger one tries the size that was best before and its neighbours, and goes on
+    while the best has a neighbour that was not tried: a search of a curve with one minimum, where most of the time is
+    that of the largest n.
     """
     task = replace(task, signals=lambda split: faces)
-    grids = {n: {"n_steps": (n,), "step_size": GRID} for n in nfe}
-    found = {
-        n: tune("dps", task, grid, n_measurements=len(faces), n=n_samples, metric="energy", progress=progress)
-        for n, grid in grids.items()
-    }
-    return {n: one["best"]["step_size"] for n, one in found.items()}
+    sizes, chosen = {}, range(len(GRID))
+    for n in sorted(nfe):
+        energy, asked = {}, list(chosen)
+        while asked:
+            grid = {"n_steps": (n,), "step_size": tuple(GRID[i] for i in asked)}
+            found = tune("dps", task, grid, n_measurements=len(faces), n=n_samples, metric="energy", progress=progress)
+            rows = zip(asked, found["search"], strict=True)
+            energy |= {i: row["energy"] if row["finite"] else np.inf for i, row in rows}
+            best = min(energy, key=energy.get)
+            asked = [i for i in (best - 1, best + 1) if 0 <= i < len(GRID) and i not in energy]
+        sizes[n] = GRID[best]
+        chosen = [i for i in (best - 1, best, best + 1) if 0 <= i < len(GRID)]
+    return {n: sizes[n] for n in nfe}
 
 
 def sweep(task, case, settings, seed=0):
