@@ -228,7 +228,7 @@ def test_the_step_size_is_searched_from_the_one_that_was_best_before(monkeypatch
     monkeypatch.setattr(dps_ablation, "tune", tune)
     monkeypatch.setattr(dps_ablation, "replace", lambda task, signals: task)
     found = dps_ablation.tuned_sizes(None, np.zeros((2, 1)), [1000, 10, 20, 50, 100, 1500])
-    best = {n: min(dps_ablation.GRID[:-1], key=lambda size: abs(np.log(size * n / 100))) for n in found}  # noqa: B023
+    best = {n: min(dps_ablation.GRID[:-1], key=lambda size: abs(np.log(size * n / 100))) for n in found}
     assert found == best and list(found) == [1000, 10, 20, 50, 100, 1500]
     assert len(tried) < 6 * len(dps_ablation.GRID)
 
