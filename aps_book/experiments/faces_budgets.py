@@ -48,7 +48,7 @@ STORED = {  # by column of the record: the score, its factor and its unit
 }
 
 
-def search(task, method, budget, n_faces=8, n=2, progress=None):
+def search(task, method, budget, n_faces=4, n=2, progress=None):
     """The settings of a sampler with ``budget`` evaluations that have the least energy score on validation faces: what
     ``tune`` found. The search goes on beyond a setting of WIDENED while the best of all is the last one tried there.
     """
