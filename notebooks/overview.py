@@ -22,7 +22,7 @@ experiments = ["sphere", "bunny", "denoise", "sr2", "deblur", "sensor"]  # rows 
 
 # %% tags=["hide-input"]
 from aps_book import record
-from aps_book.experiments import overview
+from aps_book.experiments import overview, quality_time
 from aps_book.figures import charts
 
 run = record.start("overview", globals(), {"experiments": record.list_of(record.one_of(*overview.EXPERIMENTS))})
@@ -67,39 +67,46 @@ run.verdict(*overview.differences(run, "mean", means), before="Paired by signal:
 #
 # A speed means something only beside the quality of the same setting. Each row below is one method at one budget, with
 # what it takes and what it gives, as far as the full runs have measured it: times of one measurement on two CPU cores,
-# compiled before, PSNR of one sample and of the mean of 128 (of fewer, where a method iterates), energy score (the
-# smaller, the nearer to the truth as a distribution) and the share of the truth inside the central 90 % intervals. The
-# last column says on how many signals the quality stands; rows on different numbers of them are near each other, not
-# paired. Times come from runs beside which other work may have run.
+# compiled before, PSNR of one sample and of the mean of 128 (of a method that iterates, from fewer and their variance),
+# energy score (the smaller, the nearer to the truth as a distribution), the share of the truth inside the central 90 %
+# intervals. The last column says on how many signals the quality stands; rows on different numbers of them are near each
+# other, not paired. Times come from runs beside which other work may have run. Samplers on faces at several budgets, each
+# tuned at its own, are timed in one run with nothing beside it, and stand with the closed form and the flows on the same
+# faces, as soon as that run was made; then a column has their energy score minus that of the last flow, paired by face.
 
 # %% tags=["hide-input"]
-settings = overview.collect_plane(run, experiments)
+settings = quality_time.collect_plane(run, experiments)
 for task in dict.fromkeys(one.task for one in settings.values()):
-    run.say(f"**{overview.EXPERIMENTS[task].label}**\n\n" + overview.plane_table(run, settings, task))
+    run.say(f"**{overview.EXPERIMENTS[task].label}**\n\n" + quality_time.plane_table(run, settings, task))
+    differences = quality_time.plane_differences(run, settings, task)
+    if differences:
+        run.verdict(*differences, before="By the energy score, each at its best budget, paired by face:")
 
 # %% tags=["hide-input"]
-panels = overview.plane(run, settings)
-run.figure(
-    charts.quality_time(panels),
-    "plane",
-    alt="Panels of PSNR against seconds on a logarithmic axis, one for each experiment: "
-    + "; ".join(f"{title}, with {', '.join(panel)}" for title, panel in panels.items())
-    + ". The flows and the closed forms of linear operators stand at the left, the samplers that iterate and Laplace's "
-    "approximation at the right.",
-    caption="Quality against the time of one measurement (bars: two standard errors). Hollow: the time was "
-    "not taken, but "
-    "follows from that of the same method with another number of evaluations, in proportion. Settings without a time "
-    "stand in the tables only.",
-    label="fig-overview-plane",
-)
+for kind, name in {"one sample": "plane", "mean of 128": "plane-means"}.items():
+    panels = quality_time.plane(run, settings, kind)
+    if not panels:
+        continue
+    run.figure(
+        charts.quality_time(panels),
+        name,
+        alt=f"Panels of PSNR of {kind if kind == 'one sample' else 'the mean of 128 samples'} against seconds on a "
+        "logarithmic axis, one for each experiment: "
+        + "; ".join(f"{title}, with {', '.join(panel)}" for title, panel in panels.items())
+        + ". The flows and the closed forms of linear operators stand at the left, what iterates and Laplace's "
+        "approximation at the right.",
+        caption=f"Quality against the time of one measurement, {kind} (bars: two standard errors). Hollow: the time "
+        "was not taken, but follows from that of the same method with another number of evaluations, in proportion. "
+        "Settings without a time stand in the tables only.",
+        label=f"fig-overview-{name}",
+    )
 
 # %% [markdown]
-# The same plane, one experiment at a time: each mark says what it is when it is pointed at, or reached with the Tab
-# key.
+# The same planes, one at a time: each mark says what it is when it is pointed at, or reached with the Tab key.
 
 # %% tags=["hide-input"]
 title = "Quality against the time of one measurement, with a menu of experiments; each mark says what it is"
-run.view(charts.quality_time_view(overview.plane_points(run, settings), title), "points", title)
+run.view(charts.quality_time_view(quality_time.plane_points(run, settings), title), "points", title)
 
 # %% [markdown]
 # ## What else the papers claim

@@ -159,78 +159,6 @@ MEANS = {
 }
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One method at one budget: where its full run keeps what it takes and what it gives. None: nobody measured it.
-
-    Attributes:
-      task: of EXPERIMENTS.
-      label: method and budget, in words.
-      psnr, mean: keys of PSNR of one sample, and of the mean of many.
-      seconds, seconds_many: keys of the time of one sample, and of 128.
-      energy, coverage: keys of the energy score and of the coverage of 90 % intervals.
-      page, n: of the record, and the parameter (or number) that says on how many signals the quality stands.
-    """
-
-    task: str
-    label: str
-    psnr: str | None = None
-    mean: str | None = None
-    seconds: str | None = None
-    seconds_many: str | None = None
-    energy: str | None = None
-    coverage: str | None = None
-    page: str | None = None
-    n: str | None = None
-
-
-def _direct(task, label, row, prefix, seconds, coverage, page=None):
-    """A Setting whose keys follow the common form: closed forms and flows, which need no steps."""
-    one, many = seconds
-    return Setting(
-        task, label, f"{prefix}.{row}_n1.psnr", f"{prefix}.{row}_n128.psnr", one, many, f"{prefix}.{row}.energy",
-        coverage, page,
-    )  # fmt: skip
-
-
-def _of_sphere(label, row):
-    seconds = (f"test.{row}_n1.seconds", f"test.{row}_n128.seconds")
-    return _direct("sphere", label, row, "test", seconds, f"coverage.all.{row}_90")
-
-
-SETTINGS = (
-    _direct("denoise", "closed form", "gaussian", "denoise", ("time.gaussian.seconds", None),
-            "denoise_coverage.all.gaussian_90"),
-    Setting("denoise", "Noise2Score", None, "denoise.noise2score.psnr", None, "time.noise2score.seconds"),
-    *(
-        Setting("denoise", f"DPS, step size 1, {n} evaluations", f"nfe.n{n}.psnr", page="dps_ablation")
-        for n in (10, 20, 50, 100, 200, 500)
-    ),
-    Setting("denoise", "DPS, step size 1, 1000 evaluations", "nfe.n1000.psnr", seconds="faces/time.dps.seconds",
-            page="dps_ablation"),
-    Setting("denoise", "DPS, tuned, 50 evaluations", "denoise.dps.psnr", n="n_iterative"),
-    Setting("denoise", "DDRM, tuned, 100 evaluations", "denoise.ddrm.psnr", n="n_iterative"),
-    Setting("denoise", "PiGDM, tuned, 50 evaluations", "denoise.pigdm.psnr", n="n_long"),
-    _direct("denoise", label_of("faces-denoise-reverse"), "reverse", "denoise", (None, None),
-            "denoise_coverage.all.reverse_90"),
-    _direct("denoise", FLOWS["denoise"], "aps", "denoise", ("time.aps.seconds", "time.aps_all.seconds"),
-            "denoise_coverage.all.aps_90"),
-    _of_sphere("closed form", "gaussian"),
-    Setting("sphere", "MCG, tuned, 1000 evaluations", "test.mcg.psnr", seconds="test.mcg.seconds", n="n_iterative",
-            coverage="iterative.mcg.coverage_90"),
-    Setting("sphere", "DPS, tuned, 1000 evaluations", "test.dps.psnr", seconds="test.dps.seconds", n="n_iterative",
-            coverage="iterative.dps.coverage_90"),
-    _of_sphere(FLOWS["sphere"], "held_out"),
-    _direct("bunny", "closed form", "gaussian", "test", ("test.gaussian_n1.seconds", "test.gaussian_n128.seconds"),
-            "plain.gaussian.coverage_90"),
-    Setting("bunny", "MCG, tuned, 1000 evaluations", "test.mcg.psnr", seconds="test.mcg.seconds", n="n_iterative"),
-    Setting("bunny", "DPS, tuned, 1000 evaluations", "test.dps.psnr", seconds="test.dps.seconds", n="n_iterative"),
-    _direct("bunny", FLOWS["bunny"], "aps", "test", ("test.aps_n1.seconds", "test.aps_n128.seconds"),
-            "plain.aps.coverage_90"),
-    _direct("sensor", "Laplace's approximation", "gaussian", "test", ("time.gaussian", None), "test.gaussian.inside_90"),
-    Setting("sensor", "DPS, tuned, 100 evaluations", "test.dps.psnr", seconds="time.dps", n="n_dps"),
-    _direct("sensor", FLOWS["sensor"], "aps", "test", ("time.aps", None), "test.aps.inside_90"),
-)  # fmt: skip
 CLAIMS = (  # page, what its full run says: a template for Run.say, numbers under the page's name
     (
         "faces",
@@ -347,10 +275,10 @@ def collect(run, names=tuple(EXPERIMENTS)):
         few = {"dps": "n_dps" if one.page == "sensor" else "n_iterative"}
         for key, where in KEYS.items():
             where = where.format(reverse=one.reverse, other=one.other)
-            _keep(run, f"{name}.{key}", full, f"{one.prefix}.{where}", few.get(key, one.n))
+            keep(run, f"{name}.{key}", full, f"{one.prefix}.{where}", few.get(key, one.n))
         for flow, kind in product(("reverse", "other"), ("n1", "n128")):
             where = f"{_paired(one)}.{getattr(one, flow)}.psnr_{kind}"
-            _keep(run, f"{name}.{flow}_above_{kind}", full, where, one.n)
+            keep(run, f"{name}.{flow}_above_{kind}", full, where, one.n)
         if one.seconds is not None and one.seconds in full["numbers"]:
             run.number(f"{name}.seconds", full["numbers"][one.seconds]["value"], unit="s")
     return done
@@ -360,7 +288,7 @@ def _paired(one):
     return one.paired or f"{one.prefix}_paired"
 
 
-def _keep(run, key, full, where, n, sign=1):
+def keep(run, key, full, where, n, sign=1):
     """Store the number ``where`` of a full run as ``key``, if it is there; says whether it is."""
     found = None if full is None else full["numbers"].get(where)
     if found is None:
@@ -382,9 +310,9 @@ def collect_subsets(run, kind, subsets, names):
             continue
         done[name] = subset
         for method, where in subset.keys.items():
-            _keep(run, f"{kind}.{name}.{method}", full, where, subset.n)
+            keep(run, f"{kind}.{name}.{method}", full, where, subset.n)
         for method, (where, sign) in subset.above.items():
-            _keep(run, f"{kind}.{name}.above.{method}", full, where, subset.n, sign)
+            keep(run, f"{kind}.{name}.above.{method}", full, where, subset.n, sign)
         known = run.as_dict()["numbers"]
         for method in subset.above:
             pair = known.get(f"{kind}.{name}.{method}"), known.get(f"{kind}.{name}.above.{method}")
@@ -435,7 +363,7 @@ def psnr_table(run, experiments):
     for name, one in experiments.items():
         paper = f"{_paper(one, 'dps')} | {_paper(one, 'aps_n1')} / {_paper(one, 'aps_n128')}"
         above = {
-            flow: " / ".join(_cell(known, f"{name}.{flow}_above_{kind}", "+.2f") for kind in ("n1", "n128"))
+            flow: " / ".join(cell(known, f"{name}.{flow}_above_{kind}", "+.2f") for kind in ("n1", "n128"))
             for flow in ("reverse", "other")
         }
         n = (known.get(f"{name}.gaussian_n1") or {}).get("n")
@@ -474,7 +402,7 @@ def subset_table(run, kind, subsets):
     ]
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for name, subset in subsets.items():
-        cells = [_cell(known, f"{kind}.{name}.{method}", ".2f", NOT_RUN) for method in methods]
+        cells = [cell(known, f"{kind}.{name}.{method}", ".2f", NOT_RUN) for method in methods]
         if all(cell == NOT_RUN for cell in cells):
             continue
         n = next(known[f"{kind}.{name}.{m}"]["n"] for m in methods if f"{kind}.{name}.{m}" in known)
@@ -503,116 +431,7 @@ def differences(run, kind, subsets):
     )
 
 
-COLUMNS = {
-    "seconds": ("1 sample [s]", ".3g"),
-    "seconds_many": ("128 samples [s]", ".3g"),
-    "psnr": ("PSNR, 1 sample [dB]", ".2f"),
-    "mean": ("PSNR, mean [dB]", ".2f"),
-    "energy": ("energy score", ".3f"),
-    "coverage": ("90 % intervals [%]", ".1f"),
-}
-
-
-def collect_plane(run, names):
-    """Keep what every Setting takes and gives, as ``plane.TASK.iNN.COLUMN``; returns {key: Setting} of those of which
-    any number is there.
-    """
-    done = {}
-    for i, one in enumerate(SETTINGS):
-        page = one.page or EXPERIMENTS[one.task].page
-        full, prefix = full_run(page), f"plane.{one.task}.i{i:02d}"
-        if one.task not in names or full is None:
-            continue
-        found = []
-        for column in COLUMNS:
-            where = getattr(one, column)
-            if where is None:
-                continue
-            other, _, key = where.rpartition("/")
-            n = None if column.startswith("seconds") else one.n or "n_test"
-            found.append(_keep(run, f"{prefix}.{column}", full_run(other) if other else full, key, n))
-        if any(found):
-            done[prefix] = one
-    return done
-
-
-def plane_table(run, settings, task):
-    """A Markdown template for ``Run.say``: time and quality of every setting of a task. settings: of
-    ``collect_plane``."""
-    known = run.as_dict()["numbers"]
-    heads = ["method, budget", *(label for label, _ in COLUMNS.values()), "signals"]
-    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-    for prefix, one in settings.items():
-        if one.task == task:
-            cells = [_cell(known, f"{prefix}.{column}", form, NOT_RUN) for column, (_, form) in COLUMNS.items()]
-            n = next((known[f"{prefix}.{c}"]["n"] for c in ("psnr", "mean") if f"{prefix}.{c}" in known), None)
-            lines.append("| " + " | ".join([one.label, *cells, NOT_RUN if n is None else f"{n:,}"]) + " |")
-    return "\n".join(lines)
-
-
-def plane(run, settings):
-    """{task's label: {method: [(seconds, PSNR, standard error, whether the time was taken), ...]}} for
-    ``charts.quality_time``.
-    """
-    panels = {}
-    for title, points in plane_points(run, settings).items():
-        for one in points:
-            point = (one["seconds"], one["quality"], one["se"], one["taken"])
-            panels.setdefault(title, {}).setdefault(one["method"], []).append(point)
-    return panels
-
-
-def plane_points(run, settings):
-    """{task's label: [point, ...]} for ``charts.quality_time_view``; ``said`` has all that is known of a point.
-
-    The time of DPS at other numbers of evaluations than the one that was timed is taken in proportion to them.
-    """
-    known, panels = run.as_dict()["numbers"], {}
-    for prefix, one in settings.items():
-        direct = re.match(r"closed form|\w+ \(", one.label) is not None  # without a budget
-        method, _, budget = (one.label, "", "") if direct else one.label.partition(", ")
-        for seconds, psnr, samples in (("seconds", "psnr", "1 sample"), ("seconds_many", "mean", "mean of 128")):
-            time, quality = known.get(f"{prefix}.{seconds}"), known.get(f"{prefix}.{psnr}")
-            if quality is None:
-                continue
-            taken = time["value"] if time is not None else None
-            if taken is None and method == "DPS" and psnr == "psnr":
-                given = _in_proportion(known, settings, one)
-            else:
-                given = taken
-            if not given:
-                continue
-            label = f"{method}, {samples}" if direct else method
-            point = {
-                "method": f"{method}, tuned" if budget.startswith("tuned") else label,
-                "said": _point_in_words(f"{one.label}, {samples}", quality, given, taken is not None),
-                "seconds": given,
-                "quality": quality["value"],
-                "se": quality["se"],
-                "taken": taken is not None,
-            }
-            panels.setdefault(EXPERIMENTS[one.task].label, []).append(point)
-    return panels
-
-
-def _point_in_words(label, quality, seconds, taken):
-    error = "" if quality["se"] is None else f" ± {quality['se']:.2f}"
-    time = f"{seconds:.2g}" if seconds < 100 else f"{seconds:.0f}"
-    signals = f", on {quality['n']:,} signals" if quality.get("n") else ""
-    return f"{label}: {quality['value']:.2f}{error} dB in {time} s{'' if taken else ' (in proportion)'}{signals}"
-
-
-def _in_proportion(known, settings, one):
-    """Seconds of one sample of DPS with the evaluations of a Setting, from those of another of the same task."""
-    evaluations = lambda label: int(re.search(r"(\d+) evaluations", label).group(1))  # noqa: E731
-    for prefix, other in settings.items():
-        timed = known.get(f"{prefix}.seconds")
-        if other.task == one.task and other.label.startswith("DPS") and timed is not None:
-            return timed["value"] * evaluations(one.label) / evaluations(other.label)
-    return None
-
-
-def _cell(known, key, form, absent=ABSENT):
+def cell(known, key, form, absent=ABSENT):
     """A number with its standard error as a template for ``Run.say``, or ``absent``."""
     if key not in known:
         return absent

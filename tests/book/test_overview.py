@@ -4,7 +4,7 @@ import pytest
 
 import aps_book.record.run as recording
 from aps_book import record
-from aps_book.experiments import overview
+from aps_book.experiments import faces_rivals, overview, quality_time
 from aps_book.record import tuning_records
 
 
@@ -39,7 +39,8 @@ def run(tmp_path, monkeypatch):
         "numbers": {key: number(value) for key, value in keys.items()},
         "parameters": {"n_test": 5189, "n_long": 64, "n_iterative": 512, "n_budgets": 8},
     }
-    monkeypatch.setattr(overview, "full_run", lambda page: faces if page == "faces" else None)
+    for module in (overview, quality_time):
+        monkeypatch.setattr(module, "full_run", lambda page: faces if page == "faces" else None)
     return record.start(
         "overview",
         {"experiments": ["bunny", "denoise", "sr2"]},
@@ -88,9 +89,9 @@ def test_a_row_stands_on_one_set_of_signals(run, monkeypatch):
 
 
 def test_plane_has_what_is_known_and_says_what_is_not(run, monkeypatch):
-    settings = overview.collect_plane(run, ["denoise", "bunny"])
+    settings = quality_time.collect_plane(run, ["denoise", "bunny"])
     assert {one.task for one in settings.values()} == {"denoise"}
-    lines = said_by(run, monkeypatch, overview.plane_table(run, settings, "denoise")).splitlines()
+    lines = said_by(run, monkeypatch, quality_time.plane_table(run, settings, "denoise")).splitlines()
     flow = "flow (forward, draws of the prior)"
     assert not any(line.startswith(("| APS |", "| flow |")) for line in lines)
     (said,) = (line for line in lines if line.startswith(f"| {flow} |"))
@@ -98,11 +99,11 @@ def test_plane_has_what_is_known_and_says_what_is_not(run, monkeypatch):
     assert lines[0] == f"{head} | energy score minus the flow's | signals |"  # no column without a number
     shown = "0.012 ± 0.1 | 0.3 ± 0.1 | 26.40 ± 0.10 | 29.50 ± 0.10"
     assert said == f"| {flow} | {shown} | not run | – | 8 |"
-    points = overview.plane(run, settings)["faces, noise 0.1"]
+    points = quality_time.plane(run, settings)["faces, noise 0.1"]
     assert points[flow] == [(0.012, 26.4, 0.1, True)]
-    means = overview.plane(run, settings, "mean of 128")["faces, noise 0.1"]
+    means = quality_time.plane(run, settings, "mean of 128")["faces, noise 0.1"]
     assert means[flow] == [(0.3, 29.5, 0.1, True)] and means["DDRM, tuned"] == [(4.0, 29.9, 0.1, True)]
-    (one, *_) = overview.plane_differences(run, settings, "denoise")
+    (one, *_) = quality_time.plane_differences(run, settings, "denoise")
     assert one.this == "DDRM, tuned, 100 evaluations" and run.as_dict()["numbers"][one.key]["value"] == -0.02
 
 
@@ -110,20 +111,29 @@ def test_time_in_proportion_to_the_evaluations():
     """DPS at other numbers of evaluations than the one that was timed is placed by theirs, and marked as such."""
     full = overview.full_run("faces")["numbers"]["time.dps.seconds"]["value"]
     fresh = record.start("overview", {}, {}, "unused")
-    panel = overview.plane(fresh, overview.collect_plane(fresh, ["denoise"]))["faces, noise 0.1"]
+    panel = quality_time.plane(fresh, quality_time.collect_plane(fresh, ["denoise"]))["faces, noise 0.1"]
     assert {point[3] for point in panel["DPS"]} == {True, False}
     assert [point[0] for point in sorted(panel["DPS"])] == pytest.approx(
         [full * n / 1000 for n in (10, 20, 50, 100, 200, 500, 1000)]
     )
 
 
+def _budgets_were_run():
+    return quality_time.BUDGETS_RUN in record.full_run("faces")["numbers"]
+
+
 def test_budgets_of_the_plane_are_those_of_the_searches():
     """The labels name the setting that the full run took."""
-    searched = tuning_records.read(tuning_records.path("faces_budgets"))
-    for one in overview.SETTINGS:
+    searched = tuning_records.read(tuning_records.path("faces_budgets")) if _budgets_were_run() else {}
+    for one in quality_time.SETTINGS:
         method, _, budget = one.label.partition(", tuned, ")
-        if budget and one.task in ("denoise", "sr2", "deblur"):
+        if budget and one.unless is not None:
+            assert budget == f"{faces_rivals.found('denoise', method.lower())['best']['n_steps']} evaluations"
+        elif budget and one.task in ("denoise", "sr2", "deblur"):
             row = one.energy.split(".")[1]
+            if f"{one.task}.{row}" not in searched:
+                assert budget == f"{row.split('_')[1]} evaluations" and not _budgets_were_run()
+                continue
             assert budget == f"{searched[f'{one.task}.{row}']['best']['n_steps']} evaluations"
         elif budget and one.task == "sphere":
             found = tuning_records.read(tuning_records.path("sphere_impute"))[method.lower()]
@@ -194,10 +204,11 @@ def test_every_number_of_the_tables_is_in_some_record():
         expected = {*subset.keys.values(), *(key for key, _ in subset.above.values())}
         assert expected <= set(full["numbers"]) and subset.n in full["parameters"]
     later = {"denoise.reverse"} - {key.rpartition("_n")[0] for key in record.full_run("faces")["numbers"]}
-    for one in overview.SETTINGS:
+    for one in quality_time.SETTINGS:
         page = one.page or overview.EXPERIMENTS[one.task].page
-        for where in filter(None, (getattr(one, column) for column in overview.COLUMNS)):
+        for where in filter(None, (getattr(one, column) for column in quality_time.COLUMNS)):
             other, _, key = where.rpartition("/")
             found = key in record.full_run(other or page)["numbers"]
             waits = "reverse" in key and later  # the full run has nothing of this flow yet
+            waits = waits or (key.startswith("budgets_") and not _budgets_were_run())
             assert found or waits or key in ("test.aps.energy", "test.gaussian.energy"), (one.label, key)

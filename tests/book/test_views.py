@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aps_book.experiments import overview
+from aps_book.experiments import quality_time
 from aps_book.figures import charts, sliders, views
 from aps_core.geometry import sphere
 
@@ -89,5 +89,5 @@ def test_points_say_what_they_are():
     assert [one["seconds"] for one in data["panels"][0]["points"]] == [1.0, 2.0]
     with pytest.raises(ValueError, match="at least one"):
         charts.quality_time_view({}, "Plane")
-    words = overview._point_in_words("DPS, 1 sample", {"value": 20.0, "se": 0.5, "n": 1024}, 123.4, False)
+    words = quality_time.point_in_words("DPS, 1 sample", {"value": 20.0, "se": 0.5, "n": 1024}, 123.4, False)
     assert words == "DPS, 1 sample: 20.00 ± 0.50 dB in 123 s (in proportion), on 1,024 signals"
