@@ -22,7 +22,7 @@ from aps_core.weights import trained_by
 TOGETHER = 16  # samples that are computed side by side, of one measurement or of several
 REFINERS: list = []  # what refines a posterior: ``training.refine`` puts itself here, since it stands above this module
 
-# (task, protocol) -> weights, where those of the usual name are not the best (aps_book.experiments.default_flows)
+# (task, protocol) -> weights, where those of the usual name are not the best (weights/results/default_flows.json)
 BETTER = {("faces-denoise", "held-out"): "faces-denoise-reverse-spread"}
 # weights of flows that were trained for many operators under their prior, or for many masks and noise levels
 FOR_MANY = ("faces-any", "sphere-impute-any")

@@ -69,10 +69,11 @@ run.verdict(*overview.differences(run, "mean", means), before="Paired by signal:
 # what it takes and what it gives, as far as the full runs have measured it: times of one measurement on two CPU cores,
 # compiled before, PSNR of one sample and of the mean of 128 (of a method that iterates, from fewer and their variance),
 # energy score (the smaller, the nearer to the truth as a distribution), the share of the truth inside the central 90 %
-# intervals. The last column says on how many signals the quality stands; rows on different numbers of them are near each
-# other, not paired. Times come from runs beside which other work may have run. Samplers on faces at several budgets, each
-# tuned at its own, are timed in one run with nothing beside it, and stand with the closed form and the flows on the same
-# faces, as soon as that run was made; then a column has their energy score minus that of the last flow, paired by face.
+# intervals. The last column says on how many signals the quality stands; rows on different numbers of them are near
+# each other, not paired. Times come from runs beside which other work may have run. Samplers on faces at several
+# budgets, each tuned at its own, are timed in one run with nothing beside it, and stand with the closed form and the
+# flows on the same faces, as soon as that run was made; then a column has their energy score minus that of the last
+# flow, paired by face.
 
 # %% tags=["hide-input"]
 settings = quality_time.collect_plane(run, experiments)

@@ -290,8 +290,8 @@ if "noise.path_8.std" in full["numbers"]:
             "cost_ratio": ("seconds of a gradient, over total, 1 time", ".2f"),
         },
         "noise",
-        caption="Standard deviation of the gradient per entry, 4 noisy faces, by estimator and number of times; time for a "
-        "batch of 16 with nothing beside it.",
+        caption="Standard deviation of the gradient per entry, 4 noisy faces, by estimator and number of times; time "
+        "for a batch of 16 with nothing beside it.",
     )
 
 # %% [markdown]

@@ -282,8 +282,8 @@ run.chart(
     "mixture",
     lambda shown: sampler_study.chart(shown, {"low noise": "mixture2.low", "high noise": "mixture2.high"}),
     alt=lambda shown: (
-        "Divergence of each method on the mixture on a logarithmic axis, up to four marks each. At the low noise, tuned, "
-        f"from near to far: {sampler_study.nearest_first(shown, 'mixture2.low')}."
+        "Divergence of each method on the mixture on a logarithmic axis, up to four marks each. At the low noise, "
+        f"tuned, from near to far: {sampler_study.nearest_first(shown, 'mixture2.low')}."
     ),
     caption="Mixture problem: KL from the samples to the posterior by method, marks as in the figure of the Gaussian "
     "problem.",
