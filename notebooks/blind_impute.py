@@ -127,7 +127,7 @@ run.chart(
     curves_figures.level_plot,
     "levels",
     lambda shown: {"curves": blind_impute.by_level(shown), "least": record.paper_value("aps.figure5.psnr_at_least")},
-    alt="PSNR of the mean of the samples against the share of missing cells. The told flow and the two blind ones "
+    alt="PSNR of the mean of the samples against the share of missing cells. The told flow and the blind ones "
     "lie on each other, the Gaussian closed form a little below; all fall slowly as more is missing, far above "
     "the paper's least value.",
     caption="PSNR of the mean of the samples against the share of missing cells. Bars: two standard errors. Dashed: "
