@@ -329,7 +329,8 @@ run.chart(
     alt="Share of truths inside the 50 and 90 percent intervals for the three tasks, for all pixels and five bands "
     "of modes, beside dashed lines at 50 and 90 percent.",
     caption="Coverage of the central 50 and 90 % intervals, overall and by band of modes, for each task: "
-    f"{named['denoise']['aps']}. Grey bands: three percentage points about the nominal level; bars: two standard errors.",
+    f"{named['denoise']['aps']}. Grey bands: three percentage points about the nominal level; bars: two standard "
+    "errors.",
     label="fig-faces-coverage",
 )
 
