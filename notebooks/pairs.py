@@ -57,9 +57,9 @@ run = record.start(
 # program has one: the 8 × 8 lowest frequencies of the discrete Fourier transform, of one quadrant, in noise of 0.1 in
 # its own scale, {py:func}`~aps_book.experiments.pairs.task_of`. That is 384 numbers of 3,072, a far heavier blur; with
 # "code" among the parameter `priors` it is run as a second one, under the face prior, beside the paper's numbers of the
-# same images and prior. Whether the figure was made with it is not said. The paper measures one image of each kind and averages over 128
-# samples of it; here several images are measured, each error bar is one standard error over images, and fewer samples
-# of each are drawn. So the paper's numbers stand beside ours for their order, not for their size.
+# same images and prior. Whether the figure was made with it is not said. The paper measures one image of each kind and
+# averages over 128 samples of it; here several images are measured, each error bar is one standard error over images,
+# and fewer samples of each are drawn. So the paper's numbers stand beside ours for their order, not for their size.
 #
 # Both priors are a Gaussian fitted to the training images and their mirror images, and a transformer on 4 × 4 patches
 # for the rest of the score ({py:class}`~aps_core.priors.score_network.NetworkPrior`). The Gaussian part solves the blur
