@@ -208,20 +208,18 @@ for name, label in perception.TASKS.items():
 run.say(perception.enough_cooling(numbers, temperatures_used))
 
 # %% tags=["hide-input"]
-panels, floors = perception.trade_off(
-    numbers, {row: label for row, label in labels.items() if row not in ("truth", "measured")}
-)
 levels = perception.store_draws(run)
-paths = perception.cooling(numbers, temperatures_used) if panels else {}
-run.chart(
-    charts.trade_off,
+rows = {row: label for row, label in labels.items() if row not in ("truth", "measured")}
+source = run.as_dict() if with_inception or full is None else full
+run.shows_full_run("fig-perception-trade-off", source is full)
+run.figure(
+    charts.trade_off(**perception.trade_off(source, rows), levels=levels, path_label="flow, N = 1, less noise"),
     "trade-off",
-    {"panels": panels, "floors": floors, "levels": levels, "paths": paths, "path_label": "flow, N = 1, less noise"},
     alt="Three panels, one for each task, of KID against PSNR. The closed form stands at the upper left, single "
     "samples of the flow below it to the right. From there a black line with dots goes down to the right, nearly to "
     "the mean of 128 samples of the flow. The iterative samplers stand to its left or on it.",
-    caption="Perception against distortion in the full run: KID (less is better) against PSNR (more is better), two "
-    "standard errors; the dashed line is what true faces have, the dotted one what draws of the prior have. All "
+    caption=f"Perception against distortion in {'the full run' if source is full else 'this run'}: KID (less is "
+    "better) against PSNR (more is better), two standard errors; the dashed line is what true faces have, the dotted one what draws of the prior have. All "
     "but the mean are single samples; along the black line the noise of the flow falls.",
     label="fig-perception-trade-off",
 )

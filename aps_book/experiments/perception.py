@@ -282,11 +282,11 @@ def verdict(numbers, row, measures=("fid", "kid")):
     return f"Single samples of {in_a_sentence(FLOW)} against those of {of}: " + "; ".join(parts) + "."
 
 
-def trade_off(numbers, labels, measure="kid"):
-    """Panels and floors for ``plotting_images.trade_off`` from a record's ``numbers``: PSNR against ``measure`` of the
-    rows ``labels``, and ``measure`` of the true faces; empty where there is none.
+def trade_off(shown, labels, measure="kid"):
+    """Panels, floors and paths for ``charts.trade_off`` from a record: PSNR against ``measure`` of the rows ``labels``,
+    ``measure`` of the true faces, and ``cooling``; empty where there is none.
     """
-    panels, floors = {}, {}
+    numbers, panels, floors = shown["numbers"], {}, {}
     for name, title in TASKS.items():
         rows = {
             label: (numbers.get(f"{name}.{row}.psnr"), numbers.get(f"{name}.{row}.{measure}"))
@@ -295,7 +295,8 @@ def trade_off(numbers, labels, measure="kid"):
         panel = {label: (x["value"], x["se"], y["value"], y["se"]) for label, (x, y) in rows.items() if x and y}
         if panel:
             panels[title], floors[title] = panel, numbers[f"{name}.truth.{measure}"]["value"]
-    return panels, floors
+    paths = cooling(numbers, shown["parameters"].get("temperatures", []), measure) if panels else {}
+    return {"panels": panels, "floors": floors, "paths": paths}
 
 
 def cooling(numbers, temperatures, measure="kid"):

@@ -222,7 +222,8 @@ def test_trade_off_is_drawn():
         "sr2.dps.psnr": number(26.0),
         "sr2.truth.kid": number(60.0),
     }
-    panels, floors = perception_study.trade_off(numbers, {"aps_n1": "APS, N = 1", "dps": "DPS"})
+    found = perception_study.trade_off({"numbers": numbers, "parameters": {}}, {"aps_n1": "APS, N = 1", "dps": "DPS"})
+    panels, floors = found["panels"], found["floors"]
     assert panels == {"2x super-resolution": {"APS, N = 1": (27.0, 0.5, 80.0, 0.5)}} and floors == {
         "2x super-resolution": 60.0
     }
