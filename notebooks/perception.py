@@ -219,8 +219,9 @@ run.figure(
     "samples of the flow below it to the right. From there a black line with dots goes down to the right, nearly to "
     "the mean of 128 samples of the flow. The iterative samplers stand to its left or on it.",
     caption=f"Perception against distortion in {'the full run' if source is full else 'this run'}: KID (less is "
-    "better) against PSNR (more is better), two standard errors; the dashed line is what true faces have, the dotted one what draws of the prior have. All "
-    "but the mean are single samples; along the black line the noise of the flow falls.",
+    "better) against PSNR (more is better), two standard errors; the dashed line is what true faces have, the dotted "
+    "one what draws of the prior have. All but the mean are single samples; along the black line the noise of the flow "
+    "falls.",
     label="fig-perception-trade-off",
 )
 
