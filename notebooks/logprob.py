@@ -143,7 +143,7 @@ run.table(
 
 # %% [markdown]
 # The supplement does not say with which tolerance and how many traces its rows were made. Its authors' program
-# ({py:data}`~aps_book.experiments.logprob.CODE`) has Dopri5 with a relative tolerance of 0.001, an absolute one of
+# (`configs/dpi_config.py` of berthyf96/score_prior) has Dopri5 with a relative tolerance of 0.001, an absolute one of
 # 0.00001 and 16 trace estimators. With these, on the same draws:
 
 # %% tags=["hide-input"]

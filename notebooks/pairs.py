@@ -55,7 +55,7 @@ run = record.start(
 # Colour images of 32 × 32 pixels, a Gaussian blur of 1.5 pixels, noise of standard deviation 0.01: the deblurring of
 # the page on faces, and the same for all four pairs. The paper's blur and noise are not in the supplement. Its authors'
 # program has one: the 8 × 8 lowest frequencies of the discrete Fourier transform, of one quadrant, in noise of 0.1 in
-# its own scale, {py:func}`~aps_book.experiments.pairs.task_of`. That is 384 numbers of 3,072, a far heavier blur; with
+# its own scale (`task_of` in `aps_book/experiments/pairs.py`). That is 384 numbers of 3,072, a far heavier blur; with
 # "code" among the parameter `priors` it is run as a second one, under the face prior, beside the paper's numbers of the
 # same images and prior. Whether the figure was made with it is not said. The paper measures one image of each kind and
 # averages over 128 samples of it; here several images are measured, each error bar is one standard error over images,
