@@ -84,22 +84,31 @@ for task in dict.fromkeys(one.task for one in settings.values()):
         run.verdict(*differences, before="By the energy score, each at its best budget, paired by face:")
 
 # %% tags=["hide-input"]
-for kind, name in {"one sample": "plane", "mean of 128": "plane-means"}.items():
-    panels = quality_time.plane(run, settings, kind)
-    if not panels:
-        continue
+if panels := quality_time.plane(run, settings, "one sample"):
     run.figure(
         charts.quality_time(panels),
-        name,
-        alt=f"Panels of PSNR of {kind if kind == 'one sample' else 'the mean of 128 samples'} against seconds on a "
-        "logarithmic axis, one for each experiment: "
+        "plane",
+        alt="Panels of PSNR of one sample against seconds on a logarithmic axis, one for each experiment: "
         + "; ".join(f"{title}, with {', '.join(panel)}" for title, panel in panels.items())
         + ". The flows and the closed forms of linear operators stand at the left, what iterates and Laplace's "
         "approximation at the right.",
-        caption=f"Quality against the time of one measurement, {kind} (bars: two standard errors). Hollow: the time "
+        caption="Quality against the time of one measurement, one sample (bars: two standard errors). Hollow: the time "
         "was not taken, but follows from that of the same method with another number of evaluations, in proportion. "
         "Settings without a time stand in the tables only.",
-        label=f"fig-overview-{name}",
+        label="fig-overview-plane",
+    )
+
+# %% tags=["hide-input"]
+if panels := quality_time.plane(run, settings, "mean of 128"):
+    run.figure(
+        charts.quality_time(panels),
+        "plane-means",
+        alt="Panels of PSNR of the mean of 128 samples against seconds on a logarithmic axis, one for each experiment: "
+        + "; ".join(f"{title}, with {', '.join(panel)}" for title, panel in panels.items())
+        + ".",
+        caption="Quality against the time of one measurement, the mean of 128 samples (bars: two standard errors). Settings "
+        "without a time stand in the table only.",
+        label="fig-overview-plane-means",
     )
 
 # %% [markdown]
@@ -107,7 +116,8 @@ for kind, name in {"one sample": "plane", "mean of 128": "plane-means"}.items():
 
 # %% tags=["hide-input"]
 title = "Quality against the time of one measurement, with a menu of experiments; each mark says what it is"
-run.view(charts.quality_time_view(quality_time.plane_points(run, settings), title), "points", title)
+if points := quality_time.plane_points(run, settings):
+    run.view(charts.quality_time_view(points, title), "points", title)
 
 # %% [markdown]
 # ## What else the papers claim

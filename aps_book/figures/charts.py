@@ -119,6 +119,7 @@ def quality_time(panels, xlabel="seconds (log)", ylabel="PSNR (dB)", columns=2):
                 ax.set_xlabel(xlabel, fontsize=10),
             )
             ax.margins(0.15)
+            _whole_decades(ax)
             ax.grid(alpha=0.3)
         for ax in axes[::columns]:
             ax.set_ylabel(ylabel)
@@ -127,6 +128,16 @@ def quality_time(panels, xlabel="seconds (log)", ylabel="PSNR (dB)", columns=2):
             entries.values(), [names[label] for label in entries], loc="outside upper center", ncols=2, fontsize=10
         )
     return fig
+
+
+def _whole_decades(ax):
+    """Label powers of ten alone on the logarithmic x axis, two at least."""
+    from matplotlib.ticker import NullFormatter
+
+    low, high = np.log10(ax.get_xlim())
+    if np.floor(high) - np.ceil(low) < 1:
+        ax.set_xlim(10 ** np.floor(low), 10 ** np.ceil(high))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def quality_time_view(panels, title, xlabel="seconds, logarithmic", ylabel="PSNR (dB)"):
