@@ -106,8 +106,8 @@ if panels := quality_time.plane(run, settings, "mean of 128"):
         alt="Panels of PSNR of the mean of 128 samples against seconds on a logarithmic axis, one for each experiment: "
         + "; ".join(f"{title}, with {', '.join(panel)}" for title, panel in panels.items())
         + ".",
-        caption="Quality against the time of one measurement, the mean of 128 samples (bars: two standard errors). Settings "
-        "without a time stand in the table only.",
+        caption="Quality against the time of one measurement, the mean of 128 samples (bars: two standard errors). "
+        "Settings without a time stand in the table only.",
         label="fig-overview-plane-means",
     )
 
