@@ -30,7 +30,7 @@ from aps_core.weights import label_of, load_card
 
 @dataclass(frozen=True)
 class Problem:
-    """A task, its label, trained flows (row -> weights; "flow" is the one that ``load_posterior`` gives), the row that
+    """A task, its label, trained flows (row -> weights; "flow" on faces that of the forward divergence), the row that
     Metropolis steps correct, and the learned prior whose draws are measured, where the task's own are not exact.
     """
 
