@@ -34,10 +34,10 @@ def load_posterior(task, protocol="held-out", weights=None):
     task: a name (see ``list_tasks``) or a Task. Its noise, or its missing entries, may differ from those of training
     where the flow says that it serves others (``Flow.serves_any_noise``, ``serves_any_mask``). protocol: "held-out"
     (trained on measurements of training signals) or "paper" (on measurements of the test signals).
-    weights: name or path of a weights file; by default "<task>-<protocol>" or a better one (below), or, where there is none or it was made for
-    another operator or noise, those of a flow that was trained for many of them under the task's prior (``FOR_MANY``): any linear
-    operator on faces, which is factorized (once; the result is kept in the cache folder), and any mask
-    and noise on the sphere. What trained it says ``trained_by`` of the
+    weights: name or path of a weights file; by default "<task>-<protocol>" or a better one (below), or, where there is
+    none or it was made for another operator or noise, those of a flow that was trained for many of them under the
+    task's prior (``FOR_MANY``): any linear operator on faces, which is factorized (once; the result is kept in the cache
+    folder), and any mask and noise on the sphere. What trained it says ``trained_by`` of the
     result; "<task>-reverse" is the flow that the paper's objective alone has trained, where there is one. Of several
     flows of protocol "held-out" the default is the one of the lowest energy score on validation signals
     (weights/results/default_flows.json).

@@ -372,7 +372,7 @@ run.chart(
     "coverage",
     lambda shown: coverage.chart_arguments(shown, {named[row]: ("coverage", row) for row in calibrated}, groups),
     alt="Share of truths inside the 50 and 90 percent intervals, for the chosen vertices and five bands of modes, "
-    "closed form and flow, with dashed lines at the nominal levels.",
+    "closed form and flows, with dashed lines at the nominal levels.",
     caption="Coverage of the central 50 and 90 % intervals on test digits, over the chosen vertices and by band of "
     "modes. Grey bands: three percentage points about the nominal level; bars: two standard errors.",
     label="fig-bunny-coverage",

@@ -242,8 +242,8 @@ run.figure(
     alt="Four rows of faces for denoising. Columns: truth, noisy measurement, one sample of the Gaussian posterior, "
     "two samples and the mean of the flow, and a map of its standard deviation. Samples of the flow look like sharp "
     "noisy-free faces with small differences; the spread is largest along edges.",
-    caption="Denoising: truth, measurement, a sample of the closed form, two samples and the mean of the flow, and the "
-    "standard deviation of its samples (root mean square over the colours).",
+    caption="Denoising: truth, measurement, a sample of the closed form, two samples and the mean of the "
+    f"{named['denoise']['aps']}, and the standard deviation of its samples (root mean square over the colours).",
     label="fig-faces-denoise",
 )
 
@@ -310,6 +310,7 @@ run.figure(
 
 # %% tags=["hide-input"]
 title = "Faces drawn from the prior, with sliders for the task, the face and the sample of the posterior"
+run.say(f"The flows are those that `load_posterior` gives, trained by: {faces.given_flows()}.")
 run.view(sliders.face_view(title, *faces.slider_faces(seed=seed)), "sliders", title)
 
 # %% [markdown]

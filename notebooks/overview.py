@@ -70,13 +70,17 @@ run.verdict(*overview.differences(run, "mean", means), before="Paired by signal:
 # compiled before, PSNR of one sample and of the mean of 128 (of a method that iterates, from fewer and their variance),
 # energy score (the smaller, the nearer to the truth as a distribution), the share of the truth inside the central 90 %
 # intervals. The last column says on how many signals the quality stands; rows on different numbers of them are near
-# each other, not paired. Times come from runs beside which other work may have run. Samplers on faces at several
-# budgets, each tuned at its own, are timed in one run with nothing beside it, and stand with the closed form and the
-# flows on the same faces, as soon as that run was made; then a column has their energy score minus that of the last
-# flow, paired by face.
+# each other, not paired. Times come from runs beside which other work may have run.
 
 # %% tags=["hide-input"]
 settings = quality_time.collect_plane(run, experiments)
+if quality_time.budgets_were_run(run, settings):
+    run.say(
+        "On faces each sampler's settings were chosen on validation faces for its budget. Samplers, closed form and "
+        "flows stand there on the same faces and were timed in one run with nothing beside it; DPS with its usual step "
+        "size and Noise2Score come from other runs. The last column but one has the energy score minus that of the "
+        "last flow of the table, paired by face."
+    )
 for task in dict.fromkeys(one.task for one in settings.values()):
     run.say(f"**{overview.EXPERIMENTS[task].label}**\n\n" + quality_time.plane_table(run, settings, task))
     differences = quality_time.plane_differences(run, settings, task)
@@ -88,10 +92,7 @@ if panels := quality_time.plane(run, settings, "one sample"):
     run.figure(
         charts.quality_time(panels),
         "plane",
-        alt="Panels of PSNR of one sample against seconds on a logarithmic axis, one for each experiment: "
-        + "; ".join(f"{title}, with {', '.join(panel)}" for title, panel in panels.items())
-        + ". The flows and the closed forms of linear operators stand at the left, what iterates and Laplace's "
-        "approximation at the right.",
+        alt=quality_time.in_words(panels, "one sample"),
         caption="Quality against the time of one measurement, one sample (bars: two standard errors). Hollow: the time "
         "was not taken, but follows from that of the same method with another number of evaluations, in proportion. "
         "Settings without a time stand in the tables only.",
@@ -103,11 +104,8 @@ if panels := quality_time.plane(run, settings, "mean of 128"):
     run.figure(
         charts.quality_time(panels),
         "plane-means",
-        alt="Panels of PSNR of the mean of 128 samples against seconds on a logarithmic axis, one for each experiment: "
-        + "; ".join(f"{title}, with {', '.join(panel)}" for title, panel in panels.items())
-        + ".",
-        caption="Quality against the time of one measurement, the mean of 128 samples (bars: two standard errors). "
-        "Settings without a time stand in the table only.",
+        alt=quality_time.in_words(panels, "the mean of 128 samples"),
+        caption="The same for the mean of 128 samples.",
         label="fig-overview-plane-means",
     )
 

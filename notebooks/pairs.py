@@ -245,8 +245,8 @@ for pair, title in titles.items():
 # - Figure 3 rewards nearness to one truth; as its authors write, that is no measure of a posterior.
 #
 # What is not shown: the paper's exact score prior, and its RealNVP, on images of this size; 128 samples of the methods
-# that iterate; the fit of the authors' program (a RealNVP of 32 steps with batch norm at a rate of 1e-5, 20,000 steps
-# of 64 samples), which at this size takes days on two cores.
+# that iterate; the fit of the authors' program, a RealNVP of 32 steps with batch norm at a rate of 1e-5, 20,000 steps
+# of 64 samples.
 
 # %% tags=["hide-input"]
 run.finish()

@@ -17,14 +17,14 @@ from aps_core.data.user_folder import may_fall_back
 from aps_core.flows.closed_form import ClosedFormModes
 from aps_core.metrics import evaluation, quality
 from aps_core.metrics.quality import mean_and_standard_error
-from aps_core.posterior import AmortizedPosterior, load_posterior
+from aps_core.posterior import AmortizedPosterior, default_weights, load_posterior
 from aps_core.priors.fast_sampling import draw
 from aps_core.priors.linear_gaussian import posterior_modes
 from aps_core.samplers import make_sampler
 from aps_core.tasks import load_task
 from aps_core.training import validation
 from aps_core.training.network_prior import tweedie
-from aps_core.weights import in_a_sentence, label_of, row_label
+from aps_core.weights import in_a_sentence, label_of, load_card, row_label, trained_by
 
 TASKS = {"denoise": "denoising", "sr2": "2x super-resolution", "deblur": "deblurring"}
 PAPER = {"denoise": "aps.table2.celeba_denoise", "sr2": "aps.table3", "deblur": "aps.table3"}
@@ -498,6 +498,12 @@ def beside(case, pictures, posterior, seed=0):
     few = jax.tree.map(lambda a: a[:n], case.measurements)
     ours = np.asarray(posterior.sample(jax.random.key(seed + 1), few, 1)[:, 0])
     return {"truth": case.x0[:n], "measured": np.asarray(few.y), **pictures, "flow": ours}
+
+
+def given_flows():
+    """What trained the flows that ``load_posterior`` gives, which ``slider_faces`` shows, task by task in words."""
+    cards = {title: load_card(default_weights(f"faces-{name}")) for name, title in TASKS.items()}
+    return "; ".join(f"{title}: {trained_by(card)}" for title, card in cards.items())
 
 
 def slider_faces(n_faces=4, n_shown=8, n_samples=32, seed=0):

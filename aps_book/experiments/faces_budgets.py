@@ -60,7 +60,7 @@ def search(task, method, budget, n_faces=4, n=2, progress=None):
     tried = set(GRIDS[method][name])
     while (value := found["best"][name]) in (min(tried), max(tried)) and len(tried) < len(GRIDS[method][name]) + 3:
         further = value * factor if value == max(tried) else value / factor
-        later = tune(method, task, {n: (v,) for n, v in {**found["best"], name: further}.items()}, **common)
+        later = tune(method, task, {one: (v,) for one, v in {**found["best"], name: further}.items()}, **common)
         tried.add(further)
         found = tuning_records.merged(found, later)
     return found

@@ -179,7 +179,8 @@ def run_prior(prior, by_kind, found, n_samples, n_iterative, fit_steps, seed=0):
     is 0), with the settings ``found`` (see ``search``). The time of an iterative method is that of its last call,
     compiled before, in proportion to the number of samples.
     """
-    trained = load_posterior(task_of(prior))  # the one of the code's blur serves any operator
+    # for the code's blur the flow that serves any operator
+    trained = load_posterior(task_of(prior), weights="faces-any" if prior == CODE else f"{TASKS[prior]}-held-out")
     task, key = trained.task, jax.random.key(seed + 1)
     closed = AmortizedPosterior(task, ClosedFormModes(trained.flow.modes, task.shape), {})
     both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[case.measurements for case in by_kind.values()])

@@ -205,6 +205,21 @@ def plane(run, settings, kind="one sample"):
     return panels
 
 
+def in_words(panels, what):
+    """The alt text of ``plane``: PSNR of ``what``, and the methods of each panel."""
+    methods = "; ".join(f"{title}, with {', '.join(panel)}" for title, panel in panels.items())
+    return (
+        f"Panels of PSNR of {what} against seconds on a logarithmic axis, one for each experiment: {methods}. The flows "
+        "and the closed forms of linear operators stand at the left, what iterates and Laplace's approximation at the "
+        "right."
+    )
+
+
+def budgets_were_run(run, settings):
+    """Whether the planes have the samplers on faces at several budgets."""
+    return any(f"{prefix}.above" in run.as_dict()["numbers"] for prefix in settings)
+
+
 def plane_points(run, settings, kinds=tuple(KINDS)):
     """{task's label and kind: [point, ...]} for ``charts.quality_time_view``; ``said`` has all that is known of a point.
 
