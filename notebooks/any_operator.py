@@ -114,12 +114,13 @@ for column, other in (("tweedie", "Tweedie's estimate"), ("own", "the flow for t
             caption=f"One flow for all beside {other}, paired by face.",
         )
 
-# %% [markdown]
-# For operators that training has not seen, a flow for each alone was trained from the weights of the one flow, on draws
-# of the prior. What both gain over the closed form in energy score says how much is lost by never having seen it.
-
 # %% tags=["hide-input"]
 if known := any_operator.rows(run, ["share_of_own"]):
+    run.say(
+        "For operators that training has not seen, a flow for each alone was trained from the weights of the one flow, "
+        "on draws of the prior. What both gain over the closed form in energy score says how much is lost by never "
+        "having seen it."
+    )
     run.table(
         known,
         {

@@ -387,7 +387,8 @@ run.table(
     caption="Coverage in per cent on test digits plus the prior's rest (mean ± standard error over digits).",
 )
 run.say(
-    "Over the {coverage.vertices:.0f} chosen vertices the flow's 90 % intervals hold {coverage.all.aps_90:.1f} ± "
+    f"Over the {{coverage.vertices:.0f}} chosen vertices the 90 % intervals of the {named['aps']} hold "
+    "{coverage.all.aps_90:.1f} ± "
     "{coverage.all.aps_90.se:.1f} %, those of the closed form "
     "{coverage.all.gaussian_90:.1f} ± {coverage.all.gaussian_90.se:.1f} %. Of digits without the noise $s$ they "
     "hold {plain.aps.coverage_90:.1f} % and {plain.gaussian.coverage_90:.1f} %."
@@ -403,7 +404,8 @@ run.mean("own.coverage_90", 100 * own["coverage"][:, 1], "%")
 run.mean("own.psnr", own["psnr_mean"], "dB")
 run.mean("own.gap", own["psnr_mean"] - own["psnr_n1"], "dB")
 run.say(
-    "Of draws of the prior the flow's 90 % intervals hold {own.coverage_90:.1f} ± {own.coverage_90.se:.1f} %. "
+    f"Of draws of the prior the 90 % intervals of the {named['aps']} hold "
+    "{own.coverage_90:.1f} ± {own.coverage_90.se:.1f} %. "
     "Its mean has "
     "{own.psnr:.2f} ± {own.psnr.se:.2f} dB there and {test.aps_n128.psnr:.2f} ± {test.aps_n128.psnr.se:.2f} "
     "dB on digits; "

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # What a bigger problem costs
 #
-# Every flow of this book stands on the closed-form posterior of a Gaussian prior. For an operator that mixes entries
+# Nearly every flow of this book stands on the closed-form posterior of a Gaussian prior. For an operator that mixes entries
 # ({py:func}`~aps_core.priors.linear_gaussian.linear_posterior_factors`) that posterior is held in matrices of
 # $d \times d$, made once by eigenproblems: memory grows as $d^2$, time as $d^3$. At some size that ends.
 #

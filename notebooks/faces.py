@@ -386,11 +386,13 @@ run.table(
     "time",
     caption=f"Denoising, one measurement; DPS with {run.stated('time_steps')} evaluations.",
 )
+full = record.full_run("faces")
+source, at = ("full/", full["parameters"]["time_steps"]) if full else ("", time_steps)
 run.say(
-    "A sample of DPS with {parameters/time_steps} evaluations takes {time.speedup:,.0f} times as long as one of "
-    f"the {named['denoise']['aps']}; "
+    f"A sample of DPS with {at} evaluations takes {{{source}time.speedup:,.0f}} times as long as one of "
+    f"the {named['denoise']['aps']}{' (full run)' if source else ''}; "
     "the paper has {time.paper_speedup:,.0f} for its DPS with a thousand evaluations or more. "
-    + faces.say_timed_quality(run, time_steps, named["denoise"]["aps"])
+    + faces.say_timed_quality(at, named["denoise"]["aps"])
 )
 
 # %% [markdown]

@@ -274,8 +274,7 @@ run.chart(
     "mixture",
     {"curves": curves(labels)},
     alt="Divergence against training step for each run on the mixture; all fall from about the same height, the run "
-    "from a standard-normal base from higher up, and the runs that use the forward divergence end apart from the "
-    "reverse ones.",
+    "from a standard-normal base from higher up.",
     caption=f"Mixture problem: KL over training steps.{fewer}",
     label="fig-method-mixture",
 )

@@ -49,7 +49,8 @@ run.say(overview.psnr_table(run, shown))
 #
 # These were run on fewer signals. The two tables below hold each row to those: all numbers of a row are of the same
 # signals. "Flow" is the other one of the table above, on the sphere that of the reverse divergence. All methods use the
-# same prior; what iterates has its settings tuned on validation signals, at the budgets of the section that follows.
+# same prior; what iterates has its settings tuned on validation signals, at the budgets of the section that follows
+# (on the bunny DDRM and DAPS have their defaults, and the step size of DPS is that found for half its evaluations).
 # "not run" means that the full run has not that method on those signals.
 
 # %% tags=["hide-input"]
@@ -78,8 +79,8 @@ if quality_time.budgets_were_run(run, settings):
     run.say(
         "On faces each sampler's settings were chosen on validation faces for its budget. Samplers, closed form and "
         "flows stand there on the same faces and were timed in one run with nothing beside it; DPS with its usual step "
-        "size and Noise2Score come from other runs. The last column but one has the energy score minus that of the "
-        "last flow of the table, paired by face."
+        "size and Noise2Score come from other runs. The last column but one has the energy score minus that of APS "
+        "(reverse divergence), paired by face."
     )
 for task in dict.fromkeys(one.task for one in settings.values()):
     run.say(f"**{overview.EXPERIMENTS[task].label}**\n\n" + quality_time.plane_table(run, settings, task))

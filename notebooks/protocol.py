@@ -297,14 +297,14 @@ if "noise.path_8.std" in full["numbers"]:
 # %% [markdown]
 # ## Two flows
 #
-# Every other page of this book keeps the test measurements out of training (protocol "held-out"). Here the paper's
-# protocol is followed for denoising faces, with the paper's objective.
+# This book keeps the test measurements out of training (protocol "held-out"), but for rows that say otherwise. Here the
+# paper's protocol is followed for denoising faces, with the paper's objective.
 #
 # - **Held-out.** The flow of the page on faces: forward divergence, on draws of the prior and their simulated
 #   measurements. No photograph is used.
 # - **Paper's protocol.** The same network, from the weights of the first, trained further by the paper's objective, the
 #   reverse divergence, fidelity + prior + entropy, on measurements of the test faces, with new noise at every step.
-#   (From its own start this objective needs many more steps for the same place; the page on the method shows it.)
+#   What the objective makes of the untrained flow, the page on {doc}`faces` has.
 #
 # Both are measured on test faces, which the second was trained on, and on validation faces, which neither has seen.
 

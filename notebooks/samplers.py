@@ -308,8 +308,8 @@ run.chart(
     },
     alt="The density of one posterior with two modes above each other, and the samples of each method over its "
     "contours. Exact draws, Score-ALD and DAPS fill both modes; flows that were trained for few steps have few samples "
-    "in the upper one; MCG lies on a vertical line through both; RED-diff forms two small clumps; DPS, PiGDM, DDRM and "
-    "SDE+Proj cover both but are narrower.",
+    "in the upper one; MCG lies on a vertical line through both; RED-diff forms two small clumps; DPS, PiGDM and DDRM "
+    "cover both but are narrower; SDE+Proj covers both.",
     caption="Mixture problem, low noise, one measurement: the posterior density, and samples (dots) "
     "over its contours, which hold 50, 90 and 99 % of the probability. Iterative methods at their tuned settings; the "
     f"flows of APS and of the score priors after {fit_steps_shown} steps of training.",

@@ -69,8 +69,9 @@ run = record.start(
 #
 # The fields are monthly means of the NCEP/NCAR reanalysis {cite:p}`kalnay1996ncep`, on the paper's grid of 4 degrees.
 # They come with the package, so that everything on this page can be made again. The paper uses single fields of ERA5.
-# That changes two things. A mean over a month has no weather in it: it is smoother, so that every method scores several
-# dB more here than in the paper's column, and the numbers of the two must not be compared one to one. And it is closer
+# That changes two things. A mean over a month has no weather in it: it is smoother, so that the closed form, DPS
+# and the flows around the closed form score several dB more here than in the paper's column, and the numbers of the
+# two must not be compared one to one. And it is closer
 # to a Gaussian: the closed-form Gaussian posterior, which has no network and no training, is a strong rival. It stands
 # in every table, and what a learned prior adds is the distance to it.
 #

@@ -310,14 +310,15 @@ def store_timed_quality(run, n_steps):
         run.number(f"time.{row}.psnr", number["value"], number["se"], "dB", number["n"])
 
 
-def say_timed_quality(run, n_steps, label):
+def say_timed_quality(n_steps, label):
     """The quality at which DPS was timed, as a sentence for ``Run.say``; label: of the flow beside it."""
-    if "time.dps.psnr" not in run.as_dict()["numbers"]:
+    quality = timed_quality(n_steps)
+    if quality.keys() != {"dps", "aps"}:
         return "What this DPS has in PSNR was not run."
-    n = timed_quality(n_steps)["dps"]["n"]
+    dps, aps = (f"{one['value']:.2f} ± {one['se']:.2f} dB" for one in (quality["dps"], quality["aps"]))
     return (
-        f"On the {n} faces of the ablation this DPS has {{time.dps.psnr:.2f}} ± {{time.dps.psnr.se:.2f}} dB, one "
-        f"sample of {in_a_sentence(label)} {{time.aps.psnr:.2f}} ± {{time.aps.psnr.se:.2f}} dB."
+        f"On the {quality['dps']['n']} faces of the ablation this DPS has {dps}, one sample of {in_a_sentence(label)} "
+        f"{aps}."
     )
 
 

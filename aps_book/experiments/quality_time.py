@@ -22,7 +22,7 @@ class Setting:
       psnr, mean: keys of PSNR of one sample, and of the mean of many.
       seconds, seconds_many: keys of the time of one sample, and of 128.
       energy, coverage: keys of the energy score and of the coverage of 90 % intervals.
-      above: key of the energy score minus that of the flow, paired by signal.
+      above: key of the energy score minus that of APS, paired by signal.
       unless: a key; where a full run has it, this setting stands among others already and is left out.
       page, n: of the record, and the parameter (or number) that says on how many signals the quality stands.
     """
@@ -89,7 +89,7 @@ def _on_faces(task):
         key = f"budgets_{task}.{row}"
         yield Setting(
             task, label, f"{key}.psnr", f"{key}.mean", f"{key}.seconds", f"{key}.seconds_many", f"{key}.energy",
-            f"{key}.coverage", n="n_budgets", above=None if row == "aps" else f"{key}.minus_aps.energy",
+            f"{key}.coverage", n="n_budgets", above=None if row == "reverse" else f"{key}.minus_reverse.energy",
         )  # fmt: skip
 
 
@@ -128,7 +128,7 @@ COLUMNS = {
     "mean": ("PSNR, mean [dB]", ".2f"),
     "energy": ("energy score", ".3f"),
     "coverage": ("90 % intervals [%]", ".1f"),
-    "above": ("energy score minus the flow's", "+.3f"),
+    "above": ("energy score minus that of APS", "+.3f"),
 }
 
 
@@ -174,18 +174,18 @@ def plane_table(run, settings, task):
 
 
 def plane_differences(run, settings, task):
-    """What each sampler of a task, at the budget where its energy score is the least, has on the flow by it, for
-    ``Run.verdict``; and the closed form.
+    """What each sampler of a task, at the budget where its energy score is the least, has on APS by it, for
+    ``Run.verdict``; and the closed form and the other flows.
     """
     known, best = run.as_dict()["numbers"], {}
     for prefix, one in settings.items():
         if one.task == task and f"{prefix}.above" in known:
-            method = one.label.partition(",")[0]
+            method = _method_and_budget(one.label)[0]
             if method not in best or known[f"{prefix}.energy"]["value"] < known[f"{best[method]}.energy"]["value"]:
                 best[method] = prefix
     return tuple(
-        Difference(f"{prefix}.above", settings[prefix].label, in_a_sentence(FLOWS[task]), "lower", "+.3f",
-                   measure="energy score")
+        Difference(f"{prefix}.above", settings[prefix].label, in_a_sentence(label_of(f"faces-{task}-reverse")), "lower",
+                   "+.3f", measure="energy score")
         for prefix in best.values()
     )  # fmt: skip
 
@@ -227,7 +227,7 @@ def plane_points(run, settings, kinds=tuple(KINDS)):
     """
     known, panels = run.as_dict()["numbers"], {}
     for prefix, one in settings.items():
-        method, _, budget = one.label.partition(", ") if " evaluations" in one.label else (one.label, "", "")
+        method, budget = _method_and_budget(one.label)
         for kind in kinds:
             time, quality = (known.get(f"{prefix}.{column}") for column in KINDS[kind])
             if quality is None:
@@ -247,6 +247,12 @@ def plane_points(run, settings, kinds=tuple(KINDS)):
             }
             panels.setdefault(f"{EXPERIMENTS[one.task].label}: {kind}", []).append(point)
     return panels
+
+
+def _method_and_budget(label):
+    """A method's name and its budget; the label of one without evaluations is a name as a whole."""
+    method, _, budget = label.partition(", ") if " evaluations" in label else (label, "", "")
+    return method, budget
 
 
 def point_in_words(label, quality, seconds, taken):

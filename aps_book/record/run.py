@@ -584,6 +584,11 @@ class _Numbers(string.Formatter):
 
 
 def _show(bundle: Mapping[str, str], metadata: Mapping[str, Any] | None = None) -> None:
+    """Show a bundle of media types in a notebook; in a script, print its text."""
+    from IPython.core.interactiveshell import InteractiveShell
     from IPython.display import display
 
-    display(dict(bundle), raw=True, metadata=dict(metadata or {}))
+    if InteractiveShell.initialized():
+        display(dict(bundle), raw=True, metadata=dict(metadata or {}))
+    else:
+        print(bundle.get("text/plain", ""))

@@ -29,11 +29,11 @@ def run(tmp_path, monkeypatch):
         "budgets_denoise.aps.seconds": 0.012,
         "budgets_denoise.aps.seconds_many": 0.3,
         "budgets_denoise.ddrm_50.energy": 1.4,
-        "budgets_denoise.ddrm_50.minus_aps.energy": 0.08,
+        "budgets_denoise.ddrm_50.minus_reverse.energy": 0.08,
         "budgets_denoise.ddrm_100.mean": 29.9,
         "budgets_denoise.ddrm_100.seconds_many": 4.0,
         "budgets_denoise.ddrm_100.energy": 1.3,
-        "budgets_denoise.ddrm_100.minus_aps.energy": -0.02,
+        "budgets_denoise.ddrm_100.minus_reverse.energy": -0.02,
     }
     faces = {
         "numbers": {key: number(value) for key, value in keys.items()},
