@@ -235,6 +235,16 @@ def real_array(name, value):
         raise TypeError(f"{name} must be an array of real numbers: {error}") from None
 
 
+def floating(name, value):
+    """``value`` as an array of floating-point numbers. Raises TypeError for another kind, such as 8-bit pictures."""
+    array = np.asarray(value)
+    if not np.issubdtype(array.dtype, np.floating) and array.dtype.name != "bfloat16":
+        raise TypeError(
+            f"{name} has entries of type {array.dtype}, expected floating-point numbers in [0, 1]; 8-bit ones / 255"
+        )
+    return array
+
+
 def measured_array(name, value):
     """``value`` as a NumPy or JAX array (a list becomes one). Raises TypeError or ValueError that names it."""
     if isinstance(value, jax.Array) or (type(value) is np.ndarray and value.dtype.kind in "biufc"):

@@ -1,9 +1,12 @@
 """What trained weights were made for, in numbers that a card keeps: operator, noise and prior of their task."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aps_core.priors.content import settings_of
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.score_function import ScoreFunctionPrior
 
@@ -23,7 +26,7 @@ def made_for(task):
             "action": _action(operator),
         },
         "sigma_y": float(task.sigma_y),
-        "prior": {"kind": prior_kind(prior), "numbers": _of_prior(prior)},
+        "prior": {"kind": prior_kind(prior), "numbers": _of_prior(prior), "settings": _settings(prior)},
     }
 
 
@@ -44,17 +47,35 @@ def differences(card, task, any_noise=False, any_mask=False, any_operator=False)
         found.append(f"sigma_y = {card['sigma_y']:g} then, {given['sigma_y']:g} now")
     if not _close(card["prior"]["numbers"], given["prior"]["numbers"]):
         found.append(f"another prior ({card['prior']['kind']} then, {given['prior']['kind']} now, with other numbers)")
+    elif other := _other_settings(card["prior"], given["prior"]["settings"]):
+        found.append(f"another prior ({', '.join(other)})")
     return found
 
 
 def same_prior(card, task):
     """Whether the prior of ``task`` is that of the fingerprint ``card``. Raises KeyError or TypeError for no fingerprint."""
-    return _close(card["prior"]["numbers"], _of_prior(task.prior))
+    same = _close(card["prior"]["numbers"], _of_prior(task.prior))
+    return same and not _other_settings(card["prior"], _settings(task.prior))
 
 
 def prior_kind(prior):
     """The word of a prior, or the name of its class."""
     return getattr(prior, "kind", None) or type(prior).__name__
+
+
+def _settings(prior):
+    """Those of ``settings_of``; of a GaussianPrior none, whose posteriors do not depend on its diffusion."""
+    return {} if isinstance(prior, GaussianPrior) else settings_of(prior)
+
+
+def _other_settings(card, now):
+    """In words, which settings of a prior are not those of ``card``; none for a card from before they were kept."""
+    then = card.get("settings", now)
+    return [
+        f"{name} = {then.get(name)} then, {now.get(name)} now"
+        for name in sorted({*then, *now})
+        if json.dumps(then.get(name), sort_keys=True) != json.dumps(now.get(name), sort_keys=True)
+    ]
 
 
 def _close(old, new):

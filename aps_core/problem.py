@@ -70,6 +70,8 @@ class Task:
         if given is None:
             given = partial(_no_signals, self.name)
         low, high = _range_of_draws(self.prior)
+        if isinstance(given, partial) and given.func is _all_of:  # those of the Task that this one is made from
+            (given,) = given.args
         if not callable(given):
             values = self._checked_array(given)
             low, high = min(low, float(np.min(values, initial=0))), max(high, float(np.max(values, initial=1)))

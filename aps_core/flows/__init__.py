@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from aps_core.checks import count, has, task_like
-from aps_core.flows.base import Flow
+from aps_core.flows.base import Flow, check_masks_are_told
 from aps_core.flows.distilled import DistilledFlow
 from aps_core.flows.modal import GaussianBaseFlow
 from aps_core.flows.realnvp import ConditionalRealNVP
@@ -36,6 +36,7 @@ def _infer_noise(task, flow):
     if not isinstance(task.operator, UnknownNoise) or not task.operator.inner.diagonal:
         raise ValueError(f'flow "infer-noise" is for an UnknownNoise of denoising or masks, got {task.operator!r}')
     told = replace(task, operator=task.operator.inner, extra_check=None)
+    check_masks_are_told("infer-noise", told.operator)
     return InferNoise(build_flow(told, flow), task.prior.gaussian, (task.operator.low, task.operator.high))
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class Flow:
@@ -50,6 +52,19 @@ class Flow:
         raise ValueError(
             f"{type(self).__name__} was made for one noise level and cannot be asked for sigma_y = {sigma_y}: "
             "make the flow of a task with that noise, and train it"
+        )
+
+
+def check_masks_are_told(kind, operator):
+    """Raise ValueError unless a measurement's mask says all that ``operator``, diagonal, hides: the flow ``kind`` knows what
+    is missing from there alone.
+    """
+    mask = operator.draw(jax.random.key(0))
+    told = jnp.ones(operator.y_shape) if mask is None else mask
+    if not np.array_equal(operator.observed(mask), told):
+        raise ValueError(
+            f"flow {kind!r} takes what is missing from the mask of the measurement, but {type(operator).__name__} hides entries "
+            'that its draw does not say; expected draw to return what observed does, as FixedMask, or flow "tokens"'
         )
 
 

@@ -109,11 +109,10 @@ class DistilledFlow(Flow):
 
     @property
     def couplings(self):
-        """The scanned couplings: in each a random half of every token's entries is kept."""
+        """The scanned couplings: in each a random half of every token's entries is kept, and what pads a token."""
         n_tokens, size = self.tokens.shape
-        return MaskedCouplings(
-            TokenConditioner(size, self.width, self.depth), alternating_masks(self.steps, size, n_tokens)
-        )
+        masks = np.where(self.tokens.valid, alternating_masks(self.steps, size, n_tokens), np.float32(1))
+        return MaskedCouplings(TokenConditioner(size, self.width, self.depth), masks)
 
     @property
     def _network(self):
@@ -159,7 +158,7 @@ class DistilledFlow(Flow):
         tokens = jnp.concatenate([self.tokens.cut(part) for part in self._inputs(context)], axis=1)
         h, residual, log_scale, bands = self._network.apply(params["network"], tokens, self.t)
         shift = -(self.modes.pull @ self.tokens.join(residual))
-        return shift, self._spectrum(params, bands), h, log_scale
+        return shift, self._spectrum(params, bands), h, jnp.where(self.tokens.valid, log_scale, 0.0)
 
     _n_outputs = property(lambda self: self.n_bands, doc="Number of band log-scales.")
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from aps_core.checks import noise
-from aps_core.flows.base import Flow
+from aps_core.flows.base import Flow, check_masks_are_told
 from aps_core.flows.coupling import CouplingStack
 from aps_core.priors.gaussian import GaussianPosterior, GaussianPrior, gaussian_posterior
 
@@ -80,6 +80,7 @@ class GaussianBaseFlow(Flow):
         """The untrained flow for denoising or masks; settings: the fields from ``k`` on."""
         if not task.operator.diagonal:
             raise ValueError('flow "gaussian-base" is for denoising and masks; "tokens" takes any linear operator')
+        check_masks_are_told("gaussian-base", task.operator)
         return cls(task.prior.gaussian, float(task.sigma_y), **settings)
 
     def with_noise(self, sigma_y):

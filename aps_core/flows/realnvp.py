@@ -35,6 +35,11 @@ class ConditionalRealNVP(Flow):
         """The untrained flow, which starts with the mean and spread of the task's Gaussian; settings: the fields from
         ``steps`` on.
         """
+        if settings.get("conditional", True) and task.y_shape != task.shape:
+            raise ValueError(
+                f'flow "realnvp" sees data of the shape of a signal, {task.shape}, got an operator with data of {task.y_shape}; '
+                'flow "tokens" takes any linear operator, conditional = false is the flow of one measurement'
+            )
         return cls(task.prior.gaussian.mean, task.prior.gaussian.marginal_std, shape=task.shape, **settings)
 
     @property

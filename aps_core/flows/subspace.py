@@ -7,6 +7,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from aps_core.flows.base import check_masks_are_told
 from aps_core.flows.coupling import MaskedCouplings, alternating_masks
 from aps_core.flows.modal import GaussianBaseFlow, ModalContext
 from aps_core.priors.networks.local import LocalMLP, Neighbourhoods
@@ -104,6 +105,7 @@ class SubspaceFlow(GaussianBaseFlow):
             raise ValueError(
                 'flow "subspace" needs a SubspacePrior, and is for denoising and random masks, got other than expected'
             )
+        check_masks_are_told("subspace", task.operator)
         network, gaussian = prior.inner.network, prior.gaussian
         if network.kind != "local" or not prior.inner.residual:
             raise ValueError(

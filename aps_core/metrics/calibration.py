@@ -22,15 +22,20 @@ def coverage(samples, x, levels=(0.5, 0.9)):
     With n draws from the distribution of x, P(s_(k) <= x <= s_(n+1-k)) = 1 - 2 k / (n + 1).
     A level that needs a fractional k = (1 - level) (n + 1) / 2 counts the two neighbouring
     intervals in proportion, and k = 0 is the whole line. So the expected value is the level
-    exactly, for every n and every continuous distribution.
+    exactly, for every n and every continuous distribution. Of an even n the innermost interval holds
+    1 / (n + 1): a smaller level counts it in proportion.
+
+    Raises ValueError for entries that are not finite, which no interval holds, as the other measures here do.
     """
-    samples, x = check_draws(samples, x)
-    levels = _levels(levels)
+    samples, x = _finite_draws(samples, x)
+    levels = checked_levels(levels)
     n = len(samples)
     # x is inside [s_(k), s_(n+1-k)] exactly when k <= depth; intervals are closed, so ties count as inside.
     depth = np.minimum((samples <= x).sum(axis=0), n - (samples < x).sum(axis=0))
     k = (1 - levels) * (n + 1) / 2
-    return np.array([np.clip(depth + 1 - ki, 0, 1).mean() for ki in k])
+    held = np.array([np.clip(depth + 1 - ki, 0, 1).mean() for ki in k])
+    innermost = levels * (n + 1) * (depth >= n / 2).mean()
+    return np.where((n % 2 == 0) & (k > n / 2), innermost, held)
 
 
 def band_coverage(samples, x, modes, n_bands=5, levels=(0.5, 0.9)):
@@ -41,7 +46,7 @@ def band_coverage(samples, x, modes, n_bands=5, levels=(0.5, 0.9)):
     the mean would shift x and the samples alike and change nothing. The k modes are split
     into n_bands runs of equal length (up to one).
     """
-    samples, x = check_draws(samples, x)
+    samples, x = _finite_draws(samples, x)
     modes = real_array("modes", modes)
     if modes.ndim != 2 or len(modes) != x.size:
         raise ValueError(f"modes has shape {modes.shape}, expected ({x.size}, k)")
@@ -58,7 +63,7 @@ def sbc_ranks(samples, x):
     Over many signals the ranks of an exact posterior are uniform on 0, ..., n
     (simulation-based calibration, Talts et al. 2018). Ties count as larger.
     """
-    samples, x = check_draws(samples, x)
+    samples, x = _finite_draws(samples, x)
     return (samples < x).sum(axis=0)
 
 
@@ -87,7 +92,7 @@ def rank_band(ranks, n, level=0.95, n_simulated=2000, seed=0):
     given = real_array("ranks", ranks)
     if given.ndim != 1 or len(given) < 2 or not ((given >= 0) & (given <= n) & (given == np.round(given))).all():
         raise ValueError(f"ranks must be at least two integers from 0 to n = {n}, got shape {given.shape}")
-    _levels(level)
+    checked_levels(level)
     m, place = len(given), np.arange(1, n + 1) / (n + 1)
     drawn = np.random.default_rng(seed).integers(0, n + 1, (n_simulated, m))
     found, simulated = _least_tail(_below(given[None], n), m, place)[0], _least_tail(_below(drawn, n), m, place)
@@ -151,8 +156,16 @@ def kl_to_gaussian(samples, log_q, mean, cov):
     return float(kl), float(error)
 
 
-def _levels(levels):
-    """Levels as an array, each strictly between 0 and 1."""
+def _finite_draws(samples, x):
+    samples, x = check_draws(samples, x)
+    for name, values in (("samples", samples), ("x", x)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} holds entries that are not finite, expected numbers")
+    return samples, x
+
+
+def checked_levels(levels):
+    """Levels as an array. Raises ValueError unless each lies strictly between 0 and 1."""
     levels = np.atleast_1d(real_array("levels", levels))
     if levels.size == 0 or not ((levels > 0) & (levels < 1)).all():
         raise ValueError(f"levels is {levels.tolist()}, expected fractions strictly between 0 and 1")
@@ -166,6 +179,8 @@ def _gaussian(mean, cov, name):
         raise ValueError(f"mean of {name} holds entries that are not finite, expected numbers")
     if cov.shape != (mean.size, mean.size):
         raise ValueError(f"covariance of {name} has shape {cov.shape}, expected {(mean.size, mean.size)}")
+    if np.isfinite(cov).all() and not np.allclose(cov, cov.T, rtol=1e-4, atol=1e-6 * np.abs(cov).max()):
+        raise ValueError(f"covariance of {name} is not symmetric, expected one that is")
     try:
         chol = np.linalg.cholesky(cov)
     except np.linalg.LinAlgError as error:

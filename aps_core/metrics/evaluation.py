@@ -21,9 +21,15 @@ def evaluate(sampler, key, measurements, x0, n=128, modes=None, n_bands=5, progr
     also ``band_coverage`` (batch, n_bands, 2) of the intervals of P^T x. Where signals are images that are large
     enough, ``ssim_n1`` and ``ssim_mean`` are those of the uniform 7 x 7 window, ``ssim11_n1`` and ``ssim11_mean`` those
     of the Gaussian 11 x 11 window. With ``weights`` (*shape) of the entries, ``psnr_weighted_n1`` and
-    ``psnr_weighted_mean`` count them so. The same ``key`` gives every sampler the same draws.
+    ``psnr_weighted_mean`` count them so. The same ``key`` gives every sampler the same draws. Raises ValueError unless
+    there is one measurement for each signal.
     """
     x0, rows = np.asarray(x0), []
+    if x0.ndim < 1 or np.shape(measurements.y)[:1] != x0.shape[:1]:
+        raise ValueError(
+            f"measurements has data of shape {np.shape(measurements.y)} and x0 signals of shape {x0.shape}, expected one "
+            "measurement for each signal"
+        )
     keys = jax.random.split(key, len(x0))
     for i in tqdm(range(len(x0)), desc="measurements", disable=None if progress else True):
         one = jax.tree.map(lambda a, i=i: a[i], measurements)

@@ -16,7 +16,7 @@ import optax
 
 from aps_core import checks
 from aps_core.checks import count, real_array
-from aps_core.metrics.calibration import RankBand, rank_band
+from aps_core.metrics.calibration import RankBand, checked_levels, rank_band
 from aps_core.metrics.quality import mean_and_standard_error
 
 PASSES, RATE, DECAY = 60, 3e-3, 1.0  # steps of AdamW over all training pairs, step size, decay of the weights
@@ -55,7 +55,8 @@ def tarp(samples, truths, references, levels=(0.5, 0.9), level=0.95, seed=0):
     probability of the simultaneous band. A reference that does not depend on the measurement lets draws of the prior
     pass: give one that does, such as a draw of an approximate posterior.
 
-    Raises TypeError or ValueError for other shapes, fewer than two measurements, or a level outside (0, 1).
+    Raises TypeError or ValueError for other shapes, entries that are not finite, fewer than two measurements, or a level
+    outside (0, 1).
     """
     samples, truths, references = (
         real_array(name, value)
@@ -68,11 +69,13 @@ def tarp(samples, truths, references, levels=(0.5, 0.9), level=0.95, seed=0):
             raise ValueError(
                 f"{name} has shape {value.shape}, expected ({len(samples)}, {samples.shape[2]}), one for each measurement"
             )
+    if not all(np.isfinite(values).all() for values in (samples, truths, references)):
+        raise ValueError("samples, truths and references hold entries that are not finite, expected numbers")
+    levels = checked_levels(levels)
     n = samples.shape[1]
     nearer = ((samples - references[:, None]) ** 2).sum(axis=2) < ((truths - references) ** 2).sum(axis=1)[:, None]
     ranks = nearer.sum(axis=1)
     band = rank_band(ranks, n, level, seed=seed)
-    levels = np.atleast_1d(real_array("levels", levels))
     # f < a, where a (n + 1) is no integer the two ranks beside it in proportion: the expected value is the level
     held = np.clip(levels * (n + 1) - ranks[:, None], 0, 1)
     coverage, coverage_se = mean_and_standard_error(held)

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from aps_core.checks import sizes
-from aps_core.operators.base import Operator, dense_matrix, is_of_the_package, offset
+from aps_core.operators.base import Operator, is_of_the_package
 from aps_core.operators.content import FROZEN, action, content_of
+from aps_core.operators.extent import declares_range, exact_range, range_of
 from aps_core.operators.saturation import SaturatingSensor
 
 TOLERANCE = 1e-5  # of the largest number that is compared: an operator may compute in single precision within
 SCALES = (-2.5, 1e-3, 40.0)
-LARGEST_MATRIX = 4_000_000  # entries up to which the range of the data is computed exactly
 WANTED = (
     "an Operator with a shape and __call__(x, mask=None), see aps_core.operators.Operator; for instance "
     "class Gain(Operator): shape = (4,); __call__ = lambda self, x, mask=None: 2 * x"
@@ -97,7 +97,7 @@ def data_extremes(operator, low=0.0, high=1.0):
         return None if inner is None else tuple(float(operator.response(end)) for end in inner)
     if operator.data_range is None:
         return None
-    ends = operator.data_range if is_of_the_package(operator) else _range_of(operator)
+    ends = range_of(operator)
     if ends is None:
         return None
     below, above, width = max(0.0, -low), max(0.0, high - 1), ends[1] - ends[0]
@@ -239,37 +239,14 @@ def _check_adjoint(operator, apply, name, rng, shape, mask):
 def _check_range(operator, name):
     """A ``data_range`` that somebody wrote down holds; that of the base class is only a default."""
     declared = operator.data_range
-    if declared is None or "data_range" not in _own_names(type(operator)):
+    if declared is None or not declares_range(operator):
         return
     if np.shape(declared) != (2,) or not np.all(np.isfinite(declared)) or not declared[0] < declared[1]:
         raise ValueError(f"data_range of {name} must be (low, high) or None, got {declared!r}")
-    found = _exact_range(operator)
+    found = exact_range(operator)
     slack = 1e-3 * (declared[1] - declared[0])
     if found is not None and (found[0] < declared[0] - slack or found[1] > declared[1] + slack):
         raise ValueError(
             f"data_range of {name} is {tuple(declared)}, but signals in [0, 1] give data from {found[0]:.4g} to {found[1]:.4g}; "
             "expected a range that holds them, or None"
         )
-
-
-def _own_names(cls):
-    return {name for base in cls.__mro__ if not base.__module__.startswith("aps_core.") for name in vars(base)}
-
-
-def _range_of(operator):
-    """What an own operator declares, what its matrix says where it declares nothing, or None."""
-    if "data_range" in _own_names(type(operator)) or operator.diagonal:
-        return operator.data_range
-    return _exact_range(operator)
-
-
-def _exact_range(operator):
-    """(smallest, largest) entry of A(x) for signals in [0, 1]; None where A is not linear, is drawn, or is large."""
-    size = operator.size * int(np.prod(operator.y_shape))
-    if not operator.linear or operator.random or size > LARGEST_MATRIX:
-        return None
-    matrix, constant = dense_matrix(operator), offset(operator)
-    constant = 0.0 if constant is None else constant.ravel()
-    low = (np.minimum(matrix, 0).sum(axis=1) + constant).min()
-    high = (np.maximum(matrix, 0).sum(axis=1) + constant).max()
-    return float(low), float(max(high, low + 1e-6))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from aps_core.checks import positive
 from aps_core.operators.around import AroundOperator
 from aps_core.operators.base import Operator
+from aps_core.operators.extent import range_of
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,8 @@ class SaturatingSensor(AroundOperator):
     @property
     def data_range(self):
         """That of ``inner``, saturated."""
-        if self.inner.data_range is None:
-            return None
-        return tuple(float(self.response(end)) for end in self.inner.data_range)
+        ends = range_of(self.inner)
+        return None if ends is None else tuple(float(self.response(end)) for end in ends)
 
     def response(self, z):
         """The sensor's answer to the linear data ``z``."""
@@ -44,15 +44,20 @@ class SaturatingSensor(AroundOperator):
 
     def undo(self, y):
         """The linear data that the sensor answers with ``y``, (threshold / gain) artanh(y / threshold); kept to the
-        range of ``inner`` and a quarter of it more on each side, since noise may lie beyond every answer. Raises
-        ValueError where ``inner`` has no range.
+        range of ``inner`` (``extent.range_of``) and a quarter of it more on each side, since noise may lie beyond every
+        answer. Raises ValueError where that range is not known.
         """
-        if self.inner.data_range is None:
-            raise ValueError(f"inner {self.inner.kind!r} has no data_range to which undone data could be kept")
-        low, high = self.inner.data_range
-        margin = (high - low) / 4
-        ends = self.response(low - margin), self.response(high + margin)
-        return self.threshold / self.gain * jnp.arctanh(jnp.clip(y, *ends) / self.threshold)
+        ends = range_of(self.inner)
+        if ends is None:
+            name = self.inner.kind or type(self.inner).__name__
+            raise ValueError(
+                f"inner {name!r} has no data_range to which undone data could be kept; expected data_range = (low, high), "
+                "the extremes of its data for signals in [0, 1]"
+            )
+        margin = (ends[1] - ends[0]) / 4
+        # artanh is infinite at the threshold, which rounding reaches before the range ends where the sensor is steep
+        undone = self.threshold / self.gain * jnp.arctanh(jnp.clip(y / self.threshold, -1, 1))
+        return jnp.clip(undone, ends[0] - margin, ends[1] + margin)
 
     def __call__(self, x, mask=None):
         """A(x), shape ``y_shape``; zero where ``inner`` hides."""

@@ -14,7 +14,6 @@ With ``churn`` noise is added before every step, up to a higher s from which the
 made before, so that draws are nearer to the data. Under the Gaussian it, too, is exact.
 """
 
-import hashlib
 import io
 import os
 from functools import partial
@@ -28,6 +27,7 @@ from tqdm import tqdm
 from aps_core import checks
 from aps_core.checks import count
 from aps_core.files import write_atomically
+from aps_core.priors.content import digest_of
 
 
 def draw(prior, key, n, n_steps=16, batch=64, progress=False, churn=0.0):
@@ -152,10 +152,8 @@ def pool(prior, n, n_steps=12, seed=0, churn=0.0):
     The file's name holds the digest of the prior and of the arguments: another prior has another file.
     """
     seed = checks.seed("seed", seed)
-    digest = hashlib.sha256(repr((n, n_steps, seed, *([churn] if churn else []))).encode())
-    for leaf in jax.tree.leaves(prior):
-        digest.update(np.asarray(leaf, np.float32).tobytes())
-    path = Path(os.environ.get("APS_DRAWS_DIR", "checkpoints")) / f"draws-{digest.hexdigest()[:16]}.npy"
+    name = f"draws-{digest_of(prior, n, n_steps, seed, churn)}.npy"
+    path = Path(os.environ.get("APS_DRAWS_DIR", "checkpoints")) / name
     if not path.is_file():
         content = io.BytesIO()
         np.save(content, np.asarray(draw(prior, jax.random.key(seed), n, n_steps, progress=True, churn=churn)))

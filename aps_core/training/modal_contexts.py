@@ -56,7 +56,9 @@ def context_pool(task, flow, signals, settings, key):
     noise of the task's level or, with ``pool_noise`` = [low, high], of one drawn for each, uniform in its logarithm.
     """
     _check_modal(task, flow)
-    fractions = settings["pool_missing"] or [task.operator.missing]
+    if settings["pool_missing"] and not isinstance(task.operator, operators.RandomMask):
+        raise ValueError(f"pool_missing is for a RandomMask, got the operator {task.operator!r}")
+    fractions = settings["pool_missing"] or [None]
     shares, levels = np.array_split(np.arange(settings["pool"]), len(fractions)), settings["pool_noise"]
 
     @partial(jax.jit, static_argnums=2)
@@ -78,6 +80,6 @@ def context_pool(task, flow, signals, settings, key):
             key, k_level = jax.random.split(key)
             low, high = jnp.log(jnp.asarray(levels))
             sigmas = jnp.exp(jax.random.uniform(k_level, (len(share),), minval=low, maxval=high))
-        operator = replace(task.operator, missing=fraction)
+        operator = task.operator if fraction is None else replace(task.operator, missing=fraction)
         parts.append(contexts(flow, (jax.random.split(k_measure, len(share)), signals[picked], sigmas), operator))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

@@ -2,7 +2,6 @@
 posterior mean, on disk.
 """
 
-import hashlib
 import io
 import os
 from dataclasses import dataclass, replace
@@ -13,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from aps_core.files import write_atomically
+from aps_core.files import sha256_of, write_atomically
 from aps_core.flows.distilled import DistilledContext, matched_time
 from aps_core.objective import forward_of_contexts
+from aps_core.priors.content import digest_of
 from aps_core.priors.linear_gaussian import PosteriorModes, posterior_modes
 from aps_core.training.operator_family import draw_problem
 
@@ -82,10 +82,9 @@ def make_pool(task, n, pairs, draws, mirror, seed=0):
     that an interrupted pool goes on. The name of the folder holds the digest of the prior, the draws and the arguments but ``n``.
     """
     gaussian = task.prior.gaussian
-    name = hashlib.sha256(repr((pairs, mirror, seed)).encode())
-    for array in (*jax.tree.leaves(gaussian), draws):
-        name.update(np.ascontiguousarray(array, np.float32))
-    folder = Path(os.environ.get("APS_DRAWS_DIR", "checkpoints")) / f"operators-{name.hexdigest()[:16]}"
+    of_draws = sha256_of(np.ascontiguousarray(draws, np.float32).tobytes())
+    name = f"operators-{digest_of(gaussian, of_draws, pairs, mirror, seed)}"
+    folder = Path(os.environ.get("APS_DRAWS_DIR", "checkpoints")) / name
     missing = [i for i in range(n) if not (folder / f"{i:03d}.npz").is_file()]
     for i in tqdm(missing, desc="factorizing operators", disable=None):
         content = io.BytesIO()

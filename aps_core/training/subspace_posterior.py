@@ -62,9 +62,11 @@ class Masks:
 
 
 def prepare_masks(prior, operator, sigma_y, n, key):
-    """``Masks`` of ``n`` masks drawn by ``operator`` (a RandomMask) under a SubspacePrior."""
-    drawn = np.asarray(jax.vmap(operator.draw)(jax.random.split(key, n))).reshape(n, -1)
-    return closed_forms(prior, sigma_y, drawn)
+    """``Masks`` of ``n`` masks drawn by ``operator`` under a SubspacePrior; those of one that draws none are all the same."""
+    keys = jax.random.split(key, n if operator.random else 1)
+    drawn = np.stack([np.ravel(operator.observed(operator.draw(k))) for k in keys])
+    made = closed_forms(prior, sigma_y, drawn)
+    return made if operator.random else jax.tree.map(lambda a: jnp.repeat(a, n, axis=0), made)
 
 
 def closed_forms(prior, sigma_y, masks):
@@ -209,6 +211,9 @@ def subspace_posterior_job(task, recipe, measurements=None, start=None):
         )
     if measurements is None:
         measured = np.asarray(task.signals("val")[:VALIDATION], np.float32)
+        if len(measured) < HELD_OUT_MASKS:
+            raise ValueError(f"signals has {len(measured)} for validation, expected at least {HELD_OUT_MASKS}")
+        measured = measured[: len(measured) // HELD_OUT_MASKS * HELD_OUT_MASKS]  # as many for each of the masks
         arrays |= {"val": _coordinates(prior, measured), "x_val": measured}
         if settings["kl"] != "forward" and settings["noise"] == "fixed":
             masks = jax.tree.map(lambda a: a[: settings["masks"]], arrays["masks"])
@@ -251,6 +256,11 @@ def subspace_settings(recipe):
     for name in ("draws", "reverse_batch"):
         if settings[name]:
             count(name, settings[name])
+    if (settings["kl"] != "reverse" or settings["noise"] == "fresh") and settings["batch"] % settings["masks_per_step"]:
+        raise ValueError(
+            f"batch is {settings['batch']} and masks_per_step {settings['masks_per_step']}, expected a batch that the masks "
+            "divide, as many measurements for each"
+        )
     check_number("forward_share", settings["forward_share"])
     for name, choices in {**CHOICES, "protocol": tuple(PROTOCOLS)}.items():
         one_of(f"objective setting {name}", settings[name], choices)

@@ -136,3 +136,33 @@ def test_gaussian_log_prob_agrees_with_scipy():
 def test_wrong_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("n, level", [(2, 0.1), (10, 0.05), (3, 0.1), (10, 0.3), (2, 0.5)])
+def test_expected_coverage_is_the_level_also_inside_the_innermost_interval(n, level):
+    rng = np.random.default_rng(0)
+    found = calibration.coverage(rng.normal(size=(n, 200_000)), rng.normal(size=200_000), (level,))[0]
+    assert abs(found - level) < 4 * np.sqrt(max(level, 1 / (n + 1)) / 200_000)
+
+
+@pytest.mark.parametrize("name", ["samples", "x"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_no_coverage_of_what_is_not_finite(name, value):
+    arrays = {"samples": np.zeros((4, 3)), "x": np.ones(3)}
+    arrays[name] = np.full_like(arrays[name], value)
+    for measure in (
+        calibration.coverage,
+        calibration.sbc_ranks,
+        lambda s, x: calibration.band_coverage(s, x, np.eye(3), 1),
+    ):
+        with pytest.raises(ValueError, match=f"{name} holds entries that are not finite"):
+            measure(**arrays) if measure in (calibration.coverage, calibration.sbc_ranks) else measure(*arrays.values())
+
+
+def test_covariances_are_symmetric():
+    skewed = np.array([[1.0, 0.9], [0.0, 1.0]])
+    for cov in (skewed, skewed.T):
+        with pytest.raises(ValueError, match="covariance of q is not symmetric"):
+            calibration.gaussian_kl(np.zeros(2), cov, np.zeros(2), np.eye(2))
+    rounded = np.array([[1.0, 0.3], [0.3 + 1e-7, 1.0]])  # as single precision leaves it
+    assert calibration.gaussian_kl(np.zeros(2), rounded, np.zeros(2), np.eye(2)) > 0

@@ -81,3 +81,9 @@ def test_seconds_are_the_median_of_compiled_calls():
     sampler = Slow()
     seconds = evaluation.seconds_per_measurement(sampler, jax.random.key(0), None, 3, repeats=4)
     assert sampler.calls == 5 and 0 < seconds < 1
+
+
+@pytest.mark.parametrize("n", [2, 8])
+def test_every_signal_has_a_measurement(n):
+    with pytest.raises(ValueError, match=rf"measurements has data of shape \({n}, 4\) .* \(6, 4\)"):
+        evaluation.evaluate(None, jax.random.key(0), Measurement(jnp.zeros((n, 4))), np.zeros((6, 4)))

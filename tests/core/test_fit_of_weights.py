@@ -24,9 +24,11 @@ from aps_core import (
     untrained_posterior,
     weights,
 )
+from aps_core.diffusion import VPSDE
 from aps_core.files import sha256_of
 from aps_core.fingerprint import differences, made_for
 from aps_core.posterior import load_start, save_posterior
+from aps_core.priors.content import digest_of
 from aps_core.training.posterior import inputs_of
 
 REALNVP = {"kind": "realnvp", "steps": 1, "width": 4}
@@ -239,3 +241,32 @@ def test_one_measurement_is_one(make_prior):
     recipe = {"flow": {"kind": "realnvp", "steps": 1, "width": 4, "conditional": False}, "optimizer": {"steps": 2}}
     with pytest.raises(ValueError, match=r"measurement must be a single one, y of shape \(8,\), got \(3, 8\)"):
         train_posterior(task, recipe, measurement=Measurement(np.full((3, 8), 0.5)))
+
+
+def test_a_prior_with_other_times_or_another_diffusion_is_another_prior(make_score_prior, tmp_path, monkeypatch):
+    """Its arrays are the same: neither weights nor kept draws of the one serve the other."""
+    prior = make_score_prior()
+    later, slower = prior.replace(t_residual=0.1), prior.replace(gaussian=prior.gaussian.replace(sde=VPSDE(0.1, 5.0)))
+    card = json.loads(json.dumps(made_for(Task(Identity((8,)), 0.1, prior))))
+    assert differences(card, Task(Identity((8,)), 0.1, prior)) == []
+    for other, word in ((later, "t_residual = "), (slower, "sde = ")):
+        (found,) = differences(card, Task(Identity((8,)), 0.1, other))
+        assert found.startswith("another prior (") and word in found
+    without = {
+        **card,
+        "prior": {name: card["prior"][name] for name in ("kind", "numbers")},
+    }  # from before they were kept
+    assert differences(without, Task(Identity((8,)), 0.1, later)) == []
+    assert len({digest_of(one, 4) for one in (prior, later, slower)}) == 3
+    assert digest_of(prior, 4) == digest_of(make_score_prior(), 4) != digest_of(prior, 5)
+
+
+def test_weights_of_a_gaussian_prior_do_not_depend_on_its_diffusion(make_prior):
+    card = made_for(Task(Identity((8,)), 0.1, make_prior()))
+    assert differences(card, Task(Identity((8,)), 0.1, make_prior(sde=VPSDE(0.1, 5.0)))) == []
+
+
+def test_shipped_cards_name_the_settings_of_their_prior():
+    for name in ("sphere-impute-held-out", "faces-denoise-reverse-spread"):
+        card = weights.load_card(name)
+        assert card["made_for"]["prior"]["settings"] == load_task(card["task"]).prior.settings()

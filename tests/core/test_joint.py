@@ -200,3 +200,18 @@ def test_bands_double_and_fill_all_modes():
         task = problem(Identity((8, 8)))
         one = task.measure(jax.random.key(0), task.prior.sample(jax.random.key(1), 1)[0])
         pair_coordinates(gaussian_posterior(task), np.zeros((1, 2, 8, 8)), one)
+
+
+@pytest.mark.parametrize("levels", [(1.5, 90, -1), (0.0,), (0.5, np.nan)])
+def test_tarp_refuses_levels_that_are_none(levels):
+    x = np.zeros((3, 5, 2))
+    with pytest.raises(ValueError, match="levels is .* expected fractions strictly between 0 and 1"):
+        joint.tarp(x, x[:, 0], x[:, 0], levels)
+
+
+@pytest.mark.parametrize("wrong", range(3))
+def test_tarp_refuses_what_is_not_finite(wrong):
+    arrays = [np.zeros((3, 5, 2)), np.zeros((3, 2)), np.zeros((3, 2))]
+    arrays[wrong] = np.full_like(arrays[wrong], np.nan)
+    with pytest.raises(ValueError, match="not finite"):
+        joint.tarp(*arrays)

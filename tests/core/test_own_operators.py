@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from aps_core import GaussianBlur, Identity, Measurement, RandomMask, Task, gaussian_posterior, make_sampler
+from aps_core import (
+    AveragePool,
+    GaussianBlur,
+    Identity,
+    Measurement,
+    RandomMask,
+    Task,
+    gaussian_posterior,
+    make_sampler,
+)
+from aps_core.flows import build_flow
 from aps_core.operators import Operator, dense_matrix, offset
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.linear_gaussian import posterior_modes
@@ -369,3 +379,51 @@ def test_impossible_shapes_and_settings(name):
     make, kind, text = IMPOSSIBLE[name]
     with pytest.raises(kind, match=text):
         make()
+
+
+@dataclass(frozen=True)
+class Border(Operator):
+    """Hides the last of four entries, without a word in the measurement."""
+
+    shape: tuple = (2, 2)
+    diagonal = True
+
+    def observed(self, mask=None):
+        return jnp.array([[1.0, 1.0], [1.0, 0.0]])
+
+    def __call__(self, x, mask=None):
+        return self.observed() * x
+
+
+def test_flows_that_know_masks_from_the_measurement_alone_refuse_others(make_prior):
+    task = Task(Border(), 0.1, make_prior(d=4, k=2, shape=(2, 2)))
+    with pytest.raises(ValueError, match="flow 'gaussian-base' .* Border hides entries that its draw does not say"):
+        build_flow(task, {"kind": "gaussian-base", "k": 2})
+    measured = task.measure(jax.random.key(0), jnp.full((2, 2), 0.5))
+    flow = build_flow(task, {"kind": "tokens", "tokens": {"kind": "grid", "size": 1}, "steps": 1, "width": 8,
+                             "condition_width": 8, "condition_depth": 1, "heads": 1})  # fmt: skip
+    mean = flow.context(measured).base.mean
+    exact = gaussian_posterior(task)
+    np.testing.assert_allclose(mean, exact.flow.context(measured).mean, atol=1e-5)
+
+
+def test_a_vectorized_flow_wants_data_of_the_shape_of_a_signal(make_prior):
+    task = Task(AveragePool((4, 4), 4), 0.1, make_prior(d=16, k=4, shape=(4, 4)))
+    with pytest.raises(
+        ValueError, match=r'flow "realnvp" sees data of the shape of a signal, \(4, 4\), got .* \(1, 1\)'
+    ):
+        build_flow(task, {"kind": "realnvp", "steps": 1, "width": 4})
+    assert build_flow(task, {"kind": "realnvp", "steps": 1, "width": 4, "conditional": False}).dim == 16
+
+
+def test_a_task_made_from_another_keeps_the_range_of_its_signals(make_score_prior):
+    """Signals in [0, 3] under a prior of which nobody knows the range: data near 3 are no other scale, also in other
+    noise.
+    """
+    prior = make_score_prior(d=4, k=2, k_modes=2)
+    task = Task(Identity((4,)), 0.1, prior, np.array([[0.0, 1.0, 2.0, 3.0]]))
+    measurement = Measurement(jnp.array([2.9, 2.0, 0.1, 0.2]))
+    for one in (task, dataclasses.replace(task, sigma_y=0.05), dataclasses.replace(task, operator=Identity((4,)))):
+        one.check(measurement)
+        with pytest.raises(ValueError, match="data expected between"):
+            one.check(Measurement(jnp.array([290.0, 200.0, 10.0, 20.0])))

@@ -260,3 +260,11 @@ def test_fetch_fills_the_cache_from_the_archive(nowhere, monkeypatch, capsys):
 def test_the_networks_are_no_data_sets():
     assert not networks.NETWORKS.keys() & data.registry.keys()
     assert networks.NETWORKS.keys() <= command.FETCH.keys()
+
+
+def test_integers_are_no_pictures_in_zero_to_one():
+    pictures = np.full((2, 32, 32, 3), 100, np.uint8)
+    with pytest.raises(TypeError, match="images has entries of type uint8, expected floating-point"):
+        inception.eight_bit(pictures)
+    with pytest.raises(TypeError, match="b has entries of type uint8"):
+        alexnet.lpips(pictures / 255, pictures)

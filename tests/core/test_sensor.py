@@ -2,14 +2,23 @@
 and brute force.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aps_core import GaussianBlur, Measurement, RandomMask, SaturatingSensor, Task, gaussian_posterior, load_task
+from aps_core import (
+    GaussianBlur,
+    Identity,
+    Measurement,
+    RandomMask,
+    SaturatingSensor,
+    Task,
+    gaussian_posterior,
+    load_task,
+)
 from aps_core.flows import build_flow
 from aps_core.operators.base import Operator
 from aps_core.samplers.gauss_newton import LinearizedPosterior
@@ -109,3 +118,37 @@ def test_errors_name_what_is_wrong(prior):
         build_flow(load_task("gaussian16"), {"kind": "through-sensor", "sigma_y": 0.1, "flow": {"kind": "realnvp"}})
     with pytest.raises(ValueError, match="data_range"):
         SaturatingSensor(Unbounded()).undo(jnp.zeros(2))
+
+
+@dataclass(frozen=True)
+class Gain(Operator):
+    """Twice the signal, without a declared range: data of signals in [0, 1] lie in [0, 2]."""
+
+    shape: tuple = (4,)
+    shift: float = 0.0
+
+    def __call__(self, x, mask=None):
+        return 2 * x + self.shift
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+def test_data_of_an_own_operator_are_undone_within_its_own_range(shift):
+    sensor = SaturatingSensor(Gain(shift=shift), gain=1.0, threshold=8.0)
+    x = jnp.array([0.9, 0.8, 0.7, 0.95])
+    np.testing.assert_allclose(jax.jit(sensor.undo)(sensor(x)), 2 * x + shift, rtol=1e-4)
+    assert sensor.data_range == pytest.approx(tuple(8 * np.tanh(np.array([shift, 2 + shift]) / 8)), rel=1e-6)
+
+
+def test_an_own_operator_whose_range_nobody_knows():
+    class Drawn(Gain):
+        random = True
+        data_range = None
+
+    with pytest.raises(ValueError, match="'Drawn' has no data_range .* expected data_range = "):
+        SaturatingSensor(Drawn()).undo(jnp.zeros(4))
+
+
+def test_undone_data_of_a_steep_sensor_are_finite():
+    """Of a gain of 8 the answer is the threshold to float32 from z = 1.1 on."""
+    undone = SaturatingSensor(Identity((4,)), gain=8.0).undo(jnp.array([0.5, 1.0, 1.05, -2.0]))
+    np.testing.assert_allclose(undone, [np.arctanh(0.5) / 8, 1.25, 1.25, -0.25], rtol=1e-5)

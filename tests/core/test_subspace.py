@@ -10,7 +10,7 @@ import trimesh
 
 from aps_core.geometry import projection
 from aps_core.geometry.mesh import read_mesh
-from aps_core.operators import RandomMask
+from aps_core.operators import Identity, RandomMask
 from aps_core.posterior import gaussian_posterior, untrained_posterior
 from aps_core.priors.networks.local import LocalMLP, Neighbourhoods, disc_neighbourhoods
 from aps_core.priors.score_network import build_network
@@ -319,3 +319,27 @@ def test_errors_name_what_is_wrong(task, signals):
     with pytest.raises(ValueError, match="unknown entry 'pool'"):
         recipe = {"flow": {"kind": "subspace"}, "objective": {"pool": 3}, "optimizer": {"steps": 1, "warmup": 0}}
         subspace_posterior.train_subspace_posterior(task, recipe)
+
+
+def test_training_without_missing_entries_and_with_few_validation_signals(prior, signals):
+    """Denoising draws no mask: its closed form is one. 20 validation signals are no multiple of the held-out masks."""
+    parts = {"train": slice(400), "val": slice(400, 420), "test": slice(500, None)}
+    task = Task(Identity((60,)), 0.1, prior, lambda split: signals[parts[split]])
+    recipe = {
+        "flow": {"kind": "subspace", "steps": 1, "width": 8, "depth": 1},
+        "objective": {"kl": "forward", "masks": 4, "masks_per_step": 2, "batch": 8},
+        "optimizer": {"steps": 2, "warmup": 0},
+    }
+    posterior, _ = subspace_posterior.train_subspace_posterior(task, recipe, evaluate_every=1)
+    assert np.isfinite(posterior.card["history"][-1]["val_objective"])
+    few = replace(task, signals=lambda split: signals[:9])
+    with pytest.raises(ValueError, match="signals has 9 for validation, expected at least 16"):
+        subspace_posterior.train_subspace_posterior(few, recipe)
+
+
+@pytest.mark.parametrize("batch", [4, 60])
+def test_a_batch_is_divided_by_its_masks(batch):
+    objective = {"kl": "forward", "batch": batch, "masks_per_step": 8}
+    with pytest.raises(ValueError, match=f"batch is {batch} and masks_per_step 8"):
+        subspace_posterior.subspace_settings({"objective": objective, "optimizer": {"steps": 1}})
+    subspace_posterior.subspace_settings({"objective": {**objective, "kl": "reverse"}, "optimizer": {"steps": 1}})

@@ -17,7 +17,16 @@ import pytest
 
 from aps_book.experiments.flow_prior import init_discrete_prior
 from aps_book.train import ALL
-from aps_core import RandomMask, Task, WeightsError, load_posterior, load_task, train_posterior
+from aps_core import (
+    Identity,
+    RandomMask,
+    Task,
+    WeightsError,
+    gaussian_posterior,
+    load_posterior,
+    load_task,
+    train_posterior,
+)
 from aps_core.flows import build_flow
 from aps_core.posterior import save_posterior
 from aps_core.priors.gaussian import GaussianPrior
@@ -27,7 +36,7 @@ from aps_core.priors.score_network import NETWORKS, build_network
 from aps_core.training import loop, recipes
 from aps_core.training import posterior as posterior_training
 from aps_core.training.loop import Optimizer, fit
-from aps_core.training.validation import kl_to_closed_form
+from aps_core.training.validation import excess_objective, kl_to_closed_form
 
 RECIPES = sorted((Path(__file__).parent.parent.parent / "recipes").glob("*.toml"))
 OPTIMIZER = Optimizer(steps=30, learning_rate=0.05, warmup=3, ema=0.9, seed=4)
@@ -413,3 +422,32 @@ def test_the_budget_of_the_command_line(tmp_path):
     subprocess.run([*_command(recipe, tmp_path), "--budget", "0.1", "--write"], check=True, capture_output=True)
     card = json.loads((tmp_path / "tiny.json").read_text())
     assert card["finished"] is False and card["steps"] == _step(tmp_path) and (tmp_path / "tiny.safetensors").is_file()
+
+
+def test_the_objective_of_the_closed_form_under_a_mixture_and_under_a_score():
+    """E_q[log q - log p_G(x|y) - log p/p_G] of q = p_G(x|y) is -E[log p/p_G], with the exact density of a mixture."""
+    task = load_task("mixture2")
+    exact = gaussian_posterior(task)
+    measurements = task.measure(jax.random.key(0), jnp.asarray(task.signals("test")[:3]))
+    found = excess_objective(exact, jax.random.key(1), measurements, 64)
+    for i in range(3):
+        one = jax.tree.map(lambda a, i=i: a[i], measurements)
+        x = exact.sample(jax.random.key(2), one, 4000)
+        ratio = np.asarray(jax.vmap(task.prior.log_prob)(x) - jax.vmap(task.prior.gaussian.log_prob)(x))
+        assert abs(found[i] + ratio.mean()) < 5 * ratio.std() / 8
+    gaussian = load_task("gaussian16")
+    y = gaussian.measure(jax.random.key(0), jnp.asarray(gaussian.signals("test")[:2]))
+    np.testing.assert_allclose(excess_objective(gaussian_posterior(gaussian), jax.random.key(1), y, 4), 0, atol=1e-2)
+
+
+def test_modes_of_a_task_without_masks_can_be_trained(make_score_prior):
+    prior = make_score_prior(d=8, k=4, k_modes=3)
+    task = Task(Identity((8,)), 0.1, prior, np.full((20, 8), 0.5))
+    recipe = {
+        "flow": {"kind": "gaussian-base", "k": 3, "steps": 1, "width": 4},
+        "objective": {"prior_term": "modes", "pool": 8, "batch": 4, "n_times": 2},
+        "optimizer": {"steps": 1, "warmup": 0},
+    }
+    assert train_posterior(task, recipe, progress=False)[0].card["steps"] == 1
+    with pytest.raises(ValueError, match="pool_missing is for a RandomMask"):
+        train_posterior(task, {**recipe, "objective": {**recipe["objective"], "pool_missing": [0.3]}}, progress=False)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aps_core.checks import floating
 from aps_core.data import networks
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # LPIPS's normalization of pictures in [-1, 1]
@@ -27,10 +28,10 @@ def lpips(a, b, size=SIZE, at_once=256, params=None):
     size: both are first enlarged to ``size`` x ``size`` pixels by linear interpolation; None leaves them. As in the
     reference implementation they are scaled to [-1, 1]. params: weights in the place of the published ones.
 
-    Raises ValueError for different shapes, another number of colours, or pictures below 31 pixels, of which AlexNet
-    leaves nothing; FileNotFoundError that says how to get the weights.
+    Raises TypeError for integers, whose scale would be another one, ValueError for different shapes, another number of
+    colours, or pictures below 31 pixels, of which AlexNet leaves nothing; FileNotFoundError that says how to get the weights.
     """
-    a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
+    a, b = (floating(name, value).astype(np.float32) for name, value in (("a", a), ("b", b)))
     if a.shape != b.shape or a.ndim != 4 or a.shape[-1] != 3:
         raise ValueError(f"a has shape {a.shape} and b {b.shape}, expected (n, h, w, 3) of both")
     if min(a.shape[1:3] if size is None else (size, size)) < 31:

@@ -5,6 +5,7 @@ import io
 import numpy as np
 from tqdm import tqdm
 
+from aps_core.checks import floating
 from aps_core.data import networks
 
 SIZE = 299  # pixels of Inception's input
@@ -14,9 +15,10 @@ FEATURES = 2048
 def eight_bit(images):
     """Pictures (n, h, w, 3) in [0, 1] as files hold them: clipped, and rounded to 8 bits, uint8.
 
-    Raises ValueError for another shape or values that are not finite.
+    Raises TypeError for integers, whose scale would be another one, ValueError for another shape or values that are not
+    finite.
     """
-    images = np.asarray(images, np.float64)
+    images = floating("images", images).astype(np.float64)
     if images.ndim != 4 or images.shape[-1] != 3 or images.size == 0:
         raise ValueError(f"images have shape {images.shape}, expected (n, h, w, 3)")
     if not np.isfinite(images).all():

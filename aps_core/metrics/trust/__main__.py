@@ -6,7 +6,6 @@ that APS_DRAWS_DIR names (``checkpoints`` by default) for the next weights under
 """
 
 import argparse
-import hashlib
 import io
 import os
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from aps_core import files, weights
 from aps_core.metrics.trust import reference
 from aps_core.posterior import load_posterior
+from aps_core.priors.content import digest_of
 from aps_core.tasks import load_task
 
 N_DRAWS, N_SIGNALS, CHUNK, SEED = 512, 400, 128, 100
@@ -24,10 +24,10 @@ N_DRAWS, N_SIGNALS, CHUNK, SEED = 512, 400, 128, 100
 
 def draws_of(prior, n):
     """``n`` draws of a prior in chunks of CHUNK, each from its own seed and kept in a file of its own."""
-    digest = hashlib.sha256(b"".join(np.asarray(leaf, np.float32).tobytes() for leaf in jax.tree.leaves(prior)))
+    digest = digest_of(prior)
     folder, parts = Path(os.environ.get("APS_DRAWS_DIR", "checkpoints")), []
     for i in range(-(-n // CHUNK)):
-        path = folder / f"diagnose-{digest.hexdigest()[:16]}-{i}.npy"
+        path = folder / f"diagnose-{digest}-{i}.npy"
         if not path.is_file():
             content = io.BytesIO()
             np.save(content, np.asarray(reference.draw_prior(prior, jax.random.key(SEED + i), CHUNK)))
