@@ -13,8 +13,8 @@
 # %% [markdown]
 # # What a bigger problem costs
 #
-# Nearly every flow of this book stands on the closed-form posterior of a Gaussian prior. For an operator that mixes entries
-# ({py:func}`~aps_core.priors.linear_gaussian.linear_posterior_factors`) that posterior is held in matrices of
+# Nearly every flow of this book stands on the closed-form posterior of a Gaussian prior. For an operator that mixes
+# entries ({py:func}`~aps_core.priors.linear_gaussian.linear_posterior_factors`) that posterior is held in matrices of
 # $d \times d$, made once by eigenproblems: memory grows as $d^2$, time as $d^3$. At some size that ends.
 #
 # What takes its place: a Gaussian with $k$ modes and an isotropic rest is low rank plus diagonal, and where the

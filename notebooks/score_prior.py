@@ -14,12 +14,12 @@
 # # One flow for all measurements, or one for each: APS Section 5.2.3
 #
 # The score prior of {cite:t}`feng2023principled` fits a flow to the posterior of a single measurement; APS
-# {cite:p}`mammadov2024aps` trains one conditional flow for all of them, in the paper with the same divergence
-# averaged over measurements. The amortized flow of this page was trained by another one, the forward divergence on draws
-# of the prior, so that objective and amortization differ at once. What does the fit of its own bring a measurement,
-# how long does it take, and what does its prior term cost, exact or by the surrogate {cite:p}`feng2023surrogate`? The
-# APS paper answers in Section 5.2.3; here the same is asked of 32 × 32 colour faces with the flows and the prior of
-# the page on faces.
+# {cite:p}`mammadov2024aps` trains one conditional flow for all of them, in the paper with the same divergence averaged
+# over measurements. The amortized flow of this page was trained by another one, the forward divergence on draws of the
+# prior, so that objective and amortization differ at once. What does the fit of its own bring a measurement, how long
+# does it take, and what does its prior term cost, exact or by the surrogate {cite:p}`feng2023surrogate`? The APS paper
+# answers in Section 5.2.3; here the same is asked of 32 × 32 colour faces with the flows and the prior of the page on
+# faces.
 
 # %% tags=["parameters"]
 tasks = ["denoise"]  # and "deblur"

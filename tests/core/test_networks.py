@@ -96,6 +96,8 @@ def test_tokens_are_compared_by_value():
         (lambda: Tokens(np.array([[0.0, 1.0]])), TypeError, "float64"),
         (lambda: grid_patches((4, 4), (2, 5)), ValueError, r"size must have.*\(2, 5\)"),
         (lambda: grid_patches((4, 4), (2,)), ValueError, "size"),
+        (lambda: grid_patches((4, 4), 2), TypeError, "size must be"),
+        (lambda: image_patches((4, 4, 1), 1.5), (TypeError, ValueError), "size"),
         (lambda: image_patches((4, 4), 2), ValueError, r"\(h, w, c\)"),
         (lambda: vertex_patches(_points(), 62), ValueError, r"1\.\.61, got 62"),
         (lambda: make_tokens("hexagons", SHAPE), ValueError, "'hexagons'"),

@@ -400,7 +400,7 @@ def test_flows_that_know_masks_from_the_measurement_alone_refuse_others(make_pri
     with pytest.raises(ValueError, match="flow 'gaussian-base' .* Border hides entries that its draw does not say"):
         build_flow(task, {"kind": "gaussian-base", "k": 2})
     measured = task.measure(jax.random.key(0), jnp.full((2, 2), 0.5))
-    flow = build_flow(task, {"kind": "tokens", "tokens": {"kind": "grid", "size": 1}, "steps": 1, "width": 8,
+    flow = build_flow(task, {"kind": "tokens", "tokens": {"kind": "grid", "size": [1, 1]}, "steps": 1, "width": 8,
                              "condition_width": 8, "condition_depth": 1, "heads": 1})  # fmt: skip
     mean = flow.context(measured).base.mean
     exact = gaussian_posterior(task)

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from aps_core.checks import sizes
 from aps_core.priors.networks.features import fourier_features
 
 
@@ -71,8 +72,10 @@ def grid_patches(shape, size):
     """Tokens of a signal of ``shape`` (any number of axes): blocks of at most ``size`` entries along each axis.
 
     Where ``size`` does not divide an axis, its blocks differ by at most one entry. The sphere: ``grid_patches((46, 90),
-    (6, 6))``. Raises ValueError when shape and size have different lengths or a size is not in 1..n.
+    (6, 6))``. Raises TypeError for a size that is no sequence of integers, ValueError when shape and size have different
+    lengths or a size is not in 1..n.
     """
+    size = sizes("size", size)
     if len(shape) != len(size) or any(not 1 <= s <= n for n, s in zip(shape, size, strict=True)):
         raise ValueError(f"size must have one number in 1..n for each axis of shape {tuple(shape)}, got {tuple(size)}")
     pieces = [_padded(np.array_split(np.arange(n), -(-n // s))) for n, s in zip(shape, size, strict=True)]
