@@ -346,8 +346,8 @@ def _check_scale(observed, sigma_y, data_range):
         elif low >= -255 * slack and 2 < high <= 255 * (1 + slack):
             hint = "it looks like 0-255: divide by 255"
         else:
-            hint = "scale it to [0, 1]"
+            hint = "scale it as the signals of the task"
         raise ValueError(
-            f"y ranges from {low:.4g} to {high:.4g}, signals are in [0, 1] and the data expected between "
+            f"y ranges from {low:.4g} to {high:.4g}, but of signals of this task the data are expected between "
             f"{data_range[0] - slack:.4g} and {data_range[1] + slack:.4g}; {hint}"
         )

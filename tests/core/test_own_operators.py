@@ -425,5 +425,5 @@ def test_a_task_made_from_another_keeps_the_range_of_its_signals(make_score_prio
     measurement = Measurement(jnp.array([2.9, 2.0, 0.1, 0.2]))
     for one in (task, dataclasses.replace(task, sigma_y=0.05), dataclasses.replace(task, operator=Identity((4,)))):
         one.check(measurement)
-        with pytest.raises(ValueError, match="data expected between"):
+        with pytest.raises(ValueError, match="data are expected between"):
             one.check(Measurement(jnp.array([290.0, 200.0, 10.0, 20.0])))

@@ -197,7 +197,7 @@ def test_masks_of_other_types(sphere, measured):
 def test_signals_of_another_scale(make_prior):
     prior = make_prior(d=8)
     y = Measurement(np.linspace(-40, 900, 8))
-    with pytest.raises(ValueError, match="scale it to"):
+    with pytest.raises(ValueError, match="scale it as the signals of the task"):
         Task(Identity((8,)), 0.1, prior, jnp.zeros((1, 8))).check(y)
     Task(Identity((8,)), 0.1, prior, jnp.zeros((1, 8)), unit_range=False).check(y)
 
@@ -273,7 +273,7 @@ def test_the_range_of_the_data_is_that_of_the_operator(image_task):
     for operator in (AveragePool((4, 6), 2), BicubicDownsample((4, 6), 2), SaturatingSensor(AveragePool((4, 6), 2))):
         with pytest.raises(ValueError, match="it looks like 0-255: divide by 255"):
             image_task(operator).check(Measurement(np.full(operator.y_shape, 80.0)))
-    with pytest.raises(ValueError, match="scale it to"):
+    with pytest.raises(ValueError, match="scale it as the signals of the task"):
         image_task(SaturatingSensor(AveragePool((4, 6), 2), threshold=0.5)).check(Measurement(np.full((2, 3), 0.8)))
 
 
