@@ -72,7 +72,7 @@ class DAPS(Sampler):
 
     def trajectory(self, key, measurement):
         """One sample u (d,)."""
-        p, sde = self.problem, self.problem.sde
+        sde = self.problem.sde
 
         def body(u, step):
             t, s, share, k = step
@@ -83,7 +83,12 @@ class DAPS(Sampler):
         k_start, k_steps = jax.random.split(key)
         shares = 1 + jnp.arange(self.n_levels) / self.n_levels * (self.decay - 1)
         steps = (*self.times(), shares, jax.random.split(k_steps, self.n_levels))
-        return jax.lax.scan(body, p.start(k_start), steps)[0]
+        return jax.lax.scan(body, self.start(k_start), steps)[0]
+
+    def start(self, key):
+        """u (d,) with the noise of the first level, which "power-7" may have before t = 1."""
+        sde = self.problem.sde
+        return self.problem.start(key) * (sde.beta(self.times()[0][0]) / sde.beta(1.0))
 
     def times(self):
         """(t, s), each (n_levels,): the times of the levels, and of the next ones, the last of which is 0.

@@ -2,6 +2,7 @@
 posterior.
 """
 
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from aps_core import AveragePool, FixedMask, GaussianBlur, Identity, Measurement, RandomMask, Task
+from aps_core.diffusion import VESDE, VPSDE
 from aps_core.operators import dense_matrix
 from aps_core.posterior import gaussian_posterior
 from aps_core.priors.mixture import gaussian_mixture, mixture_posterior
@@ -363,6 +365,15 @@ def test_langevin_of_daps_reaches_its_target(make_case):
     np.testing.assert_allclose(draws.mean(axis=0), target, atol=5 / np.sqrt(4000 * precision))
     inflated = 1 / (1 - 0.05 / 2)  # unadjusted steps of h = 0.05/precision
     np.testing.assert_allclose(draws.var(axis=0).mean() * precision, inflated, rtol=0.02)
+
+
+@pytest.mark.parametrize("sde, deviation", [(VESDE(0.01, 500.0), 100.0), (VESDE(0.01, 50.0), 50.0), (VPSDE(), 1.0)])
+def test_daps_starts_with_the_noise_of_its_first_level(make_case, sde, deviation):
+    task = make_case(Identity(SHAPE))[0]
+    task = replace(task, prior=task.prior.replace(sde=sde))
+    sampler = make_sampler("daps", task, schedule="power-7")
+    drawn = jax.vmap(sampler.start)(jax.random.split(jax.random.key(0), 2000))
+    assert float(drawn.std()) == pytest.approx(deviation, rel=5 / np.sqrt(2 * drawn.size))
 
 
 def test_the_ode_of_daps_ends_where_the_exact_one_does(make_case):
