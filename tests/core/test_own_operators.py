@@ -195,7 +195,7 @@ def test_the_range_of_an_own_operator_is_that_of_its_matrix(prior):
     """Sums of three entries reach 3, which a default of (0, 1) would refuse."""
     task = Task(Own(lambda x: jnp.sum(x, keepdims=True), y_shape=(1,)), SIGMA_Y, prior, np.full((1, D), 0.9))
     task.check(task.measure(jax.random.key(0), task.signals("test")[0]))
-    with pytest.raises(ValueError, match="y ranges from 200 to 200, signals are in"):
+    with pytest.raises(ValueError, match="y ranges from 200 to 200, but of signals of this task"):
         task.check(Measurement(np.array([200.0])))
 
 

@@ -132,7 +132,7 @@ WRONG = {
     "integers": (lambda y, m: (y.astype(int), m), TypeError, "y must be floating point"),
     "0-255": (lambda y, m: (255 * y, m), ValueError, "it looks like 0-255: divide by 255"),
     "kelvin": (lambda y, m: (to_kelvin(y) * m, m), ValueError, "it looks like kelvin"),
-    "celsius": (lambda y, m: ((to_kelvin(y) - 273.15) * m, m), ValueError, r"signals are in \[0, 1\]"),
+    "celsius": (lambda y, m: ((to_kelvin(y) - 273.15) * m, m), ValueError, r"the data are expected between"),
     "NaN where missing": (
         lambda y, m: (np.where(m == 1, y, np.nan), m),
         ValueError,
