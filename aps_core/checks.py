@@ -235,6 +235,14 @@ def real_array(name, value):
         raise TypeError(f"{name} must be an array of real numbers: {error}") from None
 
 
+def finite_array(name, value):
+    """``value`` as ``real_array``. Raises ValueError, naming it, for entries that are not finite."""
+    array = real_array(name, value)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds entries that are not finite, expected numbers")
+    return array
+
+
 def floating(name, value):
     """``value`` as an array of floating-point numbers. Raises TypeError for another kind, such as 8-bit pictures."""
     array = np.asarray(value)

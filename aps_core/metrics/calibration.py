@@ -9,7 +9,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.stats import binom
 
-from aps_core.checks import real_array
+from aps_core.checks import finite_array, real_array
 from aps_core.metrics.quality import check_draws, mean_and_standard_error
 
 
@@ -158,10 +158,7 @@ def kl_to_gaussian(samples, log_q, mean, cov):
 
 def _finite_draws(samples, x):
     samples, x = check_draws(samples, x)
-    for name, values in (("samples", samples), ("x", x)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} holds entries that are not finite, expected numbers")
-    return samples, x
+    return finite_array("samples", samples), finite_array("x", x)
 
 
 def checked_levels(levels):
@@ -174,9 +171,7 @@ def checked_levels(levels):
 
 def _gaussian(mean, cov, name):
     """Flat mean (d,) and lower Cholesky factor (d, d) in float64."""
-    mean, cov = real_array(f"mean of {name}", mean).ravel(), real_array(f"covariance of {name}", cov)
-    if not np.isfinite(mean).all():
-        raise ValueError(f"mean of {name} holds entries that are not finite, expected numbers")
+    mean, cov = finite_array(f"mean of {name}", mean).ravel(), real_array(f"covariance of {name}", cov)
     if cov.shape != (mean.size, mean.size):
         raise ValueError(f"covariance of {name} has shape {cov.shape}, expected {(mean.size, mean.size)}")
     if np.isfinite(cov).all() and not np.allclose(cov, cov.T, rtol=1e-4, atol=1e-6 * np.abs(cov).max()):

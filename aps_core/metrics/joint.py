@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from aps_core import checks
-from aps_core.checks import count, real_array
+from aps_core.checks import count, finite_array
 from aps_core.metrics.calibration import RankBand, checked_levels, rank_band
 from aps_core.metrics.quality import mean_and_standard_error
 
@@ -59,7 +59,7 @@ def tarp(samples, truths, references, levels=(0.5, 0.9), level=0.95, seed=0):
     outside (0, 1).
     """
     samples, truths, references = (
-        real_array(name, value)
+        finite_array(name, value)
         for name, value in (("samples", samples), ("truths", truths), ("references", references))
     )
     if samples.ndim != 3 or len(samples) < 2:
@@ -69,8 +69,6 @@ def tarp(samples, truths, references, levels=(0.5, 0.9), level=0.95, seed=0):
             raise ValueError(
                 f"{name} has shape {value.shape}, expected ({len(samples)}, {samples.shape[2]}), one for each measurement"
             )
-    if not all(np.isfinite(values).all() for values in (samples, truths, references)):
-        raise ValueError("samples, truths and references hold entries that are not finite, expected numbers")
     levels = checked_levels(levels)
     n = samples.shape[1]
     nearer = ((samples - references[:, None]) ** 2).sum(axis=2) < ((truths - references) ** 2).sum(axis=1)[:, None]
@@ -107,7 +105,7 @@ def c2st(truths, samples, folds=5, width=32, seed=0):
     Raises TypeError or ValueError for other shapes, entries that are not finite, fewer than LEAST_PAIRS pairs, or a
     number of folds that is not from 2 to n.
     """
-    truths, samples = real_array("truths", truths), real_array("samples", samples)
+    truths, samples = finite_array("truths", truths), finite_array("samples", samples)
     if truths.ndim != 2 or truths.shape != samples.shape:
         raise ValueError(f"truths {truths.shape} and samples {samples.shape} must have one shape (n, p)")
     n, folds, width, seed = len(truths), count("folds", folds), count("width", width), checks.seed("seed", seed)
@@ -116,8 +114,6 @@ def c2st(truths, samples, folds=5, width=32, seed=0):
     if not 2 <= folds <= n:
         raise ValueError(f"folds is {folds}, expected 2 to {n}, the number of pairs")
     both = np.stack([truths, samples], axis=1)
-    if not np.isfinite(both).all():
-        raise ValueError("truths and samples hold entries that are not finite, expected numbers")
     rng = np.random.default_rng(seed)
     fold = rng.permutation(np.arange(n) % folds)
     held_out = fold[None] == np.arange(folds)[:, None]
