@@ -78,8 +78,8 @@ settings = quality_time.collect_plane(run, experiments)
 if quality_time.budgets_were_run(run, settings):
     run.say(
         "On faces the rows with an energy score minus that of APS, and APS (reverse divergence) itself, stand on the "
-        "same faces and were timed with nothing beside them; settings of samplers were chosen on validation faces for each "
-        "budget. The difference is paired by face. The other rows come from other runs."
+        "same faces and were timed with nothing beside them; settings of samplers were chosen on validation faces "
+        "for each budget. The difference is paired by face. The other rows come from other runs."
     )
 for task in dict.fromkeys(one.task for one in settings.values()):
     run.say(f"**{overview.EXPERIMENTS[task].label}**\n\n" + quality_time.plane_table(run, settings, task))
