@@ -4,8 +4,8 @@ Draw posterior samples of a measurement with one network evaluation:
 
     task = aps_core.load_task("sphere-impute")
     posterior = aps_core.load_posterior("sphere-impute")
-    measurement = task.measure(key, task.signals("test")[0])
-    samples = posterior.sample(key, measurement, 128)  # (128, 46, 90)
+    measurement = task.measure(jax.random.key(0), task.signals("test")[0])
+    samples = posterior.sample(jax.random.key(1), measurement, 128)  # (128, 46, 90)
 
 The rest of the package is there for problems of one's own: ``operators``, ``priors``, ``flows``, ``training``, ``samplers``.
 """

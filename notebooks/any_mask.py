@@ -24,7 +24,8 @@
 # ({py:class}`~aps_core.flows.modal.GaussianBaseFlow`).
 
 # %% tags=["parameters"]
-settings = ["r20", "r40", "r60", "r80", "r90", "noise10", "noise200", "track", "stations", "gap"]
+# shares of missing cells in %, noise levels in thousandths, and masks of other shapes
+settings = ["r20", "r40", "r60", "r80", "r90", "noise10", "noise200", "track", "stations", "gap"]  # what is measured
 n_samples = 64  # posterior samples of each measurement
 n_test = 6  # test months
 seed = 0

@@ -18,14 +18,14 @@
 # mean and covariance of the closed form say all that operator, noise and data say. So a network that sees those can
 # serve every operator. Here one is trained on draws of the prior and simulated measurements of them under a family of
 # operators ({py:mod}`~aps_core.training.operator_family`): denoising at any level, blurs, means of blocks, missing
-# pixels and rectangles, a part of the frequencies. It is asked for levels and operators of the family, and for four
+# pixels and rectangles, a part of the frequencies. It is asked for levels and operators of the family, and for
 # operators that nothing was trained for.
 #
 # A new operator costs one factorization, which is kept on disk; then a sample, with its exact density, is one
 # evaluation: `aps_core.load_posterior(aps_core.Task(MyOperator(), sigma_y, prior))`.
 
 # %% tags=["parameters"]
-settings = ["noise50", "noise200", "turned", "box"]
+settings = ["noise50", "noise200", "turned", "box"]  # operators and noise levels (thousandths)
 n_samples = 32  # posterior samples of each measurement
 n_test = 6  # faces
 n_iterative = 0  # of them, those for DDRM and PiGDM

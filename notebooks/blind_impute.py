@@ -75,7 +75,8 @@ run = record.start(
 #
 # ```python
 # task = aps_core.load_task("sphere-impute-blind", noise_everywhere=True)  # False: the paper's setting
-# samples = aps_core.load_posterior(task).sample(key, task.measure(key, x0), 128)  # y alone is measured
+# measurement = task.measure(jax.random.key(0), task.signals("test")[0])  # y alone
+# samples = aps_core.load_posterior(task).sample(jax.random.key(1), measurement, 128)
 # ```
 #
 # and `"sphere-impute-blind-noise"` is that of the last section.

@@ -69,9 +69,9 @@ run = record.start(
 # %% [markdown]
 # ## Signals and mesh
 #
-# The mesh is the Stanford bunny decimated to exactly 1889 vertices (`scripts.data.make_bunny`; any OBJ or PLY file
-# works in its place, {py:func}`~aps_core.geometry.mesh.read_mesh`). A digit is projected along the depth axis: each
-# vertex takes the value of the image at its place in the x-y plane, bilinearly
+# The mesh is the Stanford bunny decimated to exactly 1889 vertices (`scripts.data.make_bunny`; any OBJ, PLY, OFF or STL
+# file works in its place, {py:func}`~aps_core.geometry.mesh.read_mesh`). A digit is projected along the depth axis:
+# each vertex takes the value of the image at its place in the x-y plane, bilinearly
 # ({py:func}`~aps_core.geometry.projection.project`), so that front and back of the bunny carry the same digit. The
 # paper does not say how it projects; other choices (spherical, by eigenfunctions of the Laplacian) are a parameter of
 # the function.

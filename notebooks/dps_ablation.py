@@ -23,7 +23,7 @@
 # %% tags=["parameters"]
 n_test = 4  # faces
 nfe = [10, 30, 100]  # network evaluations of one sample
-step_sizes = [0.1, 0.3, 1.0, 3.0, 10.0]
+step_sizes = [0.1, 0.3, 1.0, 3.0, 10.0]  # of DPS, with `steps` evaluations
 step_size = 1.0  # where the number of evaluations varies
 steps = 40  # where the step size varies
 n_tuned = 0  # validation faces on which the step size is tuned at each number of evaluations; 0 leaves it out

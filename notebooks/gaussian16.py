@@ -26,15 +26,15 @@
 # 3. What does the ELBO do to structure finer than the time at which it is cut off?
 
 # %% tags=["parameters"]
-sigma_y = 0.1
-mask_fraction = 0.5
-n_test = 64
-n_samples = 128
-structured_steps = 200
-realnvp_steps = 150
-trap_steps = 200
-weights = "gaussian16-realnvp-denoise"
-weights_mask = "gaussian16-structured-mask"
+sigma_y = 0.1  # standard deviation of the noise, patches in [0, 1]
+mask_fraction = 0.5  # share of the pixels that is missing where there is a mask
+n_test = 64  # patches that are measured and scored
+n_samples = 128  # posterior samples of each measurement
+structured_steps = 200  # of training, structured flow
+realnvp_steps = 150  # of training, the paper's vectorized flow
+trap_steps = 200  # of training that starts at the exact posterior, with and without the term of the start time
+weights = "gaussian16-realnvp-denoise"  # of a longer training of the vectorized flow
+weights_mask = "gaussian16-structured-mask"  # of a longer training of the structured flow, masks
 seed = 0
 
 # %% tags=["hide-input"]

@@ -26,7 +26,7 @@
 # All of it on average over measurements; whether *this* measurement may be believed asks {doc}`the next page <trust>`.
 
 # %% tags=["parameters"]
-problems = ["gaussian16", "mixture2"]
+problems = ["gaussian16", "mixture2"]  # also "sphere", "bunny", "denoise", "sr2", "deblur"
 n_signals = 128  # draws of the prior, for ranks and intervals
 n_samples = 31  # posterior samples of each of them
 n_pairs = 256  # draws of the prior, with one sample of each, for the classifier

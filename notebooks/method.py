@@ -18,10 +18,10 @@
 # worth, on posteriors known in closed form.
 
 # %% tags=["parameters"]
-steps = 150
+steps = 150  # of training, each row
 left_out = None  # a list of rows of the ablation that are not trained in this run
-cost_width = 128
-cost_repeats = 3
+cost_width = 128  # of the networks in the flow that is timed
+cost_repeats = 3  # of each timing; the least counts
 seed = 0
 
 # %% tags=["hide-input"]

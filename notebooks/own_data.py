@@ -30,7 +30,6 @@ seed = 0
 # %% tags=["hide-input"]
 from aps_book import record
 from aps_book.figures import images, ranks
-from aps_core.metrics.evaluation import evaluate
 
 run = record.start(
     "own_data",
@@ -101,13 +100,13 @@ prior, _, _ = train_subspace_prior(prior_recipe, signals, points)
 task = aps_core.Task(aps_core.RandomMask((256,), missing), sigma_y, prior, lambda split: signals[split], name="patches")
 flow, _ = train_subspace_posterior(task, recipe)
 closed = aps_core.gaussian_posterior(task)
+measurements = task.measure(jax.random.key(seed + 1), x0)
+samples = np.asarray(flow.sample(jax.random.key(seed + 2), measurements, n_samples))  # (n_test, n_samples, 256)
 
 # %% tags=["hide-input"]
 run.say(f"The flow was trained by: {flow.trained_by}.")
 
 # %% tags=["hide-input"]
-measurements = task.measure(jax.random.key(seed + 1), x0)
-samples = np.asarray(flow.sample(jax.random.key(seed + 2), measurements, n_samples))
 square = lambda values: np.asarray(values)[:4].reshape(4, 16, 16)  # noqa: E731
 run.figure(
     images.face_columns(
@@ -169,6 +168,8 @@ run.figure(
 # Gaussian alone: what the networks are worth is the difference.
 
 # %% tags=["show-code"]
+from aps_core.metrics.evaluation import evaluate
+
 scores = {
     name: evaluate(sampler, jax.random.key(seed + 6), measurements, x0, n_samples)
     for name, sampler in (("closed", closed), ("flow", flow))
@@ -231,11 +232,11 @@ run.say(
 # ## What next
 #
 # - **Another prior**: {doc}`own_prior` takes the score of a diffusion model that you have; `recipes/faces-prior.toml`
-#   trains a larger network on images.
+#   is how the larger network for the package's faces was trained.
 # - **Another operator**: {doc}`own_operator`; flows of kind `subspace` are for denoising and masks, `tokens` for any
 #   linear one.
-# - **Only measurements, nothing clean**: `train_subspace_posterior(task, recipe, measurements=recorded)`, and
-#   `train_posterior` likewise.
+# - **Only measurements, nothing clean**: `train_subspace_posterior(task, {**recipe, "objective": {"kl": "reverse"}},
+#   measurements=recorded)`, the paper's objective; `train_posterior` likewise.
 
 # %% tags=["hide-input"]
 run.finish()

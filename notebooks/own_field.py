@@ -27,7 +27,6 @@ seed = 0
 
 # %% tags=["hide-input"]
 from aps_book import record
-from aps_book.experiments import any_mask
 from aps_book.figures import maps
 
 run = record.start(
@@ -90,7 +89,7 @@ temperature.to_netcdf(path, engine="h5netcdf")
 # %% tags=["show-code"]
 field = data.open_field(path)
 task = aps_core.load_task("sphere-impute", sigma_y=sigma_y)
-post = aps_core.load_posterior(task, weights=any_mask.ANY)
+post = aps_core.load_posterior(task, weights="sphere-impute-any")
 samples = np.asarray(post.sample(jax.random.key(seed), field.measurement, n_samples))
 written = data.write_samples(
     Path(folder.name) / "posterior.nc", samples, field.measurement, time=field.time, sigma_y=sigma_y
@@ -151,7 +150,8 @@ folder.cleanup()
 #
 # ## What next
 #
-# - **From the command line**: `aps sample sphere-impute --measurement mine.nc --time 2020-07 --out posterior.nc`.
+# - **From the command line**: `aps sample sphere-impute --measurement mine.nc --time 2020-07 -p sigma_y 0.01
+#   --weights sphere-impute-any --out posterior.nc`, with the noise of your file.
 # - **Is it a month like those of the prior?** A field of another kind (a single day, another height) is not: look at
 #   real ERA5 times on the page {doc}`sphere_impute`, where the intervals are too narrow.
 

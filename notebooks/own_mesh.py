@@ -21,7 +21,7 @@
 # %% tags=["parameters"]
 sigma_y = 0.1  # standard deviation of the noise, signals in [0, 1]
 missing = 0.8  # share of the vertices that is not measured
-n_signals = 512  # signals for training; as many again stay apart for validation and test
+n_signals = 512  # signals for training; as many again are made, of which 96 serve validation and n_test the test
 n_modes = 40  # modes of the signals in which the networks work
 n_test = 32  # signals, kept apart, that are measured and scored
 n_samples = 64  # posterior samples of each
@@ -31,7 +31,6 @@ seed = 0
 # %% tags=["hide-input"]
 from aps_book import record
 from aps_book.figures import meshes
-from aps_core.metrics.evaluation import evaluate
 
 run = record.start(
     "own_mesh",
@@ -39,7 +38,7 @@ run = record.start(
     {
         "sigma_y": record.between(0, 1, open=True),
         "missing": record.between(0, 1, open=True),
-        "n_signals": record.integer(64, 65536),
+        "n_signals": record.integer(96, 65536),
         "n_modes": record.integer(2, 60),
         "n_test": record.integer(2, 64),
         "n_samples": record.integer(3, 4096),
@@ -122,12 +121,12 @@ prior, _, _ = train_subspace_prior(prior_recipe, split, mesh.vertices)
 task = aps_core.Task(aps_core.RandomMask((len(mesh),), missing), sigma_y, prior, lambda part: split[part], name="dome")
 flow, _ = train_subspace_posterior(task, recipe)
 closed = aps_core.gaussian_posterior(task)
+measurements = task.measure(jax.random.key(seed + 1), x0)
 
 # %% tags=["hide-input"]
 run.say(f"The flow was trained by: {flow.trained_by}.")
 
 # %% tags=["hide-input"]
-measurements = task.measure(jax.random.key(seed + 1), x0)
 shown = int(np.argmax(x0.std(axis=1)))  # the one that varies most
 one = jax.tree.map(lambda a: a[shown], measurements)
 samples = np.asarray(flow.sample(jax.random.key(seed + 2), one, n_samples))
@@ -160,6 +159,8 @@ run.figure(
 # score judges the whole distribution; the smaller, the better.
 
 # %% tags=["show-code"]
+from aps_core.metrics.evaluation import evaluate
+
 scores = {
     name: evaluate(sampler, jax.random.key(seed + 3), measurements, x0, n_samples)
     for name, sampler in (("closed", closed), ("flow", flow))

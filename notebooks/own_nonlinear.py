@@ -29,7 +29,6 @@ seed = 0
 # %% tags=["hide-input"]
 from aps_book import record
 from aps_book.figures import images
-from aps_core.metrics import evaluation
 
 run = record.start(
     "own_nonlinear",
@@ -140,6 +139,8 @@ run.figure(
 # hold. The 90 % intervals have to hold 90 % of the true pixels.
 
 # %% tags=["show-code"]
+from aps_core.metrics import evaluation
+
 scores = {
     name: [evaluation.score(drawn, x) for drawn, x in zip(several, x0, strict=True)]
     for name, several in samples.items()

@@ -31,7 +31,6 @@ seed = 0
 # %% tags=["hide-input"]
 from aps_book import record
 from aps_book.figures import images
-from aps_core.metrics.evaluation import evaluate
 
 run = record.start(
     "own_operator",
@@ -114,8 +113,9 @@ run.say("A measurement has {data.size:,.0f} of the {signal.size:,.0f} pixels.")
 # ## Closed form and flow
 #
 # `gaussian_posterior` is exact under the Gaussian part of the prior, for any linear operator, and needs no training:
-# look at it first. `train_posterior` starts a flow there. This recipe trains by the forward divergence, on draws of
-# the prior and simulated measurements of them; without `"kl": "forward"` it would be the paper's reverse divergence on
+# look at it first. `train_posterior` starts this flow at the estimate of the score network, which is near it (with
+# `"copy": False` at the closed form itself). This recipe trains by the forward divergence, on draws of the prior and
+# simulated measurements of them; without `"kl": "forward"` it would be the paper's reverse divergence on
 # measurements of `task.signals`, which costs several evaluations of the score network in every step.
 
 # %% tags=["show-code"]
@@ -167,6 +167,8 @@ run.figure(
 # 3 dB from the mean of many: nearer means that samples are too much alike.
 
 # %% tags=["show-code"]
+from aps_core.metrics.evaluation import evaluate
+
 scores = {
     name: evaluate(sampler, jax.random.key(seed + 3), measurements, signals[:n_test], n_samples)
     for name, sampler in (("closed", closed), ("flow", flow))
@@ -203,9 +205,11 @@ run.verdict(
 #
 # - **Your own signals** in the place of the draws: an array (n, *shape) in [0, 1]; a `Task` takes a function of the
 #   split, or the array itself.
-# - **Only measurements**: `train_posterior(task, recipe, measurements=recorded)`, see the README.
+# - **Only measurements**: `train_posterior(task, {**recipe, "objective": {"kl": "reverse", "batch": 8}},
+#   measurements=recorded)`, the paper's objective; the forward one needs signals or draws.
 # - **A longer training**: `recipes/` has those of the shipped flows; `steps` in the thousands, `evaluate_every` to see
-#   where it stands, `--checkpoint` on the command line to go on later.
+#   where it stands. `train_posterior(task, recipe, folder="checkpoints/mine", budget=600)` stops after ten minutes; the
+#   same call goes on from there.
 # - **Not linear**: `linear = False`, and {doc}`own_nonlinear`.
 #
 # The coverage above is that of draws of the prior. For photographs the prior is only a model, and coverage has to be

@@ -29,7 +29,6 @@ seed = 0
 # %% tags=["hide-input"]
 from aps_book import record
 from aps_book.figures import densities
-from aps_core.metrics.evaluation import evaluate
 
 run = record.start(
     "own_prior",
@@ -136,6 +135,8 @@ run.figure(
 # the energy score judges the whole distribution, and the smaller it is, the better.
 
 # %% tags=["show-code"]
+from aps_core.metrics.evaluation import evaluate
+
 x0 = network.sample(jax.random.key(seed + 4), n_test)
 measurements = task.measure(jax.random.key(seed + 5), x0)
 scores = {

@@ -415,8 +415,8 @@ run.say(
 )
 
 # %% [markdown]
-# Both are close to nominal. Over all cells the intervals are a little too wide, mostly in the tropics: the isotropic
-# rest of the prior gives every cell the same variance at the smallest scales, and the tropics vary less than that.
+# In the full run both are close to nominal. Over all cells the intervals are a little too wide, mostly in the tropics:
+# the isotropic rest of the prior gives every cell the same variance at the smallest scales, and the tropics vary less.
 # Along the EOFs they hold a few truths too few, and the shift that all test months share accounts for that: the climate
 # of the test years is not that of the training years, and a posterior that is centred on the latter is off in the
 # directions that the observations determine weakly. The prior's variances, taken from the last training years about the
@@ -589,11 +589,11 @@ if file:
 #   is no bound on what that architecture can do.
 # - Nearly all of the time of a single sample is the eigenproblem of its mask, which the paper's flow does not have.
 #
-# Not shown: a prior trained on fields of single hours; masks that leave out whole regions (here cells are missing at
-# random, so that a missing cell mostly has an observed neighbour); a noise level other than that of the training, or
-# an unknown one. Months that follow one another are not independent, so the standard errors are somewhat too small.
-# Coverage, and PSNR where it is not said to be by area, count all cells alike, although those near the poles are
-# smaller. And the learned prior is Gaussian outside its EOFs.
+# Masks that leave out whole regions (here cells are missing at random, so that a missing cell mostly has an observed
+# neighbour) and other noise levels are on the page {doc}`any_mask`, unknown masks and levels on {doc}`blind_impute`.
+# Not shown: a prior trained on fields of single hours. Months that follow one another are not independent, so the
+# standard errors are somewhat too small. Coverage, and PSNR where it is not said to be by area, count all cells alike,
+# although those near the poles are smaller. And the learned prior is Gaussian outside its EOFs.
 
 # %% tags=["hide-input"]
 run.finish()

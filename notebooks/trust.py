@@ -22,11 +22,11 @@
 #    gradient steps for the one measurement.
 
 # %% tags=["parameters"]
-face_tasks = ["denoise"]
+face_tasks = ["denoise"]  # of "denoise", "sr2" and "deblur"
 n_right = 64  # faces that are measured as the task says
 n_faulty = 12  # of each fault
 n_weights = 4000  # importance samples
-refine_steps = 60
+refine_steps = 60  # of the flow's own objective, for one measurement
 seed = 0
 
 # %% tags=["hide-input"]

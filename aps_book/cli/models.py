@@ -53,12 +53,14 @@ def sample(
 ) -> None:
     """Draw posterior samples of a measurement with the trained flow of a task, with their log-densities.
 
-    An .npz gets samples (n, ...), log_prob (n,) in nats, mean and std. The noise is that of the measurement's file;
-    `-p` sets other parameters of the task.
+    An .npz gets samples (n, ...), log_prob (n,) in nats, mean and std. The noise is that of an .npz file; a NetCDF
+    file or zarr store holds none: `-p sigma_y` says it (1 stands for 118 K), else that of the task is taken, which a line
+    tells. `-p` sets other parameters of the task too.
 
     Examples:
 
-    - `aps sample sphere-impute --measurement my.nc --time 2020-07 --out posterior.nc`
+    - `aps sample sphere-impute --measurement my.nc --time 2020-07 -p sigma_y 0.01 --weights sphere-impute-any --out
+      posterior.nc`
     - `aps sample faces-denoise --measurement y.npz --n 64 --out posterior.npz --seed 1`
     - `aps sample sphere-impute --measurement y.npz --out posterior.png -p mask_fraction 0.8`
     """

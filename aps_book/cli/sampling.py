@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,11 @@ def read(path: Path, name: str, given: dict[str, float], time: str | None):
         if time is None or not re.fullmatch(r"[0-9]{4}", time) or "time is" not in str(error):
             raise
         raise ValueError(f"{error}; --time {time} is a year, as an index it is --time +{time}") from error
-    return aps_core.load_task(name, **given), field.measurement, field.time
+    task = aps_core.load_task(name, **given)
+    if "sigma_y" not in given:
+        said = f"aps: {path} says no noise: taken is the task's sigma_y = {task.sigma_y:g}, -p sigma_y says another"
+        print(said, file=sys.stderr)
+    return task, field.measurement, field.time
 
 
 def _noise_of(path: Path) -> dict[str, float]:

@@ -27,7 +27,8 @@ def sweep(
     number of each job; index.html shows small multiples and paired differences.
 
     A file holds `notebook: toy2d`, `grid: {low: [0.03, 0.1], seed: [0, 1]}` (all combinations) or `list:` (one set each),
-    and perhaps `parameters:` (the same in all) and `numbers:` (keys that the page shows).
+    and perhaps `parameters:` (the same in all) and `numbers:` (keys that the page shows). Paths among the parameters are
+    relative to the file.
 
     Examples:
 

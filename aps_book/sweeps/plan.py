@@ -17,12 +17,14 @@ KEYS = {"notebook", "parameters", "grid", "list", "numbers"}
 
 @dataclass(frozen=True)
 class Plan:
-    """jobs: {identity: parameters}, in the order of the file. varied: names that have more than one value. numbers: keys
-    of the record that the page shows, () for those of tolerances.toml.
+    """jobs: {identity: parameters}, in the order of the file. varied: names that have more than one value. beside: the
+    folder of the file, in which the jobs run, so that paths among the parameters are relative to it. numbers: keys of the
+    record that the page shows, () for those of tolerances.toml.
     """
 
     notebook: Notebook
     jobs: dict[str, dict[str, Any]]
+    beside: Path
     numbers: tuple[str, ...] = ()
 
     @property
@@ -43,6 +45,7 @@ class Plan:
             "name": self.notebook.name,
             "notebook": self.notebook.name if own else str(self.notebook.path.resolve()),
             "command": shlex.join([sys.executable, "-m", "aps_book.cli.app"]),
+            "beside": str(self.beside.resolve()),
             "jobs": self.jobs,
             "numbers": self.numbers,
         }
@@ -72,7 +75,7 @@ def read(path: Path, name: str | None = None) -> Plan:
         jobs = _jobs(one, found.get("parameters") or {}, rows)
     except (TypeError, ValueError, FileNotFoundError) as error:
         raise type(error)(f"sweep {str(path)!r}: {error}") from error
-    return Plan(one, jobs, tuple(found.get("numbers") or ()))
+    return Plan(one, jobs, path.parent, tuple(found.get("numbers") or ()))
 
 
 def _yaml(path: Path) -> dict[str, Any]:

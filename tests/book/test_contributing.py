@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```\w+ (file|edit|append)=(\S+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+FENCED = re.findall(r"^(```|~~~)\w+ (file|edit|append)=(\S+)\n(.*?)^\1$", TEXT, re.MULTILINE | re.DOTALL)
+BLOCKS = [block for _, *block in FENCED]
 
 USE = """
 import jax
@@ -51,6 +52,9 @@ def copy_of_the_project(folder):
         (folder / name).mkdir()
     for name in ("dodo.py", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, folder / name)
+    shutil.copy(ROOT / "book/settings.md", folder / "book/settings.md")
+    (folder / "tests/book").mkdir(parents=True)
+    shutil.copy(ROOT / "tests/book/test_settings.py", folder / "tests/book")
     (folder / "tolerances.toml").touch()
     (folder / "book/build.toml").touch()
     for kind, name, content in BLOCKS:
@@ -88,6 +92,16 @@ def test_every_part_of_the_house_is_named():
 def test_an_operator_a_flow_and_a_sampler_are_one_file_and_one_line(tmp_path):
     done = run(copy_of_the_project(tmp_path), "-c", USE)
     assert done.stdout == "served\n", done.stderr
+
+
+@pytest.mark.slow
+def test_the_page_of_settings_has_the_new_flow(tmp_path):
+    folder = copy_of_the_project(tmp_path)
+    done = run(folder, "-m", "pytest", "-q", "tests/book/test_settings.py", "-k", "line or every_table")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test_every_setting_has_a_line[flow.shifted]" in run(
+        folder, "-m", "pytest", "--collect-only", "-q", "tests/book/test_settings.py"
+    ).stdout
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ import time
 with open(os.environ["TALLY"], "a") as file:
     file.write(f"{height}-{seed}\\n")
 assert height < 100, "too high"
+assert pathlib.Path.cwd().samefile(pathlib.Path(os.environ["TALLY"]).parent)  # paths are relative to the sweep's file
 # while a file "hold" is there, no more than three jobs, and those beside the third, come to an end
 results, parent = pathlib.Path(os.environ["APS_RESULTS_DIR"]), os.getppid()
 hold = pathlib.Path(os.environ["TALLY"]).with_name("hold")
