@@ -107,7 +107,7 @@ def execute(name, parameters, results):
     from aps_core.files import remove_unfinished
 
     for folder in (BUILD, results):
-        remove_unfinished(folder)
+        remove_unfinished(folder, seconds=3600)  # other notebooks may be publishing there
     made = BUILD / "running" / results.name / name
     variables = compiled.variables(settings(name), BUILD / "compiled", build=results == RESULTS)
     if results == RESULTS:

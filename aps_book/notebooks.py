@@ -143,9 +143,20 @@ def _parameters(source: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Values of the assignments of a parameters cell, and the comments behind them."""
     values, comments, lines = {}, {}, source.splitlines()
     for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            name = node.targets[0].id
-            values[name] = ast.literal_eval(node.value)
+        target = (
+            node.target
+            if isinstance(node, ast.AnnAssign)
+            else node.targets[0]
+            if isinstance(node, ast.Assign)
+            else None
+        )
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None and isinstance(target, ast.Name):
+            name = target.id
+            try:
+                values[name] = ast.literal_eval(node.value)
+            except ValueError:
+                expected = "a number, text, list or None, not something to compute"
+                raise ValueError(f"parameter {name} = {ast.unparse(node.value)}: expected {expected}") from None
             comments[name] = lines[(node.end_lineno or 1) - 1][node.end_col_offset :].partition("#")[2].strip()
     return values, comments
 

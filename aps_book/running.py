@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}  # of a notebook that names none
+
 
 class RunFailed(Exception):
     """A notebook that did not run to its end, or left no whole record; the message says where what it did lies."""
@@ -55,9 +57,19 @@ def execute(
             kernel_manager_class=manager({**environment, "APS_RESULTS_DIR": str(made.resolve())}),
             shutdown_kernel="immediate",
         )
-        return publish(name, made, results)
+        return publish(source, made, results)
     except (papermill.PapermillExecutionError, RuntimeError, OSError) as error:  # RuntimeError: the kernel died
-        raise RunFailed(f"notebooks/{name}.py failed; what it did is in {ran}\n{error}") from error
+        raise RunFailed(f"{source} failed; what it did is in {ran}\n{error}") from error
+
+
+def _published(record: Path) -> list[str]:
+    """The figures that an earlier run of the notebook left beside its record; nothing else there is ours."""
+    from aps_book.record import load
+
+    try:
+        return [file for file in load(record)["figures"] if Path(file).name == file]
+    except (OSError, ValueError):
+        return []
 
 
 def manager(variables: Mapping[str, str]) -> type:
@@ -85,7 +97,7 @@ def no_loopback() -> None:
         raise RunFailed(f"{what}, which does not answer here ({error})") from error
 
 
-def publish(name: str, made: Path, results: Path) -> dict[str, Any]:
+def publish(source: Path, made: Path, results: Path) -> dict[str, Any]:
     """Move what a notebook made into ``results``: figures, the notebook without what differs from machine to machine
     (paths, times, random cell names), and last the record, so that what has a record is whole. Gives the record; raises
     RunFailed where it is not whole.
@@ -95,9 +107,10 @@ def publish(name: str, made: Path, results: Path) -> dict[str, Any]:
     from aps_book.record import figure_data, load
     from aps_core.files import write_atomically
 
+    name = source.stem
     path = made / f"{name}.json"
     if not path.exists():
-        raise RunFailed(f"notebooks/{name}.py wrote no record: its last cell must call run.finish()")
+        raise RunFailed(f"{source} wrote no record: its last cell must call run.finish()")
     try:
         record = load(path)
     except ValueError as error:
@@ -105,9 +118,9 @@ def publish(name: str, made: Path, results: Path) -> dict[str, Any]:
     missing = [file for file in record["figures"] if not (made / file).is_file()]
     if record["notebook"] != name or missing:
         odd = f"names {', '.join(missing)}, which it did not write" if missing else f"is of {record['notebook']!r}"
-        raise RunFailed(f"notebooks/{name}.py: its record {odd}")
+        raise RunFailed(f"{source}: its record {odd}")
     notebook = nbformat.read(made / f"{name}.ipynb", as_version=4)
-    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
+    notebook.metadata = {"kernelspec": notebook.metadata.get("kernelspec", KERNEL)}
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
         for output in cell.get("outputs", ()):  # alt text and caption, where the book's pages look for them
@@ -115,9 +128,9 @@ def publish(name: str, made: Path, results: Path) -> dict[str, Any]:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key not in ("papermill", "execution")}
     data = figure_data.file_name(name)
     files = [*record["figures"], *([data] if (made / data).is_file() else [])]
-    for old in [*results.glob(f"{name}-*"), results / data]:
-        if old.name not in files:
-            old.unlink(missing_ok=True)
+    for old in [*_published(results / path.name), data]:
+        if old not in files and (results / old).is_file():
+            (results / old).unlink()
     for file in files:
         write_atomically(results / file, (made / file).read_bytes())
     write_atomically(results / f"{name}.ipynb", nbformat.writes(notebook) + "\n")

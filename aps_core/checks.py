@@ -284,7 +284,7 @@ def check_measurement(measurement, operator, sigma_y, data_range=None, extra_che
     if measurement.mask is None or not is_traced(mask):
         operator.check_mask(None if measurement.mask is None else mask)
     if not is_traced(y, mask):
-        _check_values(np.asarray(y), mask, shape, sigma_y, data_range)
+        _check_values(np.asarray(y), mask, shape, operator.most_noise(sigma_y), data_range)
         _check_each(measurement, y, mask, shape, extra_check)
 
 
@@ -304,7 +304,7 @@ def _check_kind_and_shape(y, shape):
         raise ValueError("y is an empty batch, expected at least one measurement")
 
 
-def _check_values(y, mask, shape, sigma_y, data_range):
+def _check_values(y, mask, shape, most_noise, data_range):
     if not np.all(np.isfinite(y)):
         raise ValueError(
             f"y has {int(np.sum(~np.isfinite(y)))} non-finite values; write missing entries as 0 with mask 0, expected numbers"
@@ -315,7 +315,7 @@ def _check_values(y, mask, shape, sigma_y, data_range):
         raise ValueError("mask is all zero: nothing was observed")
     if data_range is not None:
         for one, seen in zip(y.reshape((-1, *shape)), mask.reshape((-1, *shape)), strict=True):
-            _check_scale(one[seen > 0], sigma_y, data_range)
+            _check_scale(one[seen > 0], most_noise, data_range)
 
 
 def _check_each(measurement, y, mask, shape, extra_check):

@@ -1,9 +1,11 @@
 """Files: where the project's folders lie, checksums, and writing that never leaves a half-written file."""
 
+import contextlib
 import hashlib
 import os
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -72,10 +74,14 @@ def write_atomically(path, content):
     return path
 
 
-def remove_unfinished(folder):
-    """Remove what killed processes left of ``write_atomically`` in ``folder``; only where nobody is writing there."""
+def remove_unfinished(folder, seconds=0.0):
+    """Remove what killed processes left of ``write_atomically`` in ``folder``; where others may be writing there, only
+    what is older than ``seconds``.
+    """
     for path in Path(folder).glob(".*.part"):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime >= seconds:
+                path.unlink()
 
 
 def _umask():

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aps_core.operators.base import is_of_the_package
 from aps_core.priors.content import settings_of
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.score_function import ScoreFunctionPrior
@@ -24,6 +25,7 @@ def made_for(task):
             "diagonal": bool(operator.diagonal),
             "missing": float(operator.share_missing),
             "action": _action(operator),
+            "noise": _noise(operator),
         },
         "sigma_y": float(task.sigma_y),
         "prior": {"kind": prior_kind(prior), "numbers": _of_prior(prior), "settings": _settings(prior)},
@@ -43,6 +45,8 @@ def differences(card, task, any_noise=False, any_mask=False, any_operator=False)
             found.append(f"another operator ({old['kind']} then, {new['kind']} now, with another action)")
         elif abs(old["missing"] - new["missing"]) > 1e-6:
             found.append(f"a share of {old['missing']:g} missing entries then, {new['missing']:g} now")
+    if not (any_noise or any_mask or any_operator) and not _same_noise(old.get("noise", new["noise"]), new["noise"]):
+        found.append(f"noise of another kind ({old['noise'] or 'additive'} then, {new['noise'] or 'additive'} now)")
     if not any_noise and abs(card["sigma_y"] - given["sigma_y"]) > 1e-6 * given["sigma_y"]:
         found.append(f"sigma_y = {card['sigma_y']:g} then, {given['sigma_y']:g} now")
     if not _close(card["prior"]["numbers"], given["prior"]["numbers"]):
@@ -79,7 +83,7 @@ def _other_settings(card, now):
 
 
 def _close(old, new):
-    """Whether two lists of ``_projected`` agree, each array in its own scale."""
+    """Whether two lists of ``projected`` agree, each array in its own scale."""
     if len(old) != len(new):
         return False
     old, new = (np.reshape(np.asarray(a, np.float64), (-1, 4)) for a in (old, new))
@@ -89,10 +93,29 @@ def _close(old, new):
 def _action(operator):
     """Four projections of A(x) for each of two fixed signals; of an operator that draws its masks, with a fixed one."""
     rng, mask = np.random.default_rng(0), None
-    if operator.random and not operator.diagonal:
+    if (operator.random and not operator.diagonal) or not is_of_the_package(operator):
         mask = operator.draw(jax.random.key(0))
     signals = (rng.random(operator.shape), rng.normal(size=operator.shape))
-    return [n for x in signals for n in _projected(operator(jnp.asarray(x, jnp.float32), mask))]
+    return [n for x in signals for n in projected(operator(jnp.asarray(x, jnp.float32), mask))]
+
+
+def _noise(operator):
+    """What tells the noise of an operator apart: its settings, of one of your own the log-likelihood of fixed data of a
+    fixed signal, at two noise levels; None where it is additive.
+    """
+    if operator.additive_noise:
+        return None
+    if is_of_the_package(operator):
+        return json.loads(json.dumps(operator.settings()))
+    x = jnp.asarray(np.random.default_rng(0).random(operator.shape), jnp.float32)
+    data = operator.simulate(0.1, jax.random.key(0), x)
+    return [float(f"{operator.log_likelihood(sigma_y, x, data):.7g}") for sigma_y in (0.1, 0.2)]
+
+
+def _same_noise(old, new):
+    if isinstance(old, list) and isinstance(new, list):
+        return bool(np.allclose(old, new, rtol=1e-5, atol=1e-5))
+    return old == new
 
 
 def _of_prior(prior):
@@ -110,11 +133,11 @@ def _of_prior(prior):
     arrays = [leaf for leaf in jax.tree.leaves(prior) if id(leaf) not in held and hasattr(leaf, "dtype")]
     learned = not isinstance(prior, ScoreFunctionPrior)
     if arrays and learned:
-        sums = np.sum([[(i + 1) * n for n in _projected(array)] for i, array in enumerate(arrays)], axis=0)
+        sums = np.sum([[(i + 1) * n for n in projected(array)] for i, array in enumerate(arrays)], axis=0)
         numbers = numbers + [float(f"{n:.7g}") for n in sums / len(arrays)]
     elif hasattr(prior, "eps"):
         u = jnp.asarray(np.random.default_rng(4).normal(size=int(np.prod(prior.shape))), jnp.float32)
-        numbers = numbers + _projected(prior.eps(u, 0.5))
+        numbers = numbers + projected(prior.eps(u, 0.5))
     return numbers
 
 
@@ -123,10 +146,10 @@ def _of_gaussian(gaussian):
         np.asarray(a, np.float64) for a in (gaussian.mean, gaussian.basis, gaussian.excess, gaussian.rest)
     )
     v = np.random.default_rng(3).normal(size=mean.size)
-    return _projected(mean) + _projected(basis @ (excess * (v @ basis)) + rest * v)
+    return projected(mean) + projected(basis @ (excess * (v @ basis)) + rest * v)
 
 
-def _projected(array):
+def projected(array):
     """Root mean square and three projections of an array on fixed noise, to seven digits."""
     flat = np.asarray(array, np.float64).ravel()
     noise = [np.resize(row, flat.size) for row in np.random.default_rng(1).normal(size=(3, 4099))]

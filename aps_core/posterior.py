@@ -122,7 +122,16 @@ def _check_made_for(posterior, name):
 
 
 def save_posterior(posterior, path, dtype=np.float16):
-    """Write a trained posterior and its card to ``path`` (.safetensors); ``load_posterior(task, weights=path)`` reads it."""
+    """Write a trained posterior and its card to ``path`` (.safetensors); ``load_posterior(task, weights=path)`` reads it.
+
+    Raises ValueError for what no recipe can say, and so nothing could read: a closed form, a tempered flow, a flow of
+    one's own.
+    """
+    if not getattr(posterior.flow, "of_recipes", False) or "flow" not in posterior.card:
+        raise ValueError(
+            f"posterior is {posterior!r}, expected one of build_flow, whose card says the settings of its flow: a closed form, "
+            "a tempered flow and a flow of your own cannot be read again"
+        )
     card = {"task": posterior.task.name, "made_for": made_for(posterior.task), **posterior.card}
     return weights_file.save(path, posterior.params, card, dtype)
 
@@ -143,11 +152,12 @@ def untrained_posterior(task, flow, seed=0):
     """The posterior of an untrained flow; ``flow`` is a recipe's [flow] table or a trained posterior's
     ``card["flow"]``.
     """
-    flow = build_flow(task, flow)
-    return AmortizedPosterior(task, flow, flow.init(jax.random.key(checks.seed("seed", seed))))
+    built = build_flow(task, flow)
+    params = built.init(jax.random.key(checks.seed("seed", seed)))
+    return AmortizedPosterior(task, built, params, {"flow": dict(flow)})
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class AmortizedPosterior:
     """q(x | y): draws posterior samples of any measurement of ``task`` with one network evaluation, with exact density.
 

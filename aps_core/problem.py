@@ -17,7 +17,7 @@ from aps_core.priors.base import PRIOR_WANTED, Prior
 from aps_core.priors.gaussian import GaussianPrior
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Task:
     """y = A(x0) + N(0, sigma_y^2) with x0 from ``prior``.
 
@@ -41,13 +41,15 @@ class Task:
     extra_check: Callable | None = field(default=None, repr=False)
     _given: ClassVar = None  # somebody's operator, of which a copy was taken, and its content
     _content: ClassVar = None
+    _signal_range: ClassVar = None  # (smallest, largest) entry of a signal, None for signals of any range
     _data_range: ClassVar = None
 
     def __post_init__(self):
-        checks.noise("sigma_y", self.sigma_y)
+        object.__setattr__(self, "sigma_y", checks.noise("sigma_y", self.sigma_y))
         checks.flag("unit_range", self.unit_range)
         operators.check_declared(self.operator)
         checks.has("prior", self.prior, ["shape"], PRIOR_WANTED)
+        _check_traced(self.prior)
         if tuple(self.prior.shape) != tuple(self.operator.shape):
             raise ValueError(
                 f"prior has signals of shape {self.prior.shape}, the operator of shape {self.operator.shape}"
@@ -60,6 +62,7 @@ class Task:
             set_private("_given", self.operator)
             set_private("_content", content_of(self.operator))
             set_private("operator", operators.kept_by(self.operator))
+        set_private("_signal_range", range_of_signals if self.unit_range else None)
         set_private("_data_range", None)
         if self.unit_range:
             set_private("_data_range", operators.data_extremes(self.operator, *range_of_signals))
@@ -141,6 +144,14 @@ class Task:
             return True, measurement
         return False, jax.tree.map(lambda a: jnp.asarray(a)[None], measurement)
 
+    def undone_range(self):
+        """(smallest, largest) entry of the linear data behind a sensor that saturates, for ``SaturatingSensor.undo``: of the
+        signals of this task, infinite for those of any range; None where it is not known.
+        """
+        if self._signal_range is None:
+            return -np.inf, np.inf
+        return operators.data_extremes(self.operator.inner, *self._signal_range)
+
     def __repr__(self):
         return (
             f"Task({self.name!r}: {self.operator!r}, sigma_y={float(self.sigma_y):g}, prior {type(self.prior).__name__}, "
@@ -162,6 +173,18 @@ PROTOCOLS = {"held-out": "train", "paper": "test"}  # the split whose measuremen
 
 
 DEVIATIONS = 8  # of a Gaussian prior, within which its draws lie
+
+
+def _check_traced(prior):
+    """Raise TypeError for a prior that compiled programs cannot take as an argument."""
+    if not isinstance(prior, Prior):  # whatever it is, it says what it lacks where that is asked for
+        return
+    odd = [leaf for leaf in jax.tree.leaves(prior) if not (hasattr(leaf, "dtype") or isinstance(leaf, (int, float)))]
+    if odd:
+        raise TypeError(
+            f"prior is {type(prior).__name__}, of which JAX sees {type(odd[0]).__name__} {odd[0]!r:.60} and no arrays; expected a "
+            "flax.struct.dataclass, or aps_core.ScoreFunctionPrior(score_fn, shape, sde)"
+        )
 
 
 def _range_of_draws(prior):

@@ -101,18 +101,18 @@ def sphere_impute_blind_noise(noise_levels=(0.02, 0.1), mask_fraction=0.45):
     """The fields of ``sphere_impute`` in noise whose standard deviation is not told: uniform in its logarithm between
     ``noise_levels``. The task's own ``sigma_y`` is their geometric mean.
     """
-    low, high = _two("noise_levels", noise_levels)
     told = sphere_impute(mask_fraction=mask_fraction)
-    operator = operators.UnknownNoise(told.operator, low, high)
+    operator = operators.UnknownNoise(told.operator, *_two("noise_levels", noise_levels))
+    low, high = operator.low, operator.high
     return replace(told, operator=operator, sigma_y=float(np.sqrt(low * high)), name="sphere-impute-blind-noise")
 
 
 def _two(name, values):
-    """``values`` as a tuple of two numbers. Raises TypeError or ValueError."""
+    """``values`` as a tuple of two numbers, of which the operator says what they may be. Raises TypeError."""
     if not isinstance(values, (tuple, list)) or len(values) != 2:
         raise TypeError(f"{name} must be two numbers, the smaller first, got {values!r:.80}")
     for value in values:
-        checks.positive(name, value)
+        checks.is_number(name, value)
     return tuple(values)
 
 

@@ -60,7 +60,7 @@ run = record.start(
         "n_test": record.integer(2, 512),
         "n_iterative": record.integer(2, 512),
         "n_steps": record.integer(2, 4000),
-        "n_best": record.integer(0, 512),
+        "n_best": record.several(512),
         "n_meshes": record.integer(2, 512),
         "seed": record.seed(),
     },
@@ -384,7 +384,8 @@ run.table(
     groups,
     columns,
     "coverage",
-    caption="Coverage in per cent on test digits plus the prior's rest (mean ± standard error over digits).",
+    caption="Coverage in per cent on test digits plus the prior's rest (mean ± standard error over n digits).",
+    signals="n_test",
 )
 run.say(
     f"Over the {{coverage.vertices:.0f}} chosen vertices the 90 % intervals of the {named['aps']} hold "
@@ -462,7 +463,7 @@ bunny_transfer.store(run, moved)
 run.table(
     bunny_transfer.rows(run),
     {
-        "psnr": (f"PSNR, N = {n_samples} [dB]", ".2f"),
+        "psnr": (f"PSNR, N = {run.stated('n_samples')} [dB]", ".2f"),
         "psnr_n1": ("PSNR, N = 1 [dB]", ".2f"),
         "coverage_90": ("90 % intervals [%]", ".1f"),
     },

@@ -55,7 +55,7 @@ run = record.start(
         "n_held_out": integer(2),
         "n_kind": integer(2),
         "n_draws": integer(8),
-        "n_ode": integer(0),
+        "n_ode": record.AtMost(record.several(), "n_held_out"),
         "n_faces": integer(1),
         "fitted": list_of(one_of(*study.TERMS)),
         "posterior_steps": integer(2),
@@ -204,7 +204,7 @@ run.figure(
     ),
     "deblur",
     alt="A first row with a face and its blurred measurement; then a row for the closed form, the score prior and "
-    "each flow prior with two samples and the mean. Samples under the score prior are the cleanest; those under "
+    "each flow prior with four samples and the mean. Samples under the score prior are the cleanest; those under "
     "the closed form and the flow carry more grain.",
     caption="Deblurring: samples and the mean of the fitted posteriors, and of the closed form where they started.",
     label="fig-flow-prior-deblur",
@@ -259,16 +259,17 @@ for name in cases:
 # %% tags=["hide-input"]
 case, descent = cases["deblur"], fits.descent(noise_steps, learning_rate)
 starts = [fits.Start(std, width) for std in noise_stds]
+stds = fits.keyed("noise", noise_stds)
 noisy = {
-    j: fits.compare(run, f"deblur.noise{j}", case, chosen, start, descent, 1, **shared)
-    for j, start in enumerate(starts)
+    key: fits.compare(run, f"deblur.{key}", case, chosen, start, descent, 1, **shared)
+    for key, start in zip(stds, starts, strict=True)
 }
 scanned = fits.rates(run, "deblur", case, chosen, starts[-1], rates or [], rate_steps, seed)
 
 # %% tags=["hide-input"]
 histories = {
-    f"{study.LABELS[kind]}, from {record.exact(noise_stds[j])}": fit.history
-    for j, found in noisy.items()
+    f"{study.LABELS[kind]}, from {record.exact(stds[key])}": fit.history
+    for key, found in noisy.items()
     for kind, (fit, _) in found.items()
 }
 run.chart(
@@ -285,8 +286,8 @@ run.chart(
 
 # %% tags=["hide-input"]
 begins = {
-    f"noise{j}.{kind}": f"{study.LABELS[kind]}, from noise {record.exact(std)}"
-    for j, std in enumerate(noise_stds)
+    f"{key}.{kind}": f"{study.LABELS[kind]}, from noise {record.exact(std)}"
+    for key, std in stds.items()
     for kind in fitted
 }
 run.table(
@@ -315,8 +316,8 @@ run.table(
 
 # %% tags=["hide-input"]
 tried = {
-    f"r{i}.{kind}": f"{study.LABELS[kind]}, rate {record.exact(value)}"
-    for i, value in enumerate(fits.full_rates(rates))
+    f"{key}.{kind}": f"{study.LABELS[kind]}, rate {record.exact(value)}"
+    for key, value in fits.keyed("r", fits.full_rates(rates)).items()
     for kind in fitted
 }
 if tried:

@@ -134,14 +134,13 @@ run.figure(
 # ## Step size
 
 # %% tags=["hide-input"]
-by_size = dps_ablation.sweep(
-    task, case, {f"z{i}": {"n_steps": steps, "step_size": z} for i, z in enumerate(step_sizes)}, seed
-)
+used, tried = shown["parameters"]["steps"], shown["parameters"]["step_sizes"]
+here = record.keyed("z", step_sizes, tried)
+by_size = dps_ablation.sweep(task, case, {key: {"n_steps": steps, "step_size": z} for key, z in here.items()}, seed)
 dps_ablation.store(run, "size", by_size)
 
 # %% tags=["hide-input"]
-used, tried = shown["parameters"]["steps"], shown["parameters"]["step_sizes"]
-sizes = {f"z{i}": z for i, z in enumerate(tried)}
+sizes = record.keyed("z", tried, tried)
 by_step = dps_ablation.points(shown, "size", sizes)
 going = dps_ablation.shape(*by_step, "(step size)")
 run.figure(
@@ -155,9 +154,9 @@ run.figure(
 # %% tags=["hide-input"]
 run.table(
     {
-        f"z{i}": f"step size {record.exact(z)}"
-        for i, z in enumerate(step_sizes)
-        if any(f"size.z{i}.psnr" in one["numbers"] for one in (shown, run.as_dict()))
+        key: f"step size {record.exact(z)}"
+        for key, z in {**sizes, **here}.items()
+        if any(f"size.{key}.psnr" in one["numbers"] for one in (shown, run.as_dict()))
     },
     {"psnr": ("PSNR [dB]", ".2f")},
     "size",

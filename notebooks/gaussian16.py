@@ -296,7 +296,7 @@ run.table(rows, columns, "mask", caption='Random mask, protocol "held-out"')
 # the base of the structured flow are computed anew for each measurement, once for all of its samples.
 
 # %% tags=["hide-input"]
-columns = {"seconds_one": ("N = 1 [s]", ".4f"), "seconds_many": (f"N = {n_samples} [s]", ".4f")}
+columns = {"seconds_one": ("N = 1 [s]", ".4f"), "seconds_many": (f"N = {run.stated('n_samples')} [s]", ".4f")}
 rows = {
     "closed_form": "Gaussian closed form (the truth)",
     "realnvp_elbo": f"{ours}, RealNVP",

@@ -34,7 +34,7 @@ run = record.start(
     globals(),
     {
         "steps": integer(24),
-        "left_out": optional(list_of(one_of(*method.variants()))),
+        "left_out": optional(list_of(one_of(*method.dispensable()))),
         "cost_width": integer(1),
         "cost_repeats": integer(1),
         "seed": record.seed(),

@@ -136,7 +136,7 @@ for name, t in [("exact", None), *zip(labels, t_mins, strict=True)]:
     if t is not None:
         study.store(run, f"gaussian.{name}", closed[t])
         run.number(f"gaussian.{name}.noise", np.sqrt(v))
-psnr = {"n1": ("N = 1 [dB]", ".2f"), "n128": (f"N = {n_samples} [dB]", ".2f")}
+psnr = {"n1": ("N = 1 [dB]", ".2f"), "n128": (f"N = {run.stated('n_samples')} [dB]", ".2f")}
 calibrated = {"ratio": ("spread / error", ".2f"), "inside": ("in 90 % intervals [%]", ".1f")}
 rows = study.table_rows({"exact": "exact", **labels})
 run.table(rows, psnr, "gaussian", caption="Gaussian prior: PSNR of one sample and of the mean.")

@@ -50,7 +50,8 @@ run.say(overview.psnr_table(run, shown))
 # These were run on fewer signals. The two tables below hold each row to those: all numbers of a row are of the same
 # signals. "Flow" is the other one of the table above, on the sphere that of the reverse divergence. All methods use the
 # same prior; what iterates has its settings tuned on validation signals, at the budgets of the section that follows
-# (on the bunny DDRM and DAPS have their defaults, and the step size of DPS is that found for half its evaluations).
+# (on the bunny DDRM has its defaults, DAPS fewer levels and inner steps than those, and the step size of DPS is that
+# found for half its evaluations).
 # "not run" means that the full run has not that method on those signals.
 
 # %% tags=["hide-input"]

@@ -39,13 +39,12 @@ run = record.start(
         "box": record.integer(1, 31),
         "sigma_y": record.between(0, 1, open=True),
         "n_draws": record.integer(8, 4096),
-        "n_test": record.integer(2, 1024),
+        "n_test": record.AtMost(record.integer(3, 1024), "n_draws"),
         "n_samples": record.integer(3, 4096),
         "steps": record.integer(2),
         "seed": record.seed(),
     },
 )
-n_test = min(n_test, n_draws)
 
 # %% [markdown]
 # ## The operator

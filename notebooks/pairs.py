@@ -39,10 +39,10 @@ run = record.start(
     "pairs",
     globals(),
     {
-        "priors": record.list_of(record.one_of(*pairs.WEIGHTS)),
+        "priors": pairs.priors_rule,
         "n_images": record.integer(2, 5000),
         "n_samples": record.integer(2),
-        "n_iterative": record.integer(0),
+        "n_iterative": record.several(),
         "fit_steps": record.integer(20),
         "real": record.boolean(),
         "seed": record.seed(),
@@ -149,8 +149,11 @@ for pair, title in titles.items():
     )
 full = record.full_run("pairs")
 if full is not None:
-    run.say("The order in the full run, single samples:\n\n" + pairs.verdict(full["numbers"]))
-run.say("The order in this build:\n\n" + pairs.verdict(run.as_dict()["numbers"]))
+    run.say(
+        "PSNR of single samples in the full run, from the highest, ± standard error over images:\n\n"
+        + pairs.verdict(full["numbers"])
+    )
+run.say("In this build:\n\n" + pairs.verdict(run.as_dict()["numbers"]))
 
 # %% tags=["hide-input"]
 run.figure(

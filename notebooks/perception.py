@@ -203,7 +203,7 @@ for name, label in perception.TASKS.items():
             {**kid, "psnr": perception.EACH["psnr"], "inside_90": ("inside 90 % [%]", ".1f")},
             name,
             caption=f"{label[0].upper()}{label[1:]}: samples of the flow with all of their noise, and with less; "
-            f"pixels inside the 90 % intervals of {n_samples} of them.",
+            f"pixels inside the 90 % intervals of {run.stated('n_samples')} of them.",
         )
 run.say(perception.enough_cooling(numbers, temperatures_used))
 

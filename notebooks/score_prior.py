@@ -97,7 +97,7 @@ for name, posterior in posteriors.items():
         },
         {
             "n1": ("one sample [dB]", ".2f"),
-            "mean": (f"mean of {n_samples} [dB]", ".2f"),
+            "mean": (f"mean of {run.stated('n_samples')} [dB]", ".2f"),
             "ratio": ("error, sample / mean", ".2f"),
             "inside": ("inside [%]", ".1f"),
         },

@@ -105,7 +105,7 @@ for row, found in scores.items():
 labels = {
     f"{row}_{kind}": f"{sensor.LABELS[row]}, {name}"
     for row in samplers
-    for kind, name in (("n1", "N = 1"), ("n128", f"N = {n_samples}"))
+    for kind, name in (("n1", "N = 1"), ("n128", f"N = {run.stated('n_samples')}"))
 }
 run.table(
     {**labels, "dps": "DPS, one sample"},
@@ -135,8 +135,8 @@ run.figure(
     images.face_columns(columns, spread, "standard deviation"),
     "faces",
     alt="Three rows of faces behind the saturating sensor. Columns: truth, the blurred and saturated measurement, a "
-    "sample of the linearized Gaussian posterior, a sample of the flow, their means, and the standard deviation of "
-    "the flow, which is largest at bright edges.",
+    "sample of the linearized Gaussian posterior, a sample of the flow, the mean of the flow, and the standard "
+    "deviation of its samples, which is largest at bright edges.",
     caption="Truth, measurement as the sensor gives it, one sample of Laplace's approximation, one of the "
     "flow, the mean of "
     "the flow, and the standard deviation of its samples.",

@@ -246,7 +246,7 @@ run.table(
     },
     "iterative",
     caption=f"The same few months for all: mean of {run.stated('n_iterative_samples')} samples for DPS and MCG, of "
-    f"{n_samples} for the others.",
+    f"{run.stated('n_samples')} for the others.",
     signals="n_iterative",
 )
 run.verdict(

@@ -81,14 +81,14 @@ def pairs(given: Iterable[str] | None) -> dict[str, str]:
 
 def read_parameters(path: Path) -> dict[str, Any]:
     """The parameters in a JSON or YAML file: {name: value}. Raises FileNotFoundError, ValueError naming the file."""
-    import yaml
+    from aps_book import parameter_files
 
     if not path.is_file():
         raise FileNotFoundError(f"parameters {str(path)!r}: there is no such file")
     try:
-        found = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"parameters {str(path)!r} are neither JSON nor YAML: {error}") from error
+        found = parameter_files.read(path)
+    except ValueError as error:
+        raise ValueError(f"parameters {str(path)!r}: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"parameters {str(path)!r}: expected names with their values, got {found!r}")
     return found

@@ -68,5 +68,6 @@ def sample(
 
     sampling.check_out(out, task)
     problem, measured, when = sampling.read(measurement, task, sampling.settings(task, pairs(parameter)), time)
+    sampling.check_form(out, problem, measured)
     drawn = sampling.draw(problem, measured, n, seed, protocol, weights)
     print(sampling.write(out, drawn, measured, when))

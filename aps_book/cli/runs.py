@@ -1,14 +1,17 @@
 """`aps run` and `aps full`: one notebook, checked before a kernel starts."""
 
+import contextlib
 import json
 import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from filelock import FileLock, Timeout
 
 from aps_book import notebooks
 from aps_book.cli.common import FAILED, Json, Parameters, leave, pairs, printed, read_parameters
@@ -17,6 +20,8 @@ from aps_book.notebooks import Notebook
 Name = Annotated[
     str, typer.Argument(metavar="NOTEBOOK", help="A notebook of the book, or the path of one (.py, .ipynb).")
 ]
+
+OfTheBook = Annotated[str, typer.Argument(metavar="NOTEBOOK", help="A notebook of the book (`aps list notebooks`).")]
 
 
 def run(
@@ -50,10 +55,15 @@ def run(
     folder = out or default_folder(one, given)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {folder}: expected a folder, there is a file of that name")
+    if folder.resolve() == one.path.resolve().parent:
+        raise ValueError(
+            f"--out {folder}: expected another folder than that of the notebook, which would be overwritten"
+        )
     begun = time.monotonic()
     if not as_json:
         print(f"running {one.name} in {folder}", flush=True)
-    record = execute(one, given, folder)
+    with alone(folder):
+        record = execute(one, given, folder)
     made = {"notebook": one.name, "parameters": record["parameters"], "record": str(folder / f"{one.name}.json")}
     if page:
         from aps_book.page import build as build_page
@@ -65,6 +75,21 @@ def run(
     else:
         shown = {"record": made["record"], "page": made.get("page")}
         print("\n".join(f"{what:8} {path}" for what, path in shown.items() if path) + f"\n{made['seconds']:.0f} s")
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder of results, until this process ends. Raises FileExistsError where another run is at work in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".run.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FileExistsError(f"another run is at work in {folder}: wait for it, or name another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def parameters(one: Notebook, given: list[str] | None, file: Path | None, build: bool) -> dict:
@@ -88,8 +113,7 @@ def execute(one: Notebook, given: dict, folder: Path, build: bool = False) -> di
     from aps_core.files import write_atomically
 
     write_atomically(folder / "command.txt", command(one, given) + "\n")
-    known = one.path.parent == notebooks.ROOT / "notebooks"
-    entry = notebooks.settings(one.name) if known else {**notebooks.SETTINGS, "cache": False}
+    entry = notebooks.settings(one.name) if _of_the_book(one) else {**notebooks.SETTINGS, "cache": False}
     variables = compiled.variables(entry, notebooks.ROOT / ".build" / "compiled", build)
     watched = sys.stderr.isatty()
     return running.execute(one.path, given, folder / "running", folder, Path.cwd(), variables, progress=watched)
@@ -97,9 +121,13 @@ def execute(one: Notebook, given: dict, folder: Path, build: bool = False) -> di
 
 def command(one: Notebook | str, given: dict) -> str:
     """The command line that runs a notebook with these parameters."""
-    name = one if isinstance(one, str) else one.name if one.path.parent.name == "notebooks" else str(one.path)
+    name = one if isinstance(one, str) else one.name if _of_the_book(one) else shlex.quote(str(one.path.resolve()))
     words = [f"-p {key} {shlex.quote(as_text(value))}" for key, value in given.items()]
     return " ".join(["aps run", name, *words])
+
+
+def _of_the_book(one: Notebook) -> bool:
+    return one.path.parent == notebooks.ROOT / "notebooks"
 
 
 def as_text(value) -> str:
@@ -107,7 +135,7 @@ def as_text(value) -> str:
     return value if isinstance(value, str) else "None" if value is None else json.dumps(value)
 
 
-def full(notebook: Name) -> None:
+def full(notebook: OfTheBook) -> None:
     """Run a notebook at full size and keep its numbers under weights/results, as `make full` does.
 
     Examples:

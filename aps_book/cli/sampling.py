@@ -37,14 +37,26 @@ def check_out(out: Path, task: str) -> None:
         raise ValueError(f"--out {out}: expected a name that ends in {' or '.join(expected)} for task {task!r}")
 
 
-def settings(task: str, given: dict[str, str]) -> dict[str, float]:
-    """Parameters of a task as numbers. Raises ValueError for a value that is none."""
+def check_form(out: Path, task, measurement) -> None:
+    """Raise ValueError, before anything is drawn, where samples for this measurement have not the form of ``out``."""
+    y_axes = len(task.operator.y_shape)
+    batch = np.asarray(measurement.y).shape[:-y_axes] if y_axes else np.asarray(measurement.y).shape
+    if out.suffix != ".npz" and batch and batch[0] > 1:
+        raise ValueError(f"--out {out}: expected .npz for a batch of {batch[0]} measurements")
+    if out.suffix == ".png" and not _is_image(np.empty(task.shape)):
+        raise ValueError(f"--out {out}: expected .npz, signals of shape {task.shape} are no pictures")
+
+
+def settings(task: str, given: dict[str, str]) -> dict[str, Any]:
+    """Parameters of a task as numbers, or tuples of them. Raises ValueError for a value that is neither."""
     found = {}
     for name, text in given.items():
         try:
-            found[name] = WORDS[text.lower()] if text.lower() in WORDS else float(text)
+            parts = [float(part) for part in text.strip("()[]").split(",")] if "," in text else text.lower()
+            found[name] = tuple(parts) if "," in text else WORDS[parts] if parts in WORDS else float(text)
         except ValueError:
-            raise ValueError(f"-p {name} {text}: expected a number, a parameter of task {task!r}") from None
+            expected = f"a number, or two with a comma, a parameter of task {task!r}"
+            raise ValueError(f"-p {name} {text}: expected {expected}") from None
     return found
 
 

@@ -26,7 +26,7 @@ def sweep(
     runs/JOB/running, and the others go on. The table (table.parquet, or table.csv without pyarrow) has a row for each
     number of each job; index.html shows small multiples and paired differences.
 
-    A file holds `notebook: toy2d`, `grid: {low: [0.03, 0.1], seed: [0, 1]}` (all combinations) or `list:` (one set each),
+    A file holds `notebook: sphere_impute`, `grid: {mask_fraction: [0.4, 0.6], seed: [0, 1]}` (all combinations) or `list:` (one set each),
     and perhaps `parameters:` (the same in all) and `numbers:` (keys that the page shows). Paths among the parameters are
     relative to the file.
 
@@ -47,17 +47,20 @@ def sweep(
     print(f"{len(found.jobs)} sets of parameters of {found.notebook.name}, in {folder}", flush=True)
     code = 0
     if not gather:
-        code = engine.call(found.write(folder), chosen, jobs, dry_run, list(more or ()))
+        code = engine.call(found, folder, chosen, jobs, dry_run, list(more or ()))
         if dry_run:
             if code:
                 leave("Snakemake refused the plan; what it says stands above", FAILED)
             return
-    rows = table.gather(folder, found.notebook, found.jobs, found.varied)
+    rows, varied = table.gather(folder, found.notebook, found.jobs, found.varied), [*map(table.column, found.varied)]
     failed = table.missing(folder, found.notebook.name, found.jobs)
-    keys = sweep_page.chosen(found.notebook.name, rows, found.numbers) if len(rows) else []
     print(f"table    {table.write(rows, folder)}")
-    print(f"page     {sweep_page.write(folder, found.notebook.name, rows, found.varied, keys, failed)}")
+    keys = sweep_page.chosen(found.notebook.name, rows, found.numbers) if len(rows) else []
+    print(f"page     {sweep_page.write(folder, found.notebook.name, rows, varied, keys, failed)}")
     for job, ran in failed.items():
         print(f"{job} has no record: {'it did not begin' if ran is None else f'what it did is in {ran}'}")
     if failed or code:
-        leave(f"{len(failed)} of {len(found.jobs)} sets have no record; the same command runs them again", FAILED)
+        leave(
+            f"{len(failed)} of {len(found.jobs)} sets have no record; the same command{' without --gather' * gather} runs them again",
+            FAILED,
+        )

@@ -127,17 +127,17 @@ def store_optimization(run, key, fits):
 
 
 def rates(run, key, case, priors, start, learning_rates, steps, seed=0):
-    """Fits of the first measurement from a Start at constant ``learning_rates``, stored as ``key.r<i>.<kind>``:
-    {(rate, kind): history}.
+    """Fits of the first measurement from a Start at constant ``learning_rates``, stored as ``key.r<i>.<kind>``, i their
+    place among those of the full run: {(rate, kind): history}.
     """
     found = {}
-    for i, rate in enumerate(learning_rates):
+    for name, rate in keyed("r", learning_rates).items():
         at = descent(steps, rate, final=1.0)
         for kind, prior in priors.items():
             fit = single_fit.fit(
                 start.flow(case, 0, prior), case.task, case.measurements[0], prior, TERMS[kind], at, seed
             )
-            store_optimization(run, f"{key}.r{i}.{kind}", [fit])
+            store_optimization(run, f"{key}.{name}.{kind}", [fit])
             found[rate, kind] = fit.history
     return found
 
@@ -177,6 +177,15 @@ def known(run, rows, prefix):
     full = record.full_run(run.notebook) or {"numbers": {}}
     keys = [*run.as_dict()["numbers"], *full["numbers"]]
     return {row: label for row, label in rows.items() if any(key.startswith(f"{prefix}.{row}.") for key in keys)}
+
+
+KEYED = {"noise": "noise_stds", "r": "rates"}  # lists of settings by the prefix of their keys
+
+
+def keyed(prefix, values):
+    """``record.keyed`` among the values of the full run."""
+    full = record.full_run("discrete_flow") or {"parameters": {}}
+    return record.keyed(prefix, values, full["parameters"].get(KEYED[prefix]) or values)
 
 
 def full_rates(rates):

@@ -487,7 +487,8 @@ def flat_lines(run, posterior, case, n_samples, seed=0):
 def flat_lines_of(record):
     """What ``flat_lines`` returned in the run of a ``record``, with what trained the flow of that run."""
     n, numbers = record["parameters"]["n_samples"], record["numbers"]
-    (label,) = (label_of(name) for name in record["provenance"]["weights"] if name.startswith("faces-denoise"))
+    used = record.get("provenance", {"weights": ["faces-denoise-held-out"]})["weights"]  # a run under way has none yet
+    (label,) = (label_of(name) for name in used if name.startswith("faces-denoise"))
     return {f"{label}, N = 1": numbers["aps.n1.psnr"]["value"], f"{label}, N = {n}": numbers["aps.mean.psnr"]["value"]}
 
 

@@ -67,6 +67,12 @@ def variants():
     return rows
 
 
+def dispensable():
+    """Rows that a run may leave out: no sentence of the page compares with them."""
+    compared = {"plain", "forward", "mixture", "t2_start", "t2_cut", "t5_start", "dropped", "annealed"}
+    return [name for name in variants() if name not in compared]
+
+
 def predicted_kl(task, start_time_term=True):
     """KL in nats per entry from the posterior of the "gaussian" problem to where the bound stopped at t_min is least,
     in closed form.

@@ -253,6 +253,14 @@ def store_differences(run, pair, psnr):
     return best
 
 
+def priors_rule(name, value):
+    """The rule of a list of priors: at least one of those whose measurements are pictures."""
+    chosen = record.list_of(record.one_of(*WEIGHTS))(name, value)
+    if chosen == [CODE]:
+        raise ValueError(f"{name} = {value!r}: expected {' or '.join(map(repr, TASKS))} beside {CODE!r}")
+    return chosen
+
+
 def best_rows(numbers, pair, column="psnr"):
     """Rows of a pair ordered by ``column``, best first; numbers: those of a record."""
     sign = 1 if column == "mse" else -1
@@ -270,30 +278,29 @@ def known(run, prefixes):
 
 
 def rows(run, prefix):
-    """Labels of the rows under ``prefix`` of which this run or the full one has numbers. The flow of the code's blur is the
-    one for any operator.
-    """
+    """Labels of the rows under ``prefix`` of which this run or the full one has numbers."""
     full = record.full_run(run.notebook) or {"numbers": {}}
     stored = {key.rpartition(".")[0] for key in (*run.as_dict()["numbers"], *full["numbers"])}
-    labels = LABELS | ({"aps": f"one flow for all: {label_of('faces-any')}"} if prefix.endswith(CODE) else {})
-    return {row: label for row, label in labels.items() if f"{prefix}.{row}" in stored}
+    return {row: label for row, label in labels(prefix).items() if f"{prefix}.{row}" in stored}
+
+
+def labels(prefix):
+    """Labels of the rows under a prefix. The flow of the code's blur is the one for any operator."""
+    return LABELS | ({"aps": f"one flow for all: {label_of('faces-any')}"} if prefix.endswith(CODE) else {})
 
 
 def verdict(numbers):
-    """A Markdown list: for every pair of a record the two best rows by single samples, and in how many of three columns
-    the best row is which.
+    """A Markdown list: for every pair of a record the rows by the PSNR of single samples, from the highest, with standard
+    errors over the images. An order, not a ranking: a sample nearer to the truth is not a better one.
     """
     lines = []
     for pair, title in TITLES.items():
         if f"{pair}.aps.psnr" not in numbers:
             continue
-        order = best_rows(numbers, pair)
-        best = {column: LABELS[best_rows(numbers, pair, column)[0]] for column in METRICS}
-        others = ", ".join(f"{column.upper()} {label}" for column, label in best.items() if column != "psnr")
-        value = lambda row: f"{LABELS[row]} ({numbers[f'{pair}.{row}.psnr']['value']:.2f} dB)"  # noqa: B023, E731
-        lines.append(
-            f"- {title}: by PSNR the best is {value(order[0])}, then {', '.join(map(value, order[1:]))}. Best by {others}."
-        )
+        found = {labels(pair)[row]: numbers[f"{pair}.{row}.psnr"] for row in best_rows(numbers, pair)}
+        spread = {row: "" if one["se"] is None else f" ± {one['se']:.2f}" for row, one in found.items()}
+        listed = [f"{row} {one['value']:.2f}{spread[row]} dB" for row, one in found.items()]
+        lines.append(f"- {title}: {'; '.join(listed)}.")
     return "\n".join(lines)
 
 
@@ -313,13 +320,6 @@ def pictures(samples, measured):
 
 
 SHORT = {**LABELS, "gaussian": "Gaussian", "aps": "flow"}  # titles of columns
-
-
-def paper_best(pair, column="psnr"):
-    """The row with the best value of the paper for a pair."""
-    values = {row: record.paper_value(f"feng.figure3.{pair}.{row}.{column}") for row in LABELS}
-    values = {row: value for row, value in values.items() if value is not None}
-    return max(values, key=values.get) if column != "mse" else min(values, key=values.get)
 
 
 if __name__ == "__main__":

@@ -36,12 +36,16 @@ ANY_OPERATOR = ("dps", "score_ald", "daps", "red_diff")  # also such that are no
 GRIDS = {
     "dps": ({"n_steps": (100, 1000), "step_size": (0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 1.0)},),
     "mcg": ({"n_steps": (100, 1000), "step_size": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)},),
-    "pigdm": ({"rule": ("paper", "score"), "n_steps": (100, 500, 1000), "prior_variance": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)},),
+    "pigdm": (
+        {"rule": ("paper", "score"), "n_steps": (100, 500, 1000), "prior_variance": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)},
+    ),
     "ddrm": ({"n_steps": (5, 10, 20, 50, 100, 200), "eta": (0.5, 0.7, 0.85, 1.0), "eta_b": (0.5, 1.0)},),
     "sde_proj": ({"n_steps": (100, 1000), "weight": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)},),
     "score_ald": ({"n_inner": (5, 20), "step_size": (0.01, 0.03, 0.1, 0.3), "gamma": (0.5, 1.0)},),
     "daps": ({"n_inner": (20, 100, 300), "step_size": (0.03, 0.1, 0.3)},),
-    "red_diff": ({"step_size": (0.03, 0.1, 0.3), "weight": (0.003, 0.01, 0.03, 0.1, 0.25, 1.0, 3.0, 10.0, 30.0, 100.0)},),
+    "red_diff": (
+        {"step_size": (0.03, 0.1, 0.3), "weight": (0.003, 0.01, 0.03, 0.1, 0.25, 1.0, 3.0, 10.0, 30.0, 100.0)},
+    ),
 }  # around the defaults of the classes; every grid of a method is tried, what a record has already is kept
 # of the score priors and of APS in two dimensions
 FLOW = {"kind": "realnvp", "steps": 8, "width": 64, "shortcut": True}
@@ -146,8 +150,8 @@ def draw(sampler, key, case, n, n_measurements=None):
 
 
 def score(run, prefix, sampler, key, case, n, n_measurements=None):
-    """Keep what ``KnownPosterior.judge`` says of a sampler, its seconds and its NFE under ``prefix``; returns its
-    samples.
+    """Keep what ``KnownPosterior.judge`` says of a sampler, its seconds and its NFE under ``prefix``; returns (samples,
+    KL of each measurement).
     """
     samples, seconds = draw(sampler, key, case, n, n_measurements)
     found = case.judge(samples)
@@ -158,15 +162,23 @@ def score(run, prefix, sampler, key, case, n, n_measurements=None):
     run.number(f"{prefix}.coverage", *_mean(100 * found["coverage"]), "%", len(found["coverage"]))
     run.number(f"{prefix}.seconds", float(f"{seconds:.2g}"), unit="s")
     run.number(f"{prefix}.nfe", getattr(sampler, "training_nfe", None) or sampler.nfe)
-    return samples
+    return samples, found["kl"]
 
 
 def compare(run, prefix, rows, key, case, n, n_fitted=1):
-    """``score`` of every row, score priors on the first ``n_fitted`` measurements; returns the samples by row."""
-    return {
-        row: score(run, f"{prefix}.{row}", sampler, key, case, n, n_fitted if row in SCORE_PRIORS else None)
-        for row, sampler in rows.items()
-    }
+    """``score`` of every row, score priors on the first ``n_fitted`` measurements; returns the samples by row.
+
+    ``row.excess``: KL less that of exact draws, paired by measurement, where both are finite.
+    """
+    samples, kl = {}, {}
+    for row, sampler in rows.items():
+        chosen = n_fitted if row in SCORE_PRIORS else None
+        samples[row], kl[row] = score(run, f"{prefix}.{row}", sampler, key, case, n, chosen)
+    for row in [row for row in kl if row != "exact" and "exact" in kl]:
+        excess = kl[row] - kl["exact"][: len(kl[row])]
+        if np.isfinite(excess).all():
+            run.number(f"{prefix}.{row}.excess", *_mean(excess), n=len(excess))
+    return samples
 
 
 def table_rows(run, prefix):
@@ -230,30 +242,32 @@ PROBLEMS = {
 
 def verdicts(numbers, measure="kl"):
     """A Markdown table: KL of every method at each problem, with the standard error over measurements; bold where it
-    cannot be told from that of draws of the posterior itself (their difference is less than two standard errors), a dash
-    where it is infinite or was not run. Default and tuned settings stand beside each other.
+    cannot be told from that of draws of the posterior itself on the same measurements (the paired difference is less than
+    two standard errors), a dash where it is infinite or was not run. Default and tuned settings stand beside each other.
     """
     lines = ["| method | " + " | ".join(PROBLEMS.values()) + " |", "| --- |" + " --- |" * len(PROBLEMS)]
     for row, label in LABELS.items():
         cells = []
         for prefix in PROBLEMS:
-            exact = numbers.get(f"{prefix}.exact.{measure}")
-            kinds = [numbers.get(f"{prefix}.{row}{kind}.{measure}") for kind in ("", ".paper", ".tuned")]
-            said = [_against(number, exact) for number in (kinds[:1] if kinds[0] else kinds[1:])]
+            kinds = ("",) if f"{prefix}.{row}.{measure}" in numbers else (".paper", ".tuned")
+            said = [
+                _against(*(numbers.get(f"{prefix}.{row}{kind}.{x}") for x in (measure, "excess"))) for kind in kinds
+            ]
             cells.append("–" if set(said) == {"–"} else " / ".join(said))
         if set(cells) != {"–"} and row != "exact":
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _against(number, exact):
-    """A KL in words: bold where it is not resolved from that of exact draws."""
+def _against(number, excess):
+    """A KL in words: bold where its excess over that of exact draws is not resolved; plain where that has no standard
+    error.
+    """
     if number is None:
         return "–"
-    error = number["se"] or 0.0
-    text = f"{number['value']:.3f} ± {error:.3f}"
-    apart = {"value": number["value"] - exact["value"], "se": float(np.hypot(error, exact["se"] or 0.0))}
-    return f"**{text}**" if word(apart, None) == "not resolved" else text
+    text = f"{number['value']:.3f}" + ("" if number["se"] is None else f" ± {number['se']:.3f}")
+    known = excess is not None and excess["se"] is not None
+    return f"**{text}**" if known and word(excess, None) == "not resolved" else text
 
 
 def sweep(run, prefix, case, sizes, key, n):

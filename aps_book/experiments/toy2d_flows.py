@@ -139,7 +139,7 @@ def load_toys(name, low, high):
     if (settings.get("low"), settings.get("high")) != (low, high):
         known = f"{settings.get('low')} and {settings.get('high')}"
         raise weights.WeightsError(
-            f"weights {name!r} are for noise {known}, not for {low} and {high}; give weights = None to train"
+            f"weights {name!r} are for noise {known}, not for {low} and {high}; give None in the place of its name to train anew"
         )
     problems = toys(low, high)
     return problems, posteriors(problems, jax.tree.map(np.asarray, params), card), card

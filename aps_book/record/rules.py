@@ -10,6 +10,7 @@ import difflib
 import math
 import numbers
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -50,6 +51,38 @@ def integer(low: int | None = None, high: int | None = None) -> Rule:
         return int(value)
 
     return rule
+
+
+def several(high: int | None = None) -> Rule:
+    """How many signals to average over: 0, which leaves that out, or an integer of at least 2, since a mean comes with a
+    standard error.
+    """
+    rule = integer(0, high)
+
+    def some(name, value):
+        if rule(name, value) == 1:
+            raise ValueError(f"{name} = {value!r}: expected 0 or an integer of at least 2")
+        return int(value)
+
+    return some
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """What ``rule`` allows, and no more than the parameter ``other`` has."""
+
+    rule: Rule
+    other: str
+
+    def __call__(self, name: str, value: Any) -> Any:
+        """The value, as ``rule`` gives it."""
+        return self.rule(name, value)
+
+    def compare(self, name: str, values: Mapping[str, Any]) -> None:
+        """Raise ValueError where the parameter ``name`` of ``values`` is larger than the other."""
+        if values[name] > values[self.other]:
+            limit = f"{self.other} = {values[self.other]!r}"
+            raise ValueError(f"{name} = {values[name]!r}: expected at most {limit}")
 
 
 def seed() -> Rule:
@@ -158,4 +191,8 @@ def check_parameters(namespace: Mapping[str, Any], rules: Mapping[str, Rule]) ->
     for name in rules:
         if name not in found:
             raise ValueError(f"parameter {name!r} is not set: the notebook's parameters cell must give it a value")
-    return {name: rule(name, found[name]) for name, rule in rules.items()}
+    values = {name: rule(name, found[name]) for name, rule in rules.items()}
+    for name, rule in rules.items():
+        if isinstance(rule, AtMost):
+            rule.compare(name, values)
+    return values

@@ -1,5 +1,6 @@
 """Numbers as text: settings in keys and labels, exact, so that two never share one; values as they are shown."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 
@@ -14,6 +15,14 @@ def word(value: float, times: int = 1, digits: int = 1) -> str:
     """The same as a word of a key, its whole part with at least ``digits`` digits: ``word(0.302, 100)`` is "30_2"."""
     whole, dot, rest = format(_decimal(value, times), "f").partition(".")
     return whole.replace("-", "minus_").zfill(digits) + ("_" + rest if dot else "")
+
+
+def keyed(prefix: str, values: Sequence[float], known: Sequence[float] | None = None) -> dict[str, float]:
+    """{key: value} of settings under ``prefix``: by their place among those ``known``, of the full run, or else by what
+    they are, so that a number never stands in the row of another setting.
+    """
+    known = [] if known is None else list(known)
+    return {f"{prefix}{known.index(v)}" if v in known else f"{prefix}_{word(v)}": v for v in values}
 
 
 def shown(value: float, form: str) -> str:

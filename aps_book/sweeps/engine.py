@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from aps_book.notebooks import ROOT
+from aps_book.sweeps.plan import Plan
 
 WORKFLOW = ROOT / "workflow"
 PROFILES = {"local": WORKFLOW / "profiles" / "local", "slurm": WORKFLOW / "profiles" / "slurm"}
@@ -39,22 +40,24 @@ def profile(name: str) -> Path:
     return path.resolve()
 
 
-def call(plan: Path, profile: Path, jobs: int | None, dry: bool, more: list[str]) -> int:
-    """Run the plan in its folder and give Snakemake's exit code; what is finished there is not run again.
+def call(plan: Plan, folder: Path, profile: Path, jobs: int | None, dry: bool, more: list[str]) -> int:
+    """Write the plan in ``folder``, run it there and give Snakemake's exit code; what is finished is not run again.
 
     A lock of ours, which ends with this process, stands for Snakemake's own, which would outlast a kill. Raises
     FileExistsError where another sweep is at work in the folder.
     """
-    lock = FileLock(plan.parent / ".sweep.lock")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".sweep.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise FileExistsError(f"another sweep is at work in {plan.parent}: wait for it, or stop it") from None
-    command = [str(find()), "--snakefile", str(WORKFLOW / "Snakefile"), "--profile", str(profile), "--nolock"]
-    command += ["--directory", str(plan.parent.resolve()), "--config", f"plan={plan.resolve()}"]
-    local = profile == PROFILES["local"].resolve()
-    command += [] if jobs is None else ["--cores", str(jobs)] if local else ["--jobs", str(jobs)]
+        raise FileExistsError(f"another sweep is at work in {folder}: wait for it, or stop it") from None
     try:
+        written = plan.write(folder)  # by the one who holds the lock: jobs on a cluster read it anew
+        command = [str(find()), "--snakefile", str(WORKFLOW / "Snakefile"), "--profile", str(profile), "--nolock"]
+        command += ["--directory", str(folder.resolve()), "--config", f"plan={written.resolve()}"]
+        local = profile == PROFILES["local"].resolve()
+        command += [] if jobs is None else ["--cores", str(jobs)] if local else ["--jobs", str(jobs)]
         return subprocess.run([*command, *["--dry-run"] * dry, *more], env=_shared(jobs if local else None)).returncode
     finally:
         lock.release()

@@ -78,8 +78,15 @@ def _multiples(of: dict[str, pd.DataFrame], varied: list[str]) -> str:
     drawn = io.StringIO()
     fig.savefig(drawn, format="svg", metadata={"Date": None})
     svg = drawn.getvalue()
-    alt = f"Panels of {', '.join(of)} against {varied[0]}; bars are two standard errors"
+    bars = any(_has_bars(values, varied) for values in of.values())
+    alt = f"Panels of {', '.join(of)} against {varied[0]}" + "; bars are two standard errors" * bars
     return f'<div role="img" aria-label="{html.escape(alt)}">{svg[svg.index("<svg") :]}</div>'
+
+
+def _has_bars(values: pd.DataFrame, varied: list[str]) -> bool:
+    """Whether each point of a panel is one job, and each has a standard error."""
+    points = values.groupby(varied[:2], sort=False)["value"].size()
+    return len(points) == len(values) and bool(values["se"].notna().all())
 
 
 def _panel(ax, key: str, values: pd.DataFrame, varied: list[str]) -> None:
@@ -110,9 +117,8 @@ def _paired(of: dict[str, pd.DataFrame], varied: list[str]) -> str:
             for one in effects.paired(values, varied, name).to_dict("records"):
                 known = np.isfinite(one["se"])
                 spread = f" ± {one['se']:.3g}" if known else ""
-                resolved = (
-                    "" if known and abs(one["difference"]) >= 2 * one["se"] else "not resolved" if known else "one pair"
-                )
+                far = known and one["difference"] != 0 and abs(one["difference"]) >= 2 * one["se"]
+                resolved = "" if far else "not resolved" if known else "one pair"
                 change = f"{name}: {one['first']} → {one['level']}"
                 rows.append([key, change, f"{one['difference']:+.4g}{spread}", str(one["n"]), resolved])
     return _table(["number", "change", "difference", "n", ""], rows)

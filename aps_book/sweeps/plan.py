@@ -67,29 +67,31 @@ def read(path: Path, name: str | None = None) -> Plan:
         else:
             found = _yaml(path)
             rows = _rows(found)
-        named = str(found.get("notebook", name) or "")
+        named = str(found.get("notebook") or name or "")
         if not named:
             raise ValueError("names no notebook; add notebook: NAME, a column notebook, or --notebook NAME")
         beside = path.parent / named
         one = notebooks.find(str(beside) if beside.suffix and beside.is_file() else named)
         jobs = _jobs(one, found.get("parameters") or {}, rows)
+        numbers = tuple(found.get("numbers") or ())
+        if odd := [key for key in numbers if not isinstance(key, str)]:
+            raise TypeError(f"numbers: expected keys of the record, got {odd[0]!r}")
     except (TypeError, ValueError, FileNotFoundError) as error:
         raise type(error)(f"sweep {str(path)!r}: {error}") from error
-    return Plan(one, jobs, path.parent, tuple(found.get("numbers") or ()))
+    return Plan(one, jobs, path.parent, numbers)
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    import yaml
+    from aps_book import parameter_files
 
-    try:
-        found = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"it is not valid YAML: {error}") from error
+    found = parameter_files.read(path)
     if not isinstance(found, dict) or set(found) - KEYS or not {"grid", "list"} & set(found):
         raise ValueError(f"expected notebook, and grid or list, and perhaps parameters and numbers, got {found!r}")
     for key, kind in (("parameters", dict), ("grid", dict), ("list", list), ("numbers", list)):
         if not isinstance(found.get(key) or kind(), kind):
             raise TypeError(f"{key} = {found[key]!r}: expected a {'table' if kind is dict else 'list'}")
+        if key in ("grid", "list") and key in found and not found[key]:
+            raise ValueError(f"{key} = {found[key]!r}: expected at least one entry")
     return found
 
 
@@ -103,17 +105,27 @@ def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     if bad := [entry for entry in listed if not isinstance(entry, dict)]:
         raise TypeError(f"list: expected names with values in each entry, got {bad[0]!r}")
     combined = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    for entry in listed:
+        if twice := set(entry) & set(grid):
+            raise ValueError(f"{sorted(twice)[0]!r} stands in grid and in list: expected it in one of them")
     return [{**entry, **values} for entry in listed for values in combined]
 
 
 def _csv_rows(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"expected text in UTF-8: {error}") from error
+    names = [name.strip() for name in reader.fieldnames or ()]
     for i, row in enumerate(rows, 2):
         if None in row or None in row.values():
-            raise ValueError(f"line {i}: expected {len(rows[0])} columns")
+            raise ValueError(f"line {i}: expected {len(names)} columns")
     if not rows:
         raise ValueError("it holds no row")
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise ValueError(f"column {twice[0]!r} stands twice")
     return [{name.strip(): value.strip() for name, value in row.items()} for row in rows]
 
 

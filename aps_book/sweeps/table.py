@@ -12,6 +12,13 @@ from aps_book.notebooks import Notebook
 from aps_book.record import load
 from aps_core.files import write_atomically
 
+OF_NUMBERS = ["key", "value", "se", "unit", "n", "seconds", "commit"]
+
+
+def column(name: str) -> str:
+    """The column of a parameter: its name, or ``parameter NAME`` where the table has a column of that name."""
+    return f"parameter {name}" if name in ["job", *OF_NUMBERS] else name
+
 
 def gather(folder: Path, notebook: Notebook, jobs: dict[str, dict[str, Any]], varied: list[str]) -> pd.DataFrame:
     """Columns job, the varied parameters, key, value, se, unit, n, seconds and commit of all jobs that have a record."""
@@ -22,13 +29,13 @@ def gather(folder: Path, notebook: Notebook, jobs: dict[str, dict[str, Any]], va
             continue
         record = load(path)
         everything = {**notebook.parameters, **parameters}
-        chosen = {name: _cell(everything[name]) for name in varied}
+        chosen = {column(name): _cell(everything[name]) for name in varied}
         made = {"seconds": record["provenance"]["seconds"], "commit": record["provenance"]["commit"]}
         for key, number in record["numbers"].items():
             n = {"n": number.get("n")}
             values = {name: number[name] for name in ("value", "se", "unit")}
             rows.append({"job": job, **chosen, "key": key, **values, **n, **made})
-    columns = ["job", *varied, "key", "value", "se", "unit", "n", "seconds", "commit"]
+    columns = ["job", *map(column, varied), *OF_NUMBERS]
     return pd.DataFrame(rows, columns=columns).astype({"value": float, "se": float, "n": "Int64"})
 
 
@@ -56,5 +63,5 @@ def write(table: pd.DataFrame, folder: Path) -> Path:
 
 
 def _cell(value: Any) -> Any:
-    """A parameter as one cell: lists as JSON."""
-    return json.dumps(value) if isinstance(value, list | dict) else value
+    """A parameter as one cell: lists as JSON, None as a word, since a table takes it for a gap."""
+    return "None" if value is None else json.dumps(value) if isinstance(value, list | dict) else value

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aps_core.checks import real
 from aps_core.data import celeba
 from aps_core.data._store import Source, check_split
 from aps_core.data.prior_draws import embedded
@@ -33,16 +34,16 @@ LUMINANCE = (0.2125, 0.7154, 0.0721)  # weights of red, green and blue in scikit
 
 
 def grey(values):
-    """Colour images ``values`` (..., 3) in grey, (..., 1): their luminance; of 8-bit pixels rounded to 8 bits.
+    """Colour images ``values`` (..., 3) in grey, (..., 1): their luminance; of whole numbers rounded to such.
 
-    Raises ValueError for images without three channels.
+    Raises ValueError for images without three channels, TypeError for what are no real numbers.
     """
-    values = np.asarray(values)
+    values = np.asarray(real("values", values))
     if values.ndim < 1 or values.shape[-1] != 3:
         raise ValueError(f"values must be colour images (..., 3), got shape {values.shape}")
     light = sum(np.float32(weight) * values[..., i] for i, weight in enumerate(LUMINANCE))
-    light = np.asarray(light)
-    return (np.rint(light).astype(np.uint8) if values.dtype == np.uint8 else light.astype(values.dtype))[..., None]
+    whole = values.dtype.kind in "iu"
+    return (np.rint(light) if whole else np.asarray(light)).astype(values.dtype)[..., None]
 
 
 def load(split):

@@ -10,8 +10,8 @@ T_SPAN = 118.27  # K
 
 
 def to_kelvin(x):
-    """Temperature in K of a normalised value: T = 202.66 + 118.27 x."""
-    return T_MIN + T_SPAN * np.asarray(real("x", x))
+    """Temperature in K of a normalised value: T = 202.66 + 118.27 x; of half precision in single."""
+    return T_MIN + T_SPAN * _wide("x", x)
 
 
 def from_kelvin(kelvin):
@@ -19,4 +19,10 @@ def from_kelvin(kelvin):
 
     Raises ValueError for a masked array that hides something, TypeError for complex numbers, as ``to_kelvin`` does.
     """
-    return (np.asarray(real("kelvin", kelvin)) - T_MIN) / T_SPAN
+    return (_wide("kelvin", kelvin) - T_MIN) / T_SPAN
+
+
+def _wide(name, value):
+    """``value`` as an array of at least single precision: half of it has steps of 0.25 K."""
+    array = np.asarray(real(name, value))
+    return array.astype(np.float32) if array.dtype.itemsize < 4 and array.dtype.kind != "c" else array

@@ -22,7 +22,8 @@ __all__ = ["FLOWS", "Flow", "build_flow"]
 def _through_sensor(task, flow, sigma_y):
     if not task.operator.saturates:
         raise ValueError(f'flow "through-sensor" is for a saturating sensor, got {task.operator!r}')
-    return ThroughSensor(build_flow(replace(task, operator=task.operator.inner, sigma_y=sigma_y), flow), task.operator)
+    linear = build_flow(replace(task, operator=task.operator.inner, sigma_y=sigma_y), flow)
+    return ThroughSensor(linear, task.operator, task.undone_range())
 
 
 def _infer_mask(task, flow):

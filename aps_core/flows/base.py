@@ -39,6 +39,7 @@ class Flow:
     serves_any_noise = False
     serves_any_mask = False
     serves_any_operator = False
+    of_recipes = True  # whether a recipe's [flow] table can say all that it is
 
     def outside_of(self, family):
         """Why the operator lies outside the ``family`` of operators that a card names, in words; None for flows of one."""

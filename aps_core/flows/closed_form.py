@@ -93,6 +93,7 @@ class ClosedFormModes(Flow):
     no further cost.
     """
 
+    of_recipes = False
     modes: PosteriorModes
     shape: tuple = flax.struct.field(pytree_node=False)
 
@@ -128,6 +129,8 @@ class ClosedFormGaussian(PosteriorBase):
     ``ClosedFormGaussian(prior, sigma_y)`` is that of denoising and of masks; ``closed_form`` makes that of any linear
     operator.
     """
+
+    of_recipes = False
 
     def init(self, key):
         """No parameters."""

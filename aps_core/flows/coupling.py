@@ -28,11 +28,11 @@ class Conditioner(nn.Module):
         """Log-scale and shift (n_out,) of kept (n_kept,) and condition (c,)."""
         zeros = dict(kernel_init=nn.initializers.zeros)
         last = self.depth + 1
-        h, shift = nn.Dense(self.width, name="Dense_0")(kept), 0.0
-        if self.shortcut:
+        h, shift = nn.Dense(self.width, name="Dense_0")(kept) if kept.size else jnp.zeros(self.width), 0.0
+        if self.shortcut and kept.size:
             shift = nn.Dense(self.n_out, use_bias=False, name=f"Dense_{last + 1}", **zeros)(kept)
         if condition.size:
-            h = h + nn.Dense(self.width, use_bias=False, name="Dense_1")(condition)
+            h = h + nn.Dense(self.width, use_bias=not kept.size, name="Dense_1")(condition)
             if self.shortcut:
                 shift = shift + nn.Dense(self.n_out, use_bias=False, name=f"Dense_{last + 2}", **zeros)(condition)
         for layer in range(2, last):
@@ -144,7 +144,13 @@ class CouplingStack:
         # kept for the gradient: each layer's input and products; the elementwise rest is cheaper done again than
         # written and read
         body = jax.checkpoint(body, prevent_cse=False, policy=jax.checkpoint_policies.dots_saveable)
+        x = _wide(x, condition, params)
         return jax.lax.scan(body, (x, jnp.zeros(())), (params, self.permutations), reverse=reverse)[0]
+
+
+def _wide(x, condition, params):
+    """x in the precision that the couplings give it: a scan takes no other at its end than at its start."""
+    return x.astype(jnp.result_type(x, condition, *jax.tree.leaves(params)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +178,7 @@ class MaskedCouplings:
             log_scale, shift = self._changes(layer, x, condition)
             return (x * jnp.exp(log_scale) + shift, log_det + jnp.sum(log_scale)), None
 
-        return jax.lax.scan(body, (x, jnp.zeros(())), (params, self.masks))[0]
+        return jax.lax.scan(body, (_wide(x, condition, params), jnp.zeros(())), (params, self.masks))[0]
 
     def inverse(self, params, x, condition):
         """The input and its log|det|."""
@@ -182,7 +188,8 @@ class MaskedCouplings:
             log_scale, shift = self._changes(layer, x, condition)
             return ((x - shift) * jnp.exp(-log_scale), log_det - jnp.sum(log_scale)), None
 
-        return jax.lax.scan(body, (x, jnp.zeros(())), (params, self.masks), reverse=True)[0]
+        start = _wide(x, condition, params), jnp.zeros(())
+        return jax.lax.scan(body, start, (params, self.masks), reverse=True)[0]
 
     def _changes(self, layer, x, condition):
         params, mask = layer

@@ -4,6 +4,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from aps_core.checks import is_traced
 from aps_core.flows.wrappers import AroundFlow
 from aps_core.priors.gaussian import GaussianPrior
 
@@ -37,10 +38,10 @@ def infer_noise(prior, measurement, limits, n=LEVELS):
     uniform in its logarithm within ``limits`` before.
 
     prior: a GaussianPrior; only entries that are observed or missing are served, A(x) = m x. Raises ValueError unless 0 <
-    limits[0] < limits[1].
+    limits[0] <= limits[1].
     """
     low, high = limits
-    if not 0 < low < high:
+    if not 0 < low <= high:
         raise ValueError(f"limits must be two positive numbers, the smaller first, got {limits!r}")
     sigmas = jnp.geomspace(low, high, n)
     y = jnp.asarray(measurement.y)
@@ -72,4 +73,5 @@ class InferNoise(AroundFlow):
 
     def context(self, measurement):
         """What the flow inside sees at the inferred level."""
-        return self.flow.with_noise(self.level(measurement)).context(measurement)
+        level = self.level(measurement)
+        return self.flow.with_noise(level if is_traced(level) else float(level)).context(measurement)

@@ -25,6 +25,15 @@ class AroundFlow(Flow):
         """As the flow inside."""
         return self.flow.serves_any_mask
 
+    @property
+    def serves_any_operator(self):
+        """As the flow inside."""
+        return self.flow.serves_any_operator
+
+    def outside_of(self, family):
+        """As the flow inside."""
+        return self.flow.outside_of(family)
+
     def with_noise(self, sigma_y):
         """Around the flow inside for another noise level."""
         return self.replace(flow=self.flow.with_noise(sigma_y))
@@ -65,6 +74,7 @@ class TemperedFlow(AroundFlow):
     """
 
     temperature: float
+    of_recipes = False
 
     def forward(self, params, z, context):
         """x (d,) and log|dx/dz| for one z (d,)."""
@@ -78,9 +88,13 @@ class TemperedFlow(AroundFlow):
 
 
 def tempered(posterior, temperature):
-    """An AmortizedPosterior whose noise is multiplied by ``temperature`` > 0. Raises ValueError naming another one."""
+    """An AmortizedPosterior whose noise is multiplied by ``temperature`` > 0. Its card names no weights any more, since it is
+    not what they are. Raises ValueError naming another temperature.
+    """
     positive("temperature", temperature)
-    return type(posterior)(posterior.task, TemperedFlow(posterior.flow, temperature), posterior.params, posterior.card)
+    card = {name: value for name, value in posterior.card.items() if name not in ("name", "sha256")}
+    flow = TemperedFlow(posterior.flow, temperature)
+    return type(posterior)(posterior.task, flow, posterior.params, {**card, "temperature": float(temperature)})
 
 
 @flax.struct.dataclass
@@ -94,6 +108,7 @@ class ThroughSensor(Flow):
 
     linear: Flow
     sensor: Any = flax.struct.field(pytree_node=False)
+    ends: tuple[float, float] | None = flax.struct.field(pytree_node=False, default=None)  # see SaturatingSensor.undo
 
     @property
     def dim(self):
@@ -111,7 +126,7 @@ class ThroughSensor(Flow):
 
     def context(self, measurement):
         """That of ``linear`` for the undone data."""
-        return self.linear.context(measurement.replace(y=self.sensor.undo(measurement.y)))
+        return self.linear.context(measurement.replace(y=self.sensor.undo(measurement.y, self.ends)))
 
     def forward(self, params, z, context):
         """x (d,) and log|dx/dz| for one z (d,)."""

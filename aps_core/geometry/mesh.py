@@ -30,7 +30,7 @@ class TriangleMesh:
     faces: np.ndarray
 
     def __post_init__(self):
-        vertices = np.asarray(real("vertices", self.vertices), np.float64)
+        vertices = np.array(real("vertices", self.vertices), np.float64)  # its own: what is computed of it is kept
         faces = np.asarray(unmasked("faces", self.faces))
         if vertices.ndim != 2 or vertices.shape[1] != 3 or len(vertices) == 0:
             raise ValueError(f"vertices has shape {vertices.shape}, expected (n, 3)")
@@ -42,8 +42,9 @@ class TriangleMesh:
             raise ValueError(f"faces has shape {faces.shape}, expected (m, 3): triangles")
         if faces.min() < 0 or faces.max() >= len(vertices):
             raise ValueError(f"faces names vertices {faces.min()} to {faces.max()}, expected 0 to {len(vertices) - 1}")
-        object.__setattr__(self, "vertices", vertices)
-        object.__setattr__(self, "faces", faces.astype(np.int64))
+        for name, array in (("vertices", vertices), ("faces", faces.astype(np.int64))):
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
 
     def __len__(self):
         return len(self.vertices)

@@ -49,7 +49,7 @@ def score(samples, x0, modes=None, n_bands=5, weights=None):
     }
     for kind, x in (("n1", samples[:1]), ("mean", mean[None])):
         for name, window in (("ssim", "uniform"), ("ssim11", "gaussian")):
-            if x0.ndim > 1 and min(x0.shape[:2]) >= quality.WINDOWS[window][0]:
+            if x0.ndim in (2, 3) and min(x0.shape[:2]) >= quality.WINDOWS[window][0]:
                 row[f"{name}_{kind}"] = quality.ssim(x, x0[None], window)[0]
         if weights is not None:
             row[f"psnr_weighted_{kind}"] = quality.psnr(x, x0[None], weights)[0]

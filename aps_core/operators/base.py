@@ -102,6 +102,10 @@ class Operator:
         del mask
         return jnp.ones(self.y_shape)
 
+    def most_noise(self, sigma_y):
+        """The largest standard deviation that the noise of a measurement can have, ``sigma_y`` being that of the task."""
+        return sigma_y
+
     def check_mask(self, mask):
         """Raise ValueError unless ``mask`` (None, or 0 and 1 of shape (..., *y_shape)) can come with data of this
         operator.

@@ -21,8 +21,13 @@ class Composed(Operator):
     def __post_init__(self):
         for name in ("inner", "outer"):
             operator = getattr(self, name)
-            if not isinstance(operator, Operator) or not operator.linear or operator.random:
-                raise TypeError(f"{name} must be a linear operator that draws no masks, got {operator!r:.80}")
+            if (
+                not isinstance(operator, Operator)
+                or not (operator.linear and operator.additive_noise)
+                or operator.random
+            ):
+                expected = "a linear operator with additive noise that draws no masks"
+                raise TypeError(f"{name} must be {expected}, got {operator!r:.80}")
         if tuple(self.outer.shape) != tuple(self.inner.y_shape):
             raise ValueError(
                 f"outer has signals of shape {tuple(self.outer.shape)}, expected that of inner's data, "

@@ -35,8 +35,9 @@ def snapshot(operator):
         return operator
     try:
         copied = copy.deepcopy(operator)
-    except Exception:  # handles, modules and locks cannot be copied: they are shared
+    except Exception:  # handles, modules and locks cannot be copied: they are shared, and all else is not
         copied = copy.copy(operator)
+        vars(copied).update({name: _copied(value) for name, value in vars(operator).items()})
     for value in vars(copied).values():
         if isinstance(value, np.ndarray):
             value.flags.writeable = False
@@ -44,6 +45,13 @@ def snapshot(operator):
     vars(copied)[FROZEN] = (cls, content_of(operator), now.tobytes())
     object.__setattr__(copied, "__class__", _kept_class(cls))
     return copied
+
+
+def _copied(value):
+    try:
+        return copy.deepcopy(value)
+    except Exception:
+        return value
 
 
 def action(operator):
@@ -91,7 +99,12 @@ def _described(thing, above):
     if isinstance(thing, (np.ndarray, np.generic, jax.Array)):
         is_key = isinstance(thing, jax.Array) and jax.numpy.issubdtype(thing.dtype, jax.dtypes.prng_key)
         array = np.asarray(jax.random.key_data(thing) if is_key else thing)
-        return ("array", array.shape, str(array.dtype), hashlib.sha256(np.ascontiguousarray(array)).hexdigest())
+        return (
+            "array",
+            array.shape,
+            str(array.dtype),
+            hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest(),
+        )
     if any(thing is other for other in above):
         return ("itself",)
     above = (*above, thing)

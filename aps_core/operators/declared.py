@@ -53,6 +53,7 @@ def check_declared(operator):
         if operator.linear:
             _check_linear(operator, apply, name, rng, shape, seen)
             _check_adjoint(operator, apply, name, rng, shape, mask)
+        _check_masks(operator, apply, name, rng.normal(size=shape), mask, seen)
     if operator.kind == "identity" and not (operator.diagonal and np.all(seen == 1)):
         raise ValueError(
             f'operator {name} has kind "identity" but does not declare diagonal = True and observe all of x; expected a kind '
@@ -146,6 +147,35 @@ def _check_draw(operator, name):
     if differ and not operator.random:
         raise ValueError(
             f"operator {name} draws another mask for every key but declares random = False (the default); expected random = True"
+        )
+
+
+def _check_masks(operator, apply, name, x, mask, seen):
+    """What ``draw`` gives is a mask of the operator; one that is always the same is known without it; one of an operator
+    that only hides entries says where it observes.
+    """
+    if mask is None:
+        return
+    try:
+        operator.check_mask(np.asarray(mask))
+    except Exception as error:  # whatever somebody's program raises
+        raise ValueError(
+            f"check_mask of {name} refuses what its draw gives: {_line(error)}; expected check_mask(self, mask) that accepts "
+            "it, or with `pass` any mask"
+        ) from error
+    if operator.random:
+        if operator.diagonal and not np.array_equal(seen, np.asarray(mask)):
+            raise ValueError(f"observed of {name} is not the mask that it drew; expected 1 where observed in both")
+        return
+    try:
+        alone = np.asarray(operator(jnp.asarray(x)), np.float64)
+        same = _agree(alone, apply(x)) and np.array_equal(np.asarray(operator.observed(), np.float64), seen)
+    except Exception:  # whatever somebody's program raises
+        same = False
+    if not same:
+        raise ValueError(
+            f"operator {name} has one mask for all measurements (random = False) but gives other data, or observes other "
+            "entries, without it; expected the same from A(x) as from A(x, mask), and from observed() as from observed(mask)"
         )
 
 

@@ -71,5 +71,6 @@ class BicubicDownsample(_Downsample):
 @lru_cache
 def _signed_sums(n, m):
     """Sums of the positive weights, and of the magnitudes of the negative ones, for each of m pixels made of n."""
-    weights = np.asarray(jax.image.resize(jnp.eye(n), (m, n), "cubic", antialias=True))
+    with jax.ensure_compile_time_eval():  # it may be asked for inside jit
+        weights = np.asarray(jax.image.resize(jnp.eye(n), (m, n), "cubic", antialias=True))
     return np.maximum(weights, 0).sum(axis=1), np.maximum(-weights, 0).sum(axis=1)

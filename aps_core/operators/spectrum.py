@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core.operators.base import dense_matrix, linear_part
+from aps_core.operators.base import dense_matrix, kept_by, linear_part
 
 CUTOFF = 1e-6  # smaller singular values, in units of the largest, count as zero
 
@@ -85,9 +85,18 @@ def acts_on_rows_and_columns(operator):
     return fixed and rows_and_columns(operator) is not None
 
 
-@lru_cache(maxsize=4)
 def decomposition(operator):
     """s (r,), the factors of U and those of V, as float64 arrays; for an operator that is not diagonal."""
+    return _decomposition(kept_by(operator))
+
+
+def rows_and_columns(operator):
+    """(R, C) with M x = R x C^T in every channel, found by probing and then checked; None where M is not of that form."""
+    return _rows_and_columns(kept_by(operator))
+
+
+@lru_cache(maxsize=4)
+def _decomposition(operator):
     matrices = rows_and_columns(operator) or (dense_matrix(operator),)
     parts = [np.linalg.svd(m, full_matrices=False) for m in matrices]
     values = parts[0][1]
@@ -98,8 +107,7 @@ def decomposition(operator):
 
 
 @lru_cache(maxsize=4)
-def rows_and_columns(operator):
-    """(R, C) with M x = R x C^T in every channel, found by probing and then checked; None where M is not of that form."""
+def _rows_and_columns(operator):
     shape, y_shape = operator.shape, operator.y_shape
     if len(shape) not in (2, 3) or len(y_shape) != len(shape) or y_shape[2:] != shape[2:]:
         return None

@@ -121,6 +121,11 @@ class UnknownNoise(AroundOperator):
         """That of ``inner``."""
         return self.inner.data_range
 
+    def most_noise(self, sigma_y):
+        """``high``."""
+        del sigma_y
+        return self.high
+
     @property
     def sigmas(self):
         """The noise levels (LEVELS,) over which the likelihood is averaged."""

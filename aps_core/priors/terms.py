@@ -24,7 +24,8 @@ TERMS = ("exact", "ode", "elbo", "elbo-no-start", "elbo-no-jacobian", "annealed-
 
 
 def estimate(prior, term, x, u, key, times="low-discrepancy", progress=1.0, times_at_once=None):
-    """Estimate of log p(x) in nats for one signal ``x`` of shape ``prior.shape``.
+    """Estimate of log p(x) in nats for one signal ``x`` of shape ``prior.shape``. Raises ValueError for an unknown ``term``,
+    and for "modes", which is no estimate of a whole signal.
 
     u: (n_times,) uniform numbers that become the diffusion times (see ``bound.uniforms``). times: their density, one of
     ``bound.TIMES``. progress: fraction of the training done, 0 to 1; only "annealed-score" uses it, and its value means
@@ -43,6 +44,8 @@ def estimate(prior, term, x, u, key, times="low-discrepancy", progress=1.0, time
         return _annealed_score(prior, x, progress)
     if term == "control-variate":
         return prior.gaussian.log_prob(x) + _mean_log_ratio(prior, x, u, key, times, times_at_once)
+    if term not in ("elbo", "elbo-no-start", "elbo-no-jacobian"):
+        raise ValueError(f"prior_term must be one of {tuple(t for t in TERMS if t != 'modes')}, got {term!r}")
     value = _mean_bound(
         prior, x, u, key, times, start_time_term=term != "elbo-no-start", jacobian=term != "elbo-no-jacobian"
     )

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from aps_core.checks import count, drawn_at_once, finite_result, has, random_key
-from aps_core.operators import Operator, offset
+from aps_core.operators import Operator, is_of_the_package, offset
 from aps_core.operators.spectrum import Spectrum
 from aps_core.priors.base import PRIOR_WANTED
 from aps_core.samplers.noise import normal
@@ -201,9 +201,10 @@ def largest_gain(operator, n_iterations=100):
     """
     if operator.diagonal:
         return 1.0
+    mask = None if is_of_the_package(operator) else operator.draw(jax.random.key(0))
 
     def at(level):
-        _, jvp = jax.linearize(operator, jnp.full(operator.shape, level))
+        _, jvp = jax.linearize(lambda x: operator(x, mask), jnp.full(operator.shape, level))
         transpose = jax.linear_transpose(jvp, jnp.zeros(operator.shape))
         v = normal(jax.random.key(0), operator.shape)
         v = jax.lax.fori_loop(

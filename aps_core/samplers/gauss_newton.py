@@ -51,7 +51,7 @@ class LinearizedPosterior:
         """(data (n,), noise variance (n,), Cholesky factor of their covariance) at the last iterate, for flat data
         ``y``.
         """
-        z = np.asarray(self.task.operator.undo(jnp.asarray(y)), np.float64)
+        z = np.asarray(self.task.operator.undo(jnp.asarray(y), self.task.undone_range()), np.float64)
         for i in range(self.n_iterations):
             data, variance = self._tangent(z, y)
             factor = cho_factor(self.predicted + np.diag(variance), lower=True, overwrite_a=True, check_finite=False)

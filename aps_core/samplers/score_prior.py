@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core.checks import count, is_traced, random_key
+from aps_core.checks import count, is_traced, measured_array, random_key, real
 from aps_core.priors import terms
 from aps_core.training.posterior import objective_settings, train_posterior
 
@@ -113,7 +113,11 @@ class DPI:
     def log_prob(self, x, measurement):
         """log q(x | y) in nats: x (n, *shape) -> (n,), or (batch, n, *shape) -> (batch, n)."""
         batched, measurements = self.task.batch(measurement)
-        rows = jnp.asarray(x) if batched else jnp.asarray(x)[None]
+        expected = (len(measurements.y), "n", *self.task.shape) if batched else ("n", *self.task.shape)
+        x = jnp.asarray(real("x", measured_array("x", x)))
+        if x.ndim != len(expected) or any(e != "n" and e != s for e, s in zip(expected, x.shape, strict=True)):
+            raise ValueError(f"x must have shape {expected}, got {x.shape}")
+        rows = x if batched else x[None]
         log_q = jnp.stack([self.fit(m).log_prob(xs, m) for xs, m in zip(rows, _singles(measurements), strict=True)])
         return log_q if batched else log_q[0]
 

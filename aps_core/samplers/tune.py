@@ -54,6 +54,9 @@ def tune(
     if not callable(metric) and (metric not in METRICS or measurements is not None):
         known = "a function" if measurements is not None else f"one of {sorted(METRICS)} or a function"
         raise ValueError(f"metric must be {known}, got {metric!r}")
+    n, n_measurements = checks.count("n", n), checks.count("n_measurements", n_measurements)
+    if metric == "energy" and n < 2:
+        raise ValueError(f'metric "energy" needs n of at least 2, got {n}: it compares samples with each other')
     grid = default_grid(name) if grid is None else {k: list(v) for k, v in grid.items()}
     k_measure, k_sample = jax.random.split(jax.random.key(0) if key is None else key)
     x0 = None

@@ -60,14 +60,15 @@ class Optimizer:
         set_field("steps", checks.count("optimizer steps", self.steps))
         for name in ("learning_rate", "clip"):
             checks.positive(f"optimizer {name}", getattr(self, name))
-        for name in ("final", "ema"):
-            checks.number(f"optimizer {name}", getattr(self, name))
+        for name in ("learning_rate", "clip", "final", "ema"):
+            set_field(name, checks.number(f"optimizer {name}", getattr(self, name)))
         if self.warmup is None:
             set_field("warmup", min(100, self.steps // 4))
         if isinstance(self.warmup, bool) or not isinstance(self.warmup, (int, np.integer)):
             raise TypeError(f"optimizer warmup must be an integer, got {self.warmup!r}")
         if not 0 <= self.warmup < self.steps:
             raise ValueError(f"optimizer warmup must lie in 0..steps-1 (steps {self.steps}), got {self.warmup!r}")
+        set_field("warmup", int(self.warmup))
         if not 0 <= self.final <= 1:
             raise ValueError(f"optimizer final must lie in [0, 1], a share of learning_rate, got {self.final!r}")
         if not 0 <= self.ema < 1:
@@ -195,7 +196,7 @@ def _until_done(run, optimizer, evaluate, evaluate_every, budget, progress, labe
     progress = progress and devices.is_main()
     bar = tqdm(total=optimizer.steps, initial=run.step, desc=label, disable=None if progress else True, mininterval=1.0)
     with stop, bar:
-        if run.step == 0 and evaluate is not None:
+        if run.step == 0 and not run.history and evaluate is not None:
             run.log(run.evaluate(evaluate))
         while run.step < optimizer.steps and not devices.agree(stop.requested):
             try:

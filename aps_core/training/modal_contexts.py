@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aps_core import objective, operators
+from aps_core.fingerprint import prior_kind
 from aps_core.flows.modal import GaussianBaseFlow
 from aps_core.priors.gaussian import gaussian_posterior
 
@@ -26,8 +27,11 @@ def modal_loss(settings, params, arrays, key, progress):
 
 def _check_modal(task, flow):
     """Raise ValueError unless the flow can be trained in the modes of the task's prior."""
-    if not isinstance(flow, GaussianBaseFlow) or not task.prior.has_modal_log_ratio:
-        raise ValueError('prior_term "modes" needs a gaussian-base flow and a score prior')
+    if not isinstance(flow, GaussianBaseFlow) or prior_kind(task.prior) != "modal":
+        raise ValueError(
+            f'prior_term "modes" needs a flow of kind "gaussian-base" and a ScorePrior, got {type(flow).__name__} and '
+            f"{type(task.prior).__name__}; a SubspacePrior has train_subspace_posterior"
+        )
     if flow.k != task.prior.network.k:
         raise ValueError(
             f'prior_term "modes" needs as many coupled modes as the prior has, {task.prior.network.k}, got k = {flow.k}'

@@ -9,7 +9,7 @@ import numpy as np
 
 from aps_core.checks import count, flag, known, noise, number, one_of
 from aps_core.files import sha256_of
-from aps_core.fingerprint import made_for
+from aps_core.fingerprint import made_for, projected
 from aps_core.flows import build_flow
 from aps_core.objective import ESTIMATORS, ReverseDivergence, Target, forward_objective
 from aps_core.posterior import AmortizedPosterior, load_start
@@ -151,6 +151,7 @@ def train_posterior(task, recipe, *, measurements=None, measurement=None, start=
 def posterior_job(task, recipe, measurements=None, measurement=None, start=None, evaluate=None):
     """The Job of ``train_posterior``."""
     settings, seed = objective_settings(recipe), loop.Optimizer.of(recipe["optimizer"]).seed
+    _check_fits(task, settings, measurement)
     flow = build_flow(task, recipe["flow"])
     pool = _family(task, flow, settings)
     data = {"flow": flow, "prior": task.prior, **_measured(task, flow, settings, seed, measurements, measurement)}
@@ -164,8 +165,17 @@ def posterior_job(task, recipe, measurements=None, measurement=None, start=None,
         lambda params, card: AmortizedPosterior(task, flow, params, card),
         tree=lambda posterior: posterior.params,
         facts=_facts(task, flow, recipe, settings, start, pool),
-        inputs=inputs_of(task, start, measurements if measurement is None else measurement),
+        inputs=inputs_of(task, start, measurements if measurement is None else measurement, data),
     )
+
+
+def _check_fits(task, settings, measurement):
+    """Raise ValueError for settings that the task or a single measurement cannot have."""
+    if settings["prior_term"] == "modes" and (settings["kl"] != "reverse" or measurement is not None):
+        of = f"kl = {settings['kl']!r}" if measurement is None else "a single measurement"
+        raise ValueError(f'prior_term "modes" is for kl = "reverse" and many measurements, got {of}')
+    if settings["mirror"] and len(task.shape) != 3:
+        raise ValueError(f"mirror is for images (h, w, c), got signals of shape {task.shape}")
 
 
 def _facts(task, flow, recipe, settings, start, pool):
@@ -210,16 +220,31 @@ def begun_by(start):
     return {} if start is None or start.trained_by == "nothing" else {"start_trained_by": start.trained_by}
 
 
-def inputs_of(task, start=None, measurements=None):
-    """What a training of ``task`` depends on beside its recipe, for the fingerprint of its checkpoints."""
-    described = {"task": task.name, "operator": repr(task.operator), "sigma_y": float(task.sigma_y)}
-    described["made_for"] = _rounded(made_for(task))
+READ = ("measurements", "signals", "pool")  # what a loss reads of a task's signals
+LOOKED_AT = 1_000_000  # entries of an array, beside its mean
+
+
+def inputs_of(task, start=None, measurements=None, arrays=None):
+    """What a training of ``task`` depends on beside its recipe, for the fingerprint of its checkpoints; arrays: what its
+    loss reads, of which READ are looked at.
+    """
+    described = {"task": task.name, "sigma_y": float(task.sigma_y), "made_for": _rounded(made_for(task))}
+    described["read"] = {name: digest((arrays or {})[name]) for name in READ if name in (arrays or {})}
     if start is not None:
-        described["start"] = start.card.get("sha256", "not from a file")
+        described["start"] = start.card.get("sha256") or digest(start.params)
     if measurements is not None:
         content = b"".join(np.ascontiguousarray(a).tobytes() for a in jax.tree.leaves(measurements))
         described["measurements"] = sha256_of(content)
     return described
+
+
+def digest(tree):
+    """A few numbers that tell arrays apart, the same on another machine, which rounds otherwise."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    parts = [
+        (leaf.mean(axis=0), leaf.ravel()[:: 1 + leaf.size // LOOKED_AT]) for leaf in leaves if leaf.ndim and leaf.size
+    ]
+    return _rounded([projected(part) for both in parts for part in both])
 
 
 def _rounded(fingerprint):

@@ -9,6 +9,9 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from aps_core.checks import count, known
 
@@ -45,7 +48,8 @@ def read(path):
 
 
 def checked(recipe, trainer=None):
-    """``recipe`` (a dict, or the path of one), of which every top-level entry is one that is read.
+    """``recipe`` (a dict, or the path of one), of which every top-level entry is one that is read; numbers of NumPy become
+    those of Python, which JSON knows.
 
     trainer: the Trainer that it is for; without one only what every recipe needs is checked. Raises TypeError or
     ValueError that names the recipe and the entry.
@@ -53,6 +57,7 @@ def checked(recipe, trainer=None):
     recipe = read(recipe) if isinstance(recipe, (str, Path)) else recipe
     if not isinstance(recipe, dict):
         raise TypeError(f"recipe must be a dict or the path of a TOML file, got {recipe!r}")
+    recipe: dict[str, Any] = _plain(recipe)
     what = f"recipe {recipe.get('name', 'unnamed')!r}"
     if trainer is not None:
         known(what, recipe, (*EVERY, *trainer.tables, *trainer.settings))
@@ -64,6 +69,14 @@ def checked(recipe, trainer=None):
         if not isinstance(recipe.get(table, {}), dict):
             raise TypeError(f"{what}: {table} must be a table, [{table}], got {recipe[table]!r}")
     return recipe
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def objective_of(recipe, defaults):

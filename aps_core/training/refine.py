@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 
-from aps_core.checks import count, positive
+from aps_core.checks import count, number, positive
 from aps_core.fingerprint import made_for
 from aps_core.metrics.trust.statistics import has_exact_density
 from aps_core.objective import ReverseDivergence, Target
@@ -59,7 +59,7 @@ def refine(
         "name": f"{posterior.card.get('name', task.name)}-refined",
         "flow": posterior.card.get("flow", {"kind": type(posterior.flow).__name__}),
         "objective": {**objective, "estimator": "path"},
-        "optimizer": _optimizer(steps, learning_rate, seed),
+        "optimizer": _optimizer(steps, number("learning_rate", learning_rate), seed),
     }
     divergence = ReverseDivergence(term, n_samples, times, "low-discrepancy", at_once, "path")
 

@@ -226,7 +226,7 @@ def subspace_posterior_job(task, recipe, measurements=None, start=None):
                 prior.inner, settings["draws"], settings["draw_steps"], churn=settings["churn"]
             )
         else:
-            arrays["signals"] = _coordinates(prior, task.signals("train"))
+            arrays["signals"] = _coordinates(prior, task.signals(split if settings["kl"] == "reverse" else "train"))
     return Job(
         partial(_loss, settings),
         initial(flow, seed, start),
@@ -235,7 +235,7 @@ def subspace_posterior_job(task, recipe, measurements=None, start=None):
         lambda params, card: AmortizedPosterior(task, flow, params, card),
         {"task": task.name, "flow": recipe["flow"], "made_for": made_for(task), **begun_by(start)},
         lambda posterior: posterior.params,
-        inputs=inputs_of(task, start, measurements),
+        inputs=inputs_of(task, start, measurements, arrays),
     )
 
 
@@ -266,6 +266,12 @@ def subspace_settings(recipe):
         one_of(f"objective setting {name}", settings[name], choices)
     if not 0 < settings["forward_share"] < 1:
         raise ValueError(f"forward_share must lie in (0, 1), got {settings['forward_share']!r}")
+    if settings["kl"] == "reverse" and settings["draws"]:
+        raise ValueError(f'draws are for kl "forward" or "mixture", got draws = {settings["draws"]!r} and kl "reverse"')
+    if settings["kl"] == "mixture" and settings["noise"] == "fresh" and settings["protocol"] != "held-out":
+        raise ValueError(
+            'kl "mixture" with noise "fresh" measures the signals of its forward loss; expected "held-out"'
+        )
     return settings
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from aps_core import data
 from aps_core.data import bunny_mnist
 from aps_core.diffusion import VPSDE
+from aps_core.files import sha256_of
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.networks.local import disc_neighbourhoods
 from aps_core.priors.networks.patches import vertex_patches
@@ -90,11 +91,12 @@ def subspace_prior_job(recipe, signals=None, points=None):
     network, and what ``weights.load`` raises.
     """
     settings, seed = recipe["prior"], loop.Optimizer.of(recipe["optimizer"]).seed
-    sha = "the user's own"
+    sha = None
     if signals is None:
         loaded = {split: data.load(settings["data"], split) for split in ("train", "val")}
         signals, sha = {split: dataset.values for split, dataset in loaded.items()}, loaded["train"].sha256
         points = POINTS[settings["data"]]()
+    sha = sha or _sha256({**signals, "points": points})
     gaussian = fit_subspace_gaussian(signals["train"].reshape(len(signals["train"]), -1), settings["subspace"])
     given = {name: settings[name] for name in ("t_residual", "tokens", "radius") if name in settings}
     start = start_subspace_prior(gaussian, points, settings["network"], seed=seed, **given)
@@ -112,6 +114,12 @@ def subspace_prior_job(recipe, signals=None, points=None):
         prior_tree,
         inputs={"data": sha},
     )
+
+
+def _sha256(arrays):
+    """Of somebody's own signals and points, the checksum of their numbers in single precision."""
+    content = b"".join(np.ascontiguousarray(arrays[name], np.float32).tobytes() for name in ("train", "val", "points"))
+    return sha256_of(content)
 
 
 def _params_of(name, expected):

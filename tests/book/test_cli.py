@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import jax
 import numpy as np
@@ -14,9 +15,10 @@ import pytest
 from typer.testing import CliRunner
 
 import aps_core
-from aps_book import notebooks, running
-from aps_book.cli import common, runs, sampling, verifying
+from aps_book import notebooks, parameter_files, running
+from aps_book.cli import common, runs, sampling, starting, verifying
 from aps_book.cli.app import app
+from aps_book.sweeps import engine
 from aps_core.data.temperature import from_kelvin
 from aps_core.training.recorded import save_measurements
 
@@ -418,6 +420,109 @@ def test_a_graph_is_no_picture(tmp_path):
         sampling.picture(tmp_path / "a.png", np.zeros((2, 1889)), aps_core.Measurement(np.zeros(1889)))
 
 
+def test_what_has_not_the_form_of_the_file_is_refused_before_anything_is_drawn():
+    task = aps_core.load_task("sphere-impute")
+    two = aps_core.Measurement(np.zeros((2, 46, 90)), np.ones((2, 46, 90)))
+    sampling.check_form(Path("a.npz"), task, two)
+    with pytest.raises(ValueError, match=r"expected .npz for a batch of 2"):
+        sampling.check_form(Path("a.nc"), task, two)
+    with pytest.raises(ValueError, match=r"signals of shape .2,. are no pictures"):
+        sampling.check_form(Path("a.png"), aps_core.load_task("mixture2"), aps_core.Measurement(np.zeros(1)))
+
+
+def test_two_numbers_are_a_parameter_too():
+    assert sampling.settings("t", {"levels": "0.3,0.6", "noise_everywhere": "true", "sigma_y": "0.1"}) == {
+        "levels": (0.3, 0.6), "noise_everywhere": True, "sigma_y": 0.1,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"-p levels 0.3,x: expected a number, or two with a comma"):
+        sampling.settings("t", {"levels": "0.3,x"})
+
+
+# files of parameters, and folders of results
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("a.json", '{"fine": 1e-05, "list": [1e-3]}', {"fine": 1e-5, "list": [1e-3]}),
+        ("a.yaml", "fine: 1e-5\nlist: [1E+2, -2.5e-3]\n", {"fine": 1e-5, "list": [100.0, -2.5e-3]}),
+        ("a.yaml", "time: 2020-07-01\nname: 1e5x\n", {"time": "2020-07-01", "name": "1e5x"}),
+        ("a.yaml", "here: {deep: {n: 3}}\nnothing: null\nyes_or_no: true\n",
+         {"here": {"deep": {"n": 3}}, "nothing": None, "yes_or_no": True}),
+    ],
+)  # fmt: skip
+def test_numbers_are_numbers_and_dates_are_text(tmp_path, name, text, found):
+    (tmp_path / name).write_text(text)
+    assert parameter_files.read(tmp_path / name) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.yaml", "n: 1\nn: 2\n", "'n' stands twice"),
+        ("a.json", '{"n": 1, "n": 2}', "'n' stands twice"),
+        ("a.yaml", "on: 1\n", "the name True is read as a bool: write it in quotes"),
+        ("a.yaml", "n: .nan\n", "expected a finite number"),
+        ("a.json", '{"n": [Infinity]}', "expected a finite number"),
+        ("a.json", "n: 1", "it is not valid JSON"),
+        ("a.yaml", "n: [", "it is not valid YAML"),
+        ("a.yaml", "n: !!binary aGk=\n", "expected a number, a text, a list or a table"),
+    ],
+)
+def test_tables_that_surprise_are_refused(tmp_path, name, text, said):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        parameter_files.read(tmp_path / name)
+
+
+def test_two_runs_in_one_folder_do_not_meet(tmp_path):
+    second = runs.alone(tmp_path / "there")
+    with runs.alone(tmp_path / "there"), pytest.raises(FileExistsError, match="another run is at work in"):
+        second.__enter__()
+    with runs.alone(tmp_path / "there"):  # the first has ended
+        pass
+
+
+def test_a_notebook_is_not_overwritten_by_what_it_ran(tiny, no_kernel):
+    code, _, errors = aps("run", str(tiny / "tiny.py"), "--out", str(tiny), "--no-page")
+    assert code == 2 and "expected another folder than that of the notebook" in errors
+
+
+def test_publishing_leaves_what_is_not_its_own(tmp_path):
+    (tmp_path / "there").mkdir()
+    for name in ("tiny-notes.txt", "tiny-old.svg"):
+        (tmp_path / "there" / name).write_text("mine")
+    made = tmp_path / "made"
+    for figures in (["tiny-old.svg"], []):  # the first run writes a figure, the second none
+        made.mkdir()
+        record = {
+            "schema": 1,
+            "notebook": "tiny",
+            "parameters": {},
+            "numbers": {},
+            "figures": figures,
+            "provenance": {},
+        }
+        (made / "tiny.json").write_text(json.dumps(record))
+        (made / "tiny.ipynb").write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+        for name in figures:
+            (made / name).write_text("drawn")
+        running.publish(Path("tiny.py"), made, tmp_path / "there")
+    left = {path.name for path in (tmp_path / "there").iterdir()}
+    assert left == {"tiny-notes.txt", "tiny.json", "tiny.ipynb"}
+    assert json.loads((tmp_path / "there/tiny.ipynb").read_text())["metadata"]["kernelspec"]["name"] == "python3"
+
+
+@pytest.mark.parametrize(("line", "value"), [("n: int = 3", 3), ("n = -2.5", -2.5)])
+def test_parameters_with_types_are_read(tmp_path, line, value):
+    (tmp_path / "one.py").write_text(f'# %% tags=["parameters"]\n{line}  # how many\n')
+    one = notebooks.find(str(tmp_path / "one.py"))
+    assert one.parameters == {"n": value} and one.comments == {"n": "how many"}
+    (tmp_path / "one.py").write_text('# %% tags=["parameters"]\nn = 2 * 3\n')
+    with pytest.raises(ValueError, match=r"parameter n = 2 \* 3: expected a number, text, list or None"):
+        notebooks.find(str(tmp_path / "one.py"))
+
+
 # the README
 
 
@@ -442,16 +547,20 @@ def test_every_command_of_the_readme_is_understood(line, monkeypatch, tmp_path, 
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
     monkeypatch.setattr(verifying, "execute", lambda *_, **__: record_of(a=number(1.0)))
     monkeypatch.setattr(verifying, "compare", lambda *_: {"same": 1, "within": [], "differs": [], "times": 0})
+    (tmp_path / "mine.toml").write_text(starting.text("sphere-impute"))
     monkeypatch.setattr("aps_core.train.main", lambda arguments, **_: seen.append(arguments))
     monkeypatch.setattr("aps_book.sweeps.engine.find", lambda: Path("snakemake"))
-    monkeypatch.setattr("aps_book.sweeps.engine.call", lambda *_: 0)
+    monkeypatch.setattr("aps_book.sweeps.engine.call", create_autospec(engine.call, return_value=0))
     monkeypatch.setattr("aps_core.data.__main__.FETCH", dict.fromkeys(["mnist", "cifar10"], lambda _: "there"))
-    for name in ("read", "draw", "write"):
-        monkeypatch.setattr(sampling, name, lambda *_: (None, None, None))
+    for name, made in {"read": (None, None, None), "check_form": None, "draw": None, "write": None}.items():
+        monkeypatch.setattr(sampling, name, create_autospec(getattr(sampling, name), return_value=made))
     sweeps = re.search(r"^```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     if sweeps:
         (tmp_path / "noise.yaml").write_text(sweeps[1])
-    code, _, errors = aps(*shlex.split(line)[1:])
+    code, _, errors = aps(*shlex.split(line.partition(" > ")[0])[1:])
+    if line.startswith("aps sample"):  # the noise of the user's file, and the flow that serves any
+        (task, given), (_, _, _, _, _, weights) = sampling.read.call_args.args[1:3], sampling.draw.call_args.args
+        assert (task, given, weights) == ("sphere-impute", {"sigma_y": 0.01}, "sphere-impute-any")
     no_records = line.startswith("aps sweep") and code == 1 and "sets have no record" in errors
     assert code == 0 or no_records, errors
 

@@ -99,9 +99,10 @@ def test_the_page_of_settings_has_the_new_flow(tmp_path):
     folder = copy_of_the_project(tmp_path)
     done = run(folder, "-m", "pytest", "-q", "tests/book/test_settings.py", "-k", "line or every_table")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "test_every_setting_has_a_line[flow.shifted]" in run(
-        folder, "-m", "pytest", "--collect-only", "-q", "tests/book/test_settings.py"
-    ).stdout
+    assert (
+        "test_every_setting_has_a_line[flow.shifted]"
+        in run(folder, "-m", "pytest", "--collect-only", "-q", "tests/book/test_settings.py").stdout
+    )
 
 
 @pytest.mark.slow

@@ -116,9 +116,7 @@ def shown_code(source):
     """The parameters of a notebook and the code that stands on its page, as a reader copies them."""
     cells = jupytext.reads(source, fmt="py:percent").cells
     tags = [set(cell.metadata.get("tags", ())) for cell in cells]
-    return "\n\n".join(
-        cell.source for cell, has in zip(cells, tags, strict=True) if has & {"parameters", "show-code"}
-    )
+    return "\n\n".join(cell.source for cell, has in zip(cells, tags, strict=True) if has & {"parameters", "show-code"})
 
 
 @pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.stem.startswith("own_")], ids=lambda path: path.stem)

@@ -54,6 +54,7 @@ def test_scores_are_kept_and_an_infinite_divergence_is_left_out(case, run):
         and numbers["mixture2.low.red_diff.paper.nfe"]["value"] == 7
     )
     assert numbers["mixture2.low.surrogate.ratio"]["se"] is None  # one measurement
+    assert "mixture2.low.red_diff.paper.excess" not in numbers and "mixture2.low.exact.excess" not in numbers
     assert list(samplers.table_rows(run, "mixture2.low")) == ["exact", "surrogate", "red_diff.paper"]
     chart = samplers.chart(run.as_dict(), {"low": "mixture2.low"})["groups"]
     assert chart["low, default setting"] == {"RED-diff": None} and chart["low, tuned"] == {
@@ -121,19 +122,37 @@ def test_score_priors_take_an_operator_that_is_not_linear(row):
     assert found["kl"][0] < 0.1 and found["energy"][0] < 0.005
 
 
+def test_excess_is_paired_by_measurement(case, run):
+    half = type(
+        "Half",
+        (),
+        {"nfe": 1, "sample": lambda self, key, one, n: 0.5 + 0.05 * np.asarray(jax.random.normal(key, (n, 2)))},
+    )()
+    rows = {"exact": samplers.Exact(case), "dps.tuned": half}
+    drawn = samplers.compare(run, "m", rows, KEY, case, 300)
+    apart = case.judge(drawn["dps.tuned"])["kl"] - case.judge(drawn["exact"])["kl"]
+    number = run.as_dict()["numbers"]["m.dps.tuned.excess"]
+    assert number["value"] == pytest.approx(apart.mean()) and number["n"] == len(case.x0)
+    assert number["se"] == pytest.approx(apart.std(ddof=1) / np.sqrt(len(apart)))
+
+
 def test_verdicts_are_bold_where_the_divergence_is_not_resolved_from_that_of_exact_draws():
     number = lambda value, se: {"value": value, "se": se, "unit": None}  # noqa: E731
     numbers = {
-        "gaussian16.low.exact.kl": number(0.001, 0.002),
         "gaussian16.low.aps.kl": number(0.002, 0.001),
+        "gaussian16.low.aps.excess": number(0.001, 0.0006),
         "gaussian16.low.dps.paper.kl": number(1.5, 0.1),
+        "gaussian16.low.dps.paper.excess": number(1.5, 0.1),
         "gaussian16.low.dps.tuned.kl": number(0.005, 0.0019),
-        "mixture2.high.exact.kl": number(0.0, 0.001),
+        "gaussian16.low.dps.tuned.excess": number(0.004, 0.0021),
+        "mixture2.high.dps.paper.kl": number(0.02, None),
+        "mixture2.high.dps.paper.excess": number(0.001, None),
         "mixture2.high.dps.tuned.kl": number(0.01, 0.001),
+        "mixture2.high.dps.tuned.excess": number(0.01, 0.001),
     }
     *_, aps, dps = samplers.verdicts(numbers).splitlines()
     assert aps == "| APS (reverse, held-out measurements) | **0.002 ± 0.001** | – | – | – |"
-    assert dps == "| DPS | 1.500 ± 0.100 / **0.005 ± 0.002** | – | – | – / 0.010 ± 0.001 |"
+    assert dps == "| DPS | 1.500 ± 0.100 / **0.005 ± 0.002** | – | – | 0.020 / 0.010 ± 0.001 |"
 
 
 def test_methods_are_named_from_near_to_far(run):

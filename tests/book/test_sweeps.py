@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from absent import absent
 
+from aps_book.cli import common
 from aps_book.sweeps import effects, engine, page, plan, table
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -92,11 +93,48 @@ def test_csv_gives_the_same_jobs_as_yaml(folder):
         ("notebook: tiny.py\n", "expected notebook, and grid or list"),
         ("notebook: tiny.py\ngrid: {seed: 1}\n", "grid, seed = 1: expected a list"),
         ("notebook: tiny.py\ngrid: [1\n", "not valid YAML"),
+        ("notebook: tiny.py\ngrid: {seed: [0]}\ngrid: {seed: [1]}\n", "'grid' stands twice"),
+        ("notebook: tiny.py\nlist: []\n", r"list = \[\]: expected at least one entry"),
+        ("notebook: tiny.py\ngrid: {seed: [0]}\nlist: [{seed: 1}]\n", "'seed' stands in grid and in list"),
+        ("notebook: tiny.py\ngrid: {seed: [0]}\nnumbers: [1]\n", "numbers: expected keys of the record, got 1"),
     ],
 )
 def test_a_bad_file_is_refused_before_anything_starts(folder, text, said):
     with pytest.raises((TypeError, ValueError, FileNotFoundError), match=f"(?s)sweep.yaml.*{said}"):
         plan.read(write(folder, text))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("höhe\n1\n".encode("latin-1"), "expected text in UTF-8"),
+        (b"height,seed\n1,2,3\n", "line 2: expected 2 columns"),
+        (b"seed, seed\n1,2\n", "column 'seed' stands twice"),
+        (b"seed\n", "it holds no row"),
+    ],
+)
+def test_a_bad_table_is_refused(folder, content, said):
+    (folder / "sets.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=f"sets.csv.*{said}"):
+        plan.read(folder / "sets.csv", "tiny.py")
+
+
+def test_small_numbers_reach_the_jobs_as_numbers(folder):
+    found = plan.read(write(folder, "notebook: tiny.py\ngrid: {height: [1e-5, 1e-3]}\n"))
+    written = found.write(folder / "there")
+    assert [one["height"] for one in found.jobs.values()] == [1e-5, 1e-3] and found.beside == folder
+    for job, parameters in found.jobs.items():
+        assert common.read_parameters(written.parent / "parameters" / f"{job}.json") == parameters
+
+
+def test_a_notebook_named_on_the_command_line_serves_a_file_that_names_none(folder):
+    assert plan.read(write(folder, "notebook: null\ngrid: {seed: [1]}\n"), "tiny.py").notebook.name == "tiny"
+
+
+def test_a_parameter_may_be_called_as_a_column():
+    one = SimpleNamespace(name="tiny", parameters={"n": 1, "weights": None})
+    assert table.gather(Path("nowhere"), one, {"a": {"n": 2}}, ["n"]).columns[1] == "parameter n"
+    assert table._cell(None) == "None"
 
 
 # effects
@@ -132,6 +170,14 @@ def test_shares_of_an_additive_number_add_up(full_grid):
     variances = {"a": 9 * np.var([0, 1, 2]), "b": np.var([0, 1])}
     total = sum(variances.values())
     assert found == pytest.approx({name: value / total for name, value in variances.items()})
+
+
+def test_no_difference_is_not_resolved(full_grid, tmp_path):
+    same = full_grid.assign(value=1.0)
+    text = page.write(tmp_path, "tiny", same, ["a", "b"], ["k"], {}).read_text()
+    assert text.count("<td>not resolved</td>") == 3 and "+0 ± 0" in text
+    assert "bars are two standard errors" in text
+    assert "bars are" not in page.write(tmp_path, "t", same.assign(se=np.nan), ["a", "b"], ["k"], {}).read_text()
 
 
 def test_page_names_what_it_shows(full_grid, tmp_path):
@@ -176,7 +222,8 @@ def test_notebooks_side_by_side_share_the_cores(folder, monkeypatch, jobs, profi
     monkeypatch.setattr(
         engine.subprocess, "run", lambda command, env: called.append((command, env)) or SimpleNamespace(returncode=0)
     )
-    assert engine.call(folder / "plan.json", engine.profile(profile), jobs, False, []) == 0
+    made = plan.read(write(folder, "notebook: tiny.py\ngrid: {seed: [0, 1]}\n"))
+    assert engine.call(made, folder / "there", engine.profile(profile), jobs, False, []) == 0
     ((command, env),) = called
     assert env.get("OPENBLAS_NUM_THREADS") == threads and env["PATH"] == os.environ["PATH"]
     assert ("--cores" in command) == (profile == "local" and jobs is not None)

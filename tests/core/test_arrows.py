@@ -30,7 +30,7 @@ ROWS = [
     ["aps_book.figures"],
     ["aps_book.experiments"],
     ["aps_book.train"],
-    ["aps_book.notebooks", "aps_book.compiled", "aps_book.progress"],
+    ["aps_book.notebooks", "aps_book.compiled", "aps_book.progress", "aps_book.parameter_files"],
     ["aps_book.running"],
     ["aps_book.page", "aps_book.pdf"],
     ["aps_book.sweeps"],

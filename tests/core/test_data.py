@@ -10,7 +10,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from aps_core import data
 from aps_core.data import __main__ as command
-from aps_core.data import era5, ncep, patches
+from aps_core.data import era5, faces, ncep, patches
 from aps_core.data.temperature import from_kelvin, to_kelvin
 from aps_core.geometry.sphere import LATITUDE, LONGITUDE
 from scripts.data import make_ncep
@@ -86,6 +86,22 @@ def test_kelvin_scale():
     assert to_kelvin(0.0) == pytest.approx(202.66)
     assert to_kelvin(1.0) == pytest.approx(320.93)
     np.testing.assert_allclose(from_kelvin(to_kelvin([-0.02, 0.3, 1.1])), [-0.02, 0.3, 1.1], atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_kelvin_of_half_precision_is_not_rounded_to_a_quarter(dtype):
+    x = np.asarray([0.3, 0.7], dtype)
+    kelvin = to_kelvin(x)
+    np.testing.assert_allclose(kelvin, 202.66 + 118.27 * x.astype(np.float64), rtol=1e-6)
+    np.testing.assert_allclose(from_kelvin(kelvin), x, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64, np.float32])
+def test_grey_of_whole_numbers_is_rounded(dtype):
+    values = np.array([[[200, 200, 200], [1, 1, 1], [255, 0, 0]]], dtype)
+    found = faces.grey(values)
+    assert found.dtype == dtype and found.shape == (1, 3, 1)
+    np.testing.assert_allclose(found.ravel(), [200, 1, 54 if dtype != np.float32 else 54.1875], atol=1e-4)
 
 
 def test_regrid_agrees_with_scipy_on_a_periodic_grid():

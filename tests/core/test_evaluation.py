@@ -87,3 +87,10 @@ def test_seconds_are_the_median_of_compiled_calls():
 def test_every_signal_has_a_measurement(n):
     with pytest.raises(ValueError, match=rf"measurements has data of shape \({n}, 4\) .* \(6, 4\)"):
         evaluation.evaluate(None, jax.random.key(0), Measurement(jnp.zeros((n, 4))), np.zeros((6, 4)))
+
+
+def test_signals_of_four_axes_have_no_ssim():
+    rng = np.random.default_rng(0)
+    x0 = rng.random((12, 12, 12, 2))
+    found = evaluation.score(x0 + 0.1 * rng.normal(size=(4, *x0.shape)), x0)
+    assert not any(name.startswith("ssim") for name in found) and abs(found["psnr_n1"] - 20) < 0.3

@@ -57,6 +57,9 @@ def test_what_killed_writers_left_is_removed(tmp_path):
         (tmp_path / name).touch()
     remove_unfinished(tmp_path)
     assert ".a.x1.part" not in {p.name for p in tmp_path.iterdir()} and (tmp_path / "a").exists()
+    (tmp_path / ".b.x2.part").touch()
+    remove_unfinished(tmp_path, seconds=60)  # somebody may be writing it
+    assert (tmp_path / ".b.x2.part").exists()
 
 
 # two trainings in one folder

@@ -15,9 +15,11 @@ from aps_core import (
     GaussianBlur,
     Identity,
     Measurement,
+    Operator,
     RandomMask,
     Task,
     WeightsError,
+    gaussian_posterior,
     load_posterior,
     load_task,
     train_posterior,
@@ -27,6 +29,7 @@ from aps_core import (
 from aps_core.diffusion import VPSDE
 from aps_core.files import sha256_of
 from aps_core.fingerprint import differences, made_for
+from aps_core.flows.wrappers import tempered
 from aps_core.posterior import load_start, save_posterior
 from aps_core.priors.content import digest_of
 from aps_core.training.posterior import inputs_of
@@ -270,3 +273,45 @@ def test_shipped_cards_name_the_settings_of_their_prior():
     for name in ("sphere-impute-held-out", "faces-denoise-reverse-spread"):
         card = weights.load_card(name)
         assert card["made_for"]["prior"]["settings"] == load_task(card["task"]).prior.settings()
+
+
+def test_what_is_written_is_what_is_read(make_task, tmp_path):
+    """Or it is refused: a tempered flow, a closed form."""
+    task, path = make_task(), tmp_path / "mine.safetensors"
+    wrong = untrained_posterior(task, {**BASE, "inflate": 2.0})
+    measurement = task.measure(jax.random.key(0), jnp.full((4, 4), 0.5))
+    save_posterior(wrong, path, dtype=np.float32)
+    read = load_posterior(task, weights=path)
+    samples = [p.sample(jax.random.key(1), measurement, 4) for p in (wrong, read)]
+    np.testing.assert_allclose(*samples, atol=1e-6)
+    for other in (tempered(wrong, 0.5), gaussian_posterior(task)):
+        with pytest.raises(ValueError, match="expected one of build_flow, whose card says the settings of its flow"):
+            save_posterior(other, tmp_path / "other.safetensors")
+    assert not (tmp_path / "other.safetensors").exists()
+
+
+def test_masks_of_ones_own_are_told_apart(make_prior):
+    """A vectorized flow of one is no flow of the other, though both leave half of the entries out."""
+
+    class Rows(Operator):
+        shape, diagonal, random = (4, 4), True, True
+
+        def draw(self, key):
+            return jnp.zeros((4, 4)).at[jax.random.permutation(key, 4)[:2]].set(1.0)
+
+        def observed(self, mask=None):
+            return jnp.ones((4, 4)) if mask is None else mask
+
+        def check_mask(self, mask):
+            pass
+
+        def __call__(self, x, mask=None):
+            return x if mask is None else mask * x
+
+    class Columns(Rows):
+        def draw(self, key):
+            return super().draw(key).T
+
+    prior = make_prior(d=16, k=4, shape=(4, 4))
+    rows, columns = (Task(operator(), 0.1, prior) for operator in (Rows, Columns))
+    assert differences(made_for(rows), columns) and not differences(made_for(rows), rows)

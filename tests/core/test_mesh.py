@@ -28,6 +28,15 @@ def test_areas_of_sphere_and_square(sphere):
     np.testing.assert_allclose(two_triangles().vertex_areas, [1 / 3, 1 / 6, 1 / 3, 1 / 6])
 
 
+def test_a_mesh_keeps_its_own_vertices():
+    vertices = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    mesh = TriangleMesh(vertices, np.array([[0, 1, 2]]))
+    vertices *= 1000
+    assert mesh.face_areas == pytest.approx([0.5]) and mesh.vertices.max() == 1
+    with pytest.raises(ValueError, match="read-only"):
+        mesh.vertices[0] = 1
+
+
 def test_normals_point_outwards_on_the_sphere(sphere):
     np.testing.assert_allclose(sphere.normals, sphere.vertices, atol=0.02)
 

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import pickle
 from dataclasses import dataclass, field
 
@@ -13,16 +14,22 @@ from scipy.stats import norm
 
 from aps_core import (
     AveragePool,
+    Composed,
     GaussianBlur,
     Identity,
     Measurement,
     RandomMask,
+    SaturatingSensor,
     Task,
     gaussian_posterior,
     make_sampler,
 )
+from aps_core.diffusion import VPSDE
+from aps_core.fingerprint import differences, made_for
 from aps_core.flows import build_flow
-from aps_core.operators import Operator, dense_matrix, offset
+from aps_core.operators import Operator, UnknownNoise, dense_matrix, offset
+from aps_core.operators.spectrum import rows_and_columns
+from aps_core.priors.base import Prior
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.linear_gaussian import posterior_modes
 from aps_core.samplers.base import largest_gain
@@ -427,3 +434,246 @@ def test_a_task_made_from_another_keeps_the_range_of_its_signals(make_score_prio
         one.check(measurement)
         with pytest.raises(ValueError, match="data are expected between"):
             one.check(Measurement(jnp.array([290.0, 200.0, 10.0, 20.0])))
+
+
+# masks of one's own
+
+
+class FirstTwo(Operator):
+    """Sees the first two entries, and says so in the measurement's mask alone."""
+
+    shape = (D,)
+    diagonal = True
+
+    def draw(self, key):
+        return jnp.array([1.0, 1.0, 0.0])
+
+    def observed(self, mask=None):
+        return jnp.ones(D) if mask is None else mask
+
+    def check_mask(self, mask):
+        pass
+
+    def __call__(self, x, mask=None):
+        return x if mask is None else mask * x
+
+
+class FirstTwoSummed(FirstTwo):
+    """The same, of running sums."""
+
+    diagonal = False
+
+    def __call__(self, x, mask=None):
+        return jnp.cumsum(x) if mask is None else mask * jnp.cumsum(x)
+
+
+class Inverted(FirstTwo):
+    """Draws 1 where nothing is seen."""
+
+    random = True
+
+    def draw(self, key):
+        return jax.random.bernoulli(key, 0.5, (D,)).astype(jnp.float32)
+
+    def observed(self, mask=None):
+        return jnp.ones(D) if mask is None else 1 - mask
+
+    def __call__(self, x, mask=None):
+        return x if mask is None else (1 - mask) * x
+
+
+class Unaccepted(FirstTwo):
+    """Draws a mask that the check of its base class refuses."""
+
+    random = True
+    check_mask = Operator.check_mask
+
+
+@pytest.mark.parametrize(
+    ("operator", "said"),
+    [
+        (FirstTwo, "one mask for all measurements .random = False. but gives other data"),
+        (FirstTwoSummed, "one mask for all measurements .random = False. but gives other data"),
+        (Inverted, "observed of Inverted is not the mask that it drew"),
+        (Unaccepted, "check_mask of Unaccepted refuses what its draw gives: mask hides entries"),
+    ],
+)
+def test_masks_that_the_closed_form_would_misread_are_refused(prior, operator, said):
+    with pytest.raises(ValueError, match=said):
+        Task(operator(), SIGMA_Y, prior)
+
+
+class Told(FirstTwo):
+    """The same with the mask in the operator too."""
+
+    def observed(self, mask=None):
+        return jnp.array([1.0, 1.0, 0.0])
+
+    def __call__(self, x, mask=None):
+        return jnp.array([1.0, 1.0, 0.0]) * x
+
+
+def test_a_fixed_mask_of_ones_own_leaves_the_hidden_entry_to_the_prior(prior):
+    task = Task(Told(), SIGMA_Y, prior)
+    measurement = task.measure(jax.random.key(0), jnp.array([0.9, 0.1, 0.9]))
+    x = np.asarray(gaussian_posterior(task).sample(jax.random.key(1), measurement, 4000))
+    gain = VARIANCE / (VARIANCE + SIGMA_Y**2)
+    expected = [*(0.5 + gain * (np.asarray(measurement.y)[:2] - 0.5)), 0.5]
+    np.testing.assert_allclose(x.mean(axis=0), expected, atol=0.02)
+    np.testing.assert_allclose(x[:, 2].std(), np.sqrt(VARIANCE), rtol=0.06)
+
+
+class Partial(Operator):
+    """Running sums of which a random half is seen; it is never called without a mask."""
+
+    shape = (D,)
+    random = True
+
+    def draw(self, key):
+        return (jax.random.permutation(key, D) < 2).astype(jnp.float32)
+
+    def observed(self, mask=None):
+        return mask
+
+    def check_mask(self, mask):
+        pass
+
+    def __call__(self, x, mask=None):
+        return mask * jnp.cumsum(x)
+
+
+def test_an_operator_that_needs_its_mask_is_served(prior):
+    task = Task(Partial(), SIGMA_Y, prior)
+    sampler = make_sampler("daps", task, n_levels=3, n_inner=2)
+    measurement = task.measure(jax.random.key(0), jnp.full(D, 0.5))
+    assert np.isfinite(sampler.sample(jax.random.key(1), measurement, 2)).all()
+    assert 0 < largest_gain(task.operator) <= np.linalg.norm(np.tril(np.ones((D, D))), 2) + 1e-5
+    assert made_for(task)["operator"]["action"]
+
+
+# noise of one's own
+
+
+class Counts(Operator):
+    """Poisson-like noise, whose likelihood is its own."""
+
+    shape = (D,)
+    additive_noise = False
+
+    def __init__(self, gain=1.0):
+        self.gain = gain
+
+    def __call__(self, x, mask=None):
+        return x
+
+    def simulate(self, sigma_y, key, x0):
+        return Measurement(x0 + sigma_y * self.gain * jax.random.normal(key, (D,)))
+
+    def log_likelihood(self, sigma_y, x, measurement):
+        return jnp.sum(norm_logpdf(measurement.y, x, sigma_y * self.gain))
+
+
+def norm_logpdf(y, x, s):
+    return -0.5 * ((y - x) / s) ** 2 - jnp.log(s) - 0.5 * jnp.log(2 * jnp.pi)
+
+
+def test_the_noise_of_an_inner_operator_is_not_dropped():
+    for make in (lambda: Composed(Counts(), Identity((D,))), lambda: Composed(Identity((D,)), Counts())):
+        with pytest.raises(TypeError, match="must be a linear operator with additive noise"):
+            make()
+    with pytest.raises(TypeError, match="inner must be a linear operator with additive noise"):
+        SaturatingSensor(Counts())
+
+
+def test_noise_of_another_kind_makes_another_problem(prior):
+    tasks = [Task(operator, SIGMA_Y, prior) for operator in (Identity((D,)), Counts(1.0), Counts(3.0))]
+    inner = Identity((D,))
+    tasks += [Task(UnknownNoise(inner, low, high), SIGMA_Y, prior) for low, high in ((0.02, 0.1), (0.5, 1.0))]
+    cards = [json.loads(json.dumps(made_for(task))) for task in tasks]
+    for i, card in enumerate(cards):
+        for j, task in enumerate(tasks):
+            found = differences(card, task)
+            assert bool(found) == (i != j), (i, j, found)
+    assert "noise of another kind (additive then" in differences(cards[0], tasks[3])[0]
+
+
+# what a Task keeps of an operator and of its own numbers
+
+
+def test_the_users_own_array_stays_writeable(prior):
+    class WithModule(Operator):
+        shape = (D,)
+
+        def __init__(self, w):
+            self.w, self.library = w, np  # a module cannot be copied
+
+        def __call__(self, x, mask=None):
+            return jnp.asarray(self.w) * x
+
+    w = np.ones(D)
+    task = Task(WithModule(w), SIGMA_Y, prior)
+    w[:] = 2
+    np.testing.assert_array_equal(task.operator(jnp.ones(D)), np.ones(D))
+
+
+def test_arrays_of_odd_precision_are_told_apart(prior):
+    class Weighted(Operator):
+        shape = (D,)
+
+        def __init__(self, w):
+            self.w = w
+
+        def __call__(self, x, mask=None):
+            return self.w.astype(x.dtype) * x
+
+    one, other = (Task(Weighted(jnp.full(D, v, jnp.bfloat16)), SIGMA_Y, prior).operator for v in (1.0, 2.0))
+    assert one != other and len({one, other}) == 2
+
+
+@pytest.mark.parametrize("sigma_y", [np.float16(0.05), np.float32(0.05), np.uint8(40), 50000])
+def test_the_noise_is_kept_as_a_number(prior, sigma_y):
+    task = Task(Identity((D,)), sigma_y, prior)
+    assert type(task.sigma_y) is float and task.sigma_y == float(sigma_y)
+    y = np.array([0.4, 0.5, 0.7])
+    expected = norm.logpdf(y, 0.5, float(sigma_y)).sum()
+    assert float(task.log_likelihood(jnp.full(D, 0.5), Measurement(y))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_tasks_and_posteriors_are_compared_by_identity(prior):
+    tasks = [Task(Identity((D,)), SIGMA_Y, prior) for _ in range(2)]
+    assert tasks[0] != tasks[1] and tasks[0] in tasks and len(set(tasks)) == 2
+    assert gaussian_posterior(tasks[0]) != gaussian_posterior(tasks[0])
+
+
+class Mine(Prior):
+    """A prior that JAX cannot take apart."""
+
+    shape, dim, sde = (D,), D, VPSDE()
+
+    def eps(self, ut, t):
+        return ut
+
+
+def test_a_prior_that_is_no_pytree_is_refused():
+    with pytest.raises(TypeError, match=r"prior is Mine, of which JAX sees Mine .* expected a flax.struct.dataclass"):
+        Task(Identity((D,)), SIGMA_Y, Mine())
+
+
+def test_rows_and_columns_follow_a_function_that_changed(make_prior):
+    class Scaled(Operator):
+        shape = (4, 4)
+
+        def __init__(self, function):
+            self.function = function
+
+        def __call__(self, x, mask=None):
+            return self.function(x)
+
+    operator = Scaled(lambda x: FACTOR[0] * x)
+    FACTOR[0] = 1.0
+    before = np.kron(*rows_and_columns(operator))
+    FACTOR[0] = 3.0
+    np.testing.assert_allclose(np.kron(*rows_and_columns(operator)), 3 * before, atol=1e-6)
+
+
+FACTOR = [1.0]

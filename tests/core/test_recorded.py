@@ -213,7 +213,14 @@ def test_subspace_flows_train_on_recorded_measurements_too(subspace_task, monkey
     found, trained = subspace_posterior.train_subspace_posterior(
         blind, recipe, measurements=measurements, progress=False
     )
-    assert trained.finished and found.log_prob(jnp.full((1, 12), 0.5), jax.tree.map(lambda a: a[0], measurements)).shape
+    others = measurements.replace(y=measurements.mask * (measurements.y[::-1] + 0.1))
+    trainings = (measurements, others, measurements)
+    weights = [
+        _weights(subspace_posterior.train_subspace_posterior(blind, recipe, measurements=m, progress=False))
+        for m in trainings
+    ]
+    same = [max(np.abs(a - b).max() for a, b in zip(weights[0], other, strict=True)) for other in weights[1:]]
+    assert trained.finished and found.card["steps"] == 2 and same[0] > 1e-4 and same[1] == 0
     with pytest.raises(ValueError, match="measurements hold 3, fewer than the batch of 4"):
         few = jax.tree.map(lambda a: a[:3], measurements)
         subspace_posterior.train_subspace_posterior(blind, recipe, measurements=few, progress=False)

@@ -304,6 +304,8 @@ def test_score_prior_fits_each_measurement_once(make_task, measured, monkeypatch
     np.testing.assert_array_equal(sampler.log_prob(x, measurements)[1], jnp.sum(x[1] - second.y, (1, 2)))
     np.testing.assert_array_equal(sampler.log_prob(x[0], first), sampler.log_prob(x, measurements)[0])
     assert len(fitted) == 2  # nothing was trained again
+    with pytest.raises(ValueError, match=r"x must have shape .2, 'n', .*, got .3, 5"):
+        sampler.log_prob(jnp.concatenate([x, x[:1]]), measurements)
     forgetful = make_sampler("score-prior", task, keep=1)
     for measurement in (first, first, second, first):
         forgetful.fit(measurement)
@@ -327,6 +329,8 @@ def test_tuning_records_the_whole_search(make_task, tmp_path):
         tune.tune("dps", task, {"step_size": (1e30,), "n_steps": (10,)}, n_measurements=4, n=3)
     with pytest.raises(ValueError, match="metric must be one of"):
         tune.tune("dps", task, metric="fid")
+    with pytest.raises(ValueError, match='metric "energy" needs n of at least 2, got 1'):
+        tune.tune("dps", task, metric="energy", n=1)
 
 
 def test_every_default_search_is_of_settings_that_exist(make_task):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from aps_core import (
+    BicubicDownsample,
     GaussianBlur,
     Identity,
     Measurement,
@@ -21,6 +22,7 @@ from aps_core import (
 )
 from aps_core.flows import build_flow
 from aps_core.operators.base import Operator
+from aps_core.priors.gaussian import GaussianPrior
 from aps_core.samplers.gauss_newton import LinearizedPosterior
 
 SHAPE = (6, 6)
@@ -152,3 +154,28 @@ def test_undone_data_of_a_steep_sensor_are_finite():
     """Of a gain of 8 the answer is the threshold to float32 from z = 1.1 on."""
     undone = SaturatingSensor(Identity((4,)), gain=8.0).undo(jnp.array([0.5, 1.0, 1.05, -2.0]))
     np.testing.assert_allclose(undone, [np.arctanh(0.5) / 8, 1.25, 1.25, -0.25], rtol=1e-5)
+
+
+def test_data_of_signals_beyond_one_are_undone_beyond_it(prior):
+    """The range is that of the task's signals: with 3 among them, of all real numbers where they have none."""
+    sensor, x = SaturatingSensor(Identity(SHAPE), gain=0.3), jnp.full(SHAPE, 3.0)
+    gaussian = GaussianPrior(prior.mean, prior.basis, prior.excess, prior.rest, shape=SHAPE)
+    plain = {
+        "kind": "through-sensor",
+        "flow": {"kind": "gaussian-base", "k": 4, "steps": 1, "width": 4},
+        "sigma_y": 0.1,
+    }
+    for signals, settings in ((np.full((2, *SHAPE), 3.0), {}), (None, {"unit_range": False})):
+        task = Task(sensor, 0.01, gaussian, signals, **settings)
+        np.testing.assert_allclose(sensor.undo(sensor(x), task.undone_range()), x, rtol=1e-4)
+        flow = build_flow(task, plain)
+        contexts = flow.context(Measurement(sensor(x))), flow.linear.context(Measurement(x))
+        for one, same in zip(*map(jax.tree.leaves, contexts), strict=True):
+            np.testing.assert_allclose(one, same, atol=1e-3)
+    assert np.isfinite(sensor.undo(jnp.full(SHAPE, 2.0), (-np.inf, np.inf))).all()
+
+
+def test_bicubic_data_are_undone_inside_jit():
+    sensor = SaturatingSensor(BicubicDownsample((8, 8), 2))
+    y = sensor(jnp.full((8, 8), 0.4))
+    np.testing.assert_allclose(jax.jit(sensor.undo)(y), 0.4, atol=1e-4)

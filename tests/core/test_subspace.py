@@ -1,5 +1,6 @@
 """Priors and flows in a subspace with local coordinates, and a user's own mesh from file to posterior."""
 
+import re
 from dataclasses import replace
 
 import jax
@@ -20,7 +21,7 @@ from aps_core.problem import Task
 from aps_core.training import subspace_posterior, subspace_prior
 from aps_core.training.posterior import train_posterior
 from aps_core.training.subspace_prior import fit_subspace_gaussian, start_subspace_prior, train_subspace_prior
-from aps_core.weights import save
+from aps_core.weights import WeightsError, save
 
 K, NETWORK = 12, {"kind": "local", "width": 16, "depth": 1, "context": 4, "site": 3, "time_width": 8}
 
@@ -343,3 +344,44 @@ def test_a_batch_is_divided_by_its_masks(batch):
     with pytest.raises(ValueError, match=f"batch is {batch} and masks_per_step 8"):
         subspace_posterior.subspace_settings({"objective": objective, "optimizer": {"steps": 1}})
     subspace_posterior.subspace_settings({"objective": {**objective, "kl": "reverse"}, "optimizer": {"steps": 1}})
+
+
+def test_what_the_reverse_divergence_measures_and_what_it_refuses(task, signals):
+    """With new noise in every step too it measures the split that the protocol names."""
+    asked = []
+    watched = replace(task, signals=lambda split: asked.append(split) or signals[:100])
+    recipe = {
+        "flow": {"kind": "subspace", "steps": 1, "width": 8},
+        "objective": {
+            "kl": "reverse",
+            "noise": "fresh",
+            "protocol": "paper",
+            "masks": 4,
+            "masks_per_step": 2,
+            "batch": 8,
+        },
+        "optimizer": {"steps": 1, "warmup": 0},
+    }
+    subspace_posterior.subspace_posterior_job(watched, recipe)
+    assert asked == ["val", "test"]
+    settings = lambda **given: subspace_posterior.subspace_settings({"objective": given, "optimizer": {"steps": 1}})  # noqa: E731
+    with pytest.raises(ValueError, match='draws are for kl "forward" or "mixture"'):
+        settings(kl="reverse", draws=8)
+    with pytest.raises(ValueError, match='measures the signals of its forward loss; expected "held-out"'):
+        settings(kl="mixture", noise="fresh", protocol="paper")
+
+
+def test_a_prior_is_not_gone_on_with_from_other_signals(signals, places, tmp_path):
+    recipe = {
+        "name": "mine",
+        "trains": "subspace-prior",
+        "prior": {"subspace": K, "radius": 2, "batch": 4, "network": NETWORK},
+        "optimizer": {"steps": 1, "warmup": 0},
+    }
+    split = {"train": signals[:100], "val": signals[500:504]}
+    _, _, card = train_subspace_prior(recipe, split, places, folder=tmp_path, progress=False)
+    assert re.fullmatch("[0-9a-f]{64}", card["data_sha256"])
+    with pytest.raises(WeightsError, match="made from other inputs"):
+        train_subspace_prior(recipe, {**split, "train": signals[100:200]}, places, folder=tmp_path, progress=False)
+    with pytest.raises(WeightsError, match="made from other inputs"):
+        train_subspace_prior(recipe, split, places + 0.5, folder=tmp_path, progress=False)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -18,7 +19,10 @@ import pytest
 from aps_book.experiments.flow_prior import init_discrete_prior
 from aps_book.train import ALL
 from aps_core import (
+    AmortizedPosterior,
     Identity,
+    Measurement,
+    Operator,
     RandomMask,
     Task,
     WeightsError,
@@ -33,6 +37,7 @@ from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.networks.modal import RegimeResidual
 from aps_core.priors.networks.patches import make_tokens
 from aps_core.priors.score_network import NETWORKS, build_network
+from aps_core.priors.terms import estimate
 from aps_core.training import loop, recipes
 from aps_core.training import posterior as posterior_training
 from aps_core.training.loop import Optimizer, fit
@@ -274,7 +279,7 @@ OF_THE_PAPER = ("faces-denoise-realnvp",)  # the paper's network in the paper's 
 def test_every_recipe_builds(path):
     recipe = recipes.read(path)
     assert recipe["name"] == path.stem
-    assert recipes.checked(recipe, ALL[recipe.get("trains", "posterior")]) is recipe
+    assert recipes.checked(recipe, ALL[recipe.get("trains", "posterior")]) == recipe
     Optimizer.of(recipe["optimizer"])
     if "task" not in recipe:
         _check_prior(recipe.get("prior", {}))
@@ -451,3 +456,120 @@ def test_modes_of_a_task_without_masks_can_be_trained(make_score_prior):
     assert train_posterior(task, recipe, progress=False)[0].card["steps"] == 1
     with pytest.raises(ValueError, match="pool_missing is for a RandomMask"):
         train_posterior(task, {**recipe, "objective": {**recipe["objective"], "pool_missing": [0.3]}}, progress=False)
+
+
+SMALL = {
+    "name": "small",
+    "flow": {"kind": "realnvp", "steps": 1, "width": 4},
+    "objective": {"prior_term": "exact", "batch": 8},
+    "optimizer": {"steps": 4, "learning_rate": 1e-2, "warmup": 1, "ema": 0.0},
+}
+
+
+def small_task(make_prior, operator=None, signals=1.0):
+    prior = make_prior(d=4, k=3)
+    return Task(operator or Identity((4,)), 0.1, prior, signals * prior.sample(jax.random.key(0), 32))
+
+
+def test_a_training_does_not_go_on_from_other_signals_or_another_start(make_prior, tmp_path):
+    task = small_task(make_prior)
+    first, _ = train_posterior(task, SMALL, folder=tmp_path / "a", progress=False)
+    again, _ = train_posterior(small_task(make_prior), SMALL, folder=tmp_path / "a", progress=False)
+    for one, same in zip(*(jax.tree.leaves(p.params) for p in (first, again)), strict=True):
+        np.testing.assert_array_equal(one, same)
+    with pytest.raises(WeightsError, match="made from other inputs"):
+        train_posterior(small_task(make_prior, signals=0.9), SMALL, folder=tmp_path / "a", progress=False)
+    train_posterior(task, SMALL, start=first, folder=tmp_path / "b", progress=False)
+    moved = replace(first, params=jax.tree.map(lambda a: a + 0.1, first.params))
+    with pytest.raises(WeightsError, match="made from other inputs"):
+        train_posterior(task, SMALL, start=moved, folder=tmp_path / "b", progress=False)
+
+
+def test_a_training_with_an_operator_of_ones_own_goes_on(make_prior, tmp_path):
+    class Gain(Operator):
+        shape = (4,)
+
+        def __call__(self, x, mask=None):
+            return 2 * x
+
+    whole, _ = train_posterior(small_task(make_prior, Gain()), SMALL, progress=False)
+    for _ in range(4):  # a budget of nothing stops after each step
+        found, trained = train_posterior(
+            small_task(make_prior, Gain()), SMALL, folder=tmp_path, budget=0.0, progress=False
+        )
+    assert trained.finished
+    for one, same in zip(*(jax.tree.leaves(p.params) for p in (whole, found)), strict=True):
+        np.testing.assert_array_equal(one, same)
+
+
+def test_numbers_of_numpy_are_numbers(make_prior, tmp_path):
+    recipe = {
+        **SMALL,
+        "objective": {"prior_term": "exact", "batch": np.int64(8)},
+        "optimizer": {
+            "steps": np.int32(2),
+            "learning_rate": np.float32(1e-2),
+            "warmup": np.int64(1),
+            "ema": np.float64(0),
+        },
+    }
+    found, _ = train_posterior(small_task(make_prior), recipe, folder=tmp_path, progress=False)
+    assert json.loads(json.dumps(found.card))["recipe"]["objective"]["batch"] == 8
+
+
+def test_the_log_has_one_row_for_the_start(tmp_path):
+    """Also where a run ended before its first step, and began again."""
+    loss = lambda params, data, key, progress: (jnp.where(progress < 1, jnp.nan, 0.0) * params["a"], {})  # noqa: E731
+    for _ in range(3):
+        with pytest.raises(FloatingPointError):
+            loop.fit(
+                loss, {"a": jnp.ones(())}, {}, loop.Optimizer(steps=2), evaluate=lambda *_: {"seen": 1.0}, folder=tmp_path,
+                progress=False,
+            )  # fmt: skip
+    assert len(json.loads((tmp_path / "state.json").read_text())["history"]) == 1
+
+
+@pytest.mark.parametrize("given", [{"kl": "mixture"}, {"kl": "forward"}, {}])
+def test_modes_are_for_many_measurements_of_the_reverse_divergence(make_score_prior, given):
+    prior = make_score_prior(d=8, k=4, k_modes=3)
+    task = Task(Identity((8,)), 0.1, prior, np.full((20, 8), 0.5))
+    recipe = {"flow": {"kind": "gaussian-base", "k": 3, "steps": 1, "width": 4}, "optimizer": {"steps": 1, "warmup": 0}}
+    one = None if given else task.measure(jax.random.key(0), jnp.full(8, 0.5))
+    with pytest.raises(ValueError, match=r'prior_term "modes" is for kl = "reverse" and many measurements, got'):
+        train_posterior(
+            task, {**recipe, "objective": {"prior_term": "modes", **given}}, measurement=one, progress=False
+        )
+    with pytest.raises(ValueError, match="prior_term must be one of .*got 'control_variate'"):
+        estimate(prior, "control_variate", jnp.full(8, 0.5), jnp.array([0.5]), jax.random.key(0))
+
+
+def test_signals_that_are_no_images_have_no_mirror_image(make_prior):
+    recipe = {**SMALL, "objective": {"kl": "forward", "draws": 8, "mirror": True}}
+    with pytest.raises(ValueError, match=r"mirror is for images .h, w, c., got signals of shape .4,."):
+        train_posterior(small_task(make_prior), recipe, progress=False)
+
+
+@pytest.mark.parametrize("kind", ["realnvp", "gaussian-base"])
+def test_flows_of_one_coupled_entry(make_prior, kind):
+    """Nothing is left to be the unchanged half: the couplings see the measurement alone."""
+    prior = make_prior(d=1, k=1) if kind == "realnvp" else make_prior(d=4, k=3)
+    task = Task(Identity(prior.shape), 0.1, prior, prior.sample(jax.random.key(0), 16))
+    settings = {"kind": kind, "steps": 2, "width": 4, **({"k": 1} if kind == "gaussian-base" else {})}
+    posterior, _ = train_posterior(task, {**SMALL, "flow": settings}, progress=False)
+    one = task.measure(jax.random.key(1), task.signals("test")[0])
+    x, log_q = posterior.sample_and_log_prob(jax.random.key(2), one, 8)
+    np.testing.assert_allclose(posterior.log_prob(x, one), log_q, atol=1e-3)
+    other = posterior.sample(jax.random.key(2), Measurement(one.y + 0.3), 8)
+    assert np.abs(np.asarray(other - x)).max() > 1e-3
+
+
+def test_realnvp_in_double_precision_takes_signals_in_single(make_prior, randomise):
+    task = small_task(make_prior)
+    flow = build_flow(task, SMALL["flow"])
+    params = jax.tree.map(lambda a: np.asarray(a, np.float32), randomise(flow.init(jax.random.key(0))))
+    x0 = np.asarray(task.signals("test")[:2], np.float32)
+    one = task.measure(jax.random.key(1), x0[0])
+    single = AmortizedPosterior(task, flow, params).log_prob(x0, one)
+    with jax.enable_x64(True):
+        double = AmortizedPosterior(task, flow, params).log_prob(x0, Measurement(np.asarray(one.y, np.float64)))
+    np.testing.assert_allclose(double, single, rtol=1e-4)

@@ -109,5 +109,14 @@ def test_public_task_is_posed_and_served_without_a_level():
     samples = np.asarray(posterior.sample(jax.random.key(1), measurement, 16))
     error = np.mean((samples.mean(axis=1) - np.asarray(x0)) ** 2, axis=(1, 2))
     assert np.all(-10 * np.log10(error) > 36)
+    one = jax.tree.map(lambda a: a[0], measurement)  # outside of jit too
+    levels = posterior.flow.level(one), float(jax.jit(posterior.flow.level)(one))
+    assert levels[0] == pytest.approx(levels[1], rel=1e-5) and jax.tree.leaves(posterior.flow.context(one))
+    wide = aps_core.load_task(
+        "sphere-impute-blind-noise", noise_levels=(0.5, 1.0)
+    )  # of the task's scale, at its own noise
+    wide.check(wide.measure(jax.random.key(3), x0))
+    with pytest.raises(ValueError, match="y ranges from"):
+        wide.check(Measurement(np.full((46, 90), 20.0), np.ones((46, 90))))
     with pytest.raises(TypeError, match="noise_levels must be two numbers"):
         aps_core.load_task("sphere-impute-blind-noise", noise_levels=0.1)

@@ -45,7 +45,8 @@ def diagnose(posterior, measurement, key=None, reference=None):
     or noise lie outside the family of its training. That a measurement is trusted says that nothing speaks against it,
     not that the flow is the posterior.
 
-    key: of the samples (key(0) by default). reference: a Reference (``metrics.trust.make_reference``); by default the
+    key: has no say in the verdict, so that a measurement has one: the samples that are looked at come from the random
+    numbers that the reference was made with. reference: a Reference (``metrics.trust.make_reference``); by default the
     one that is shipped for the posterior's weights and task, otherwise one is made from draws of the prior at the
     first call, which takes milliseconds a draw under a Gaussian prior and up to a second under a learned one, and is
     kept for the next calls.
@@ -58,7 +59,7 @@ def diagnose(posterior, measurement, key=None, reference=None):
             raise TypeError(f"posterior must be an AmortizedPosterior, got {type(posterior).__name__} without {name}")
     if reference is not None and not isinstance(reference, Reference):
         raise TypeError(f"reference must be a Reference, as make_reference gives it, got {type(reference).__name__}")
-    task, key = posterior.task, random_key("key", jax.random.key(0) if key is None else key)
+    task, _ = posterior.task, random_key("key", jax.random.key(0) if key is None else key)
     task.check_form(measurement)
     if is_traced(measurement.y):
         raise ValueError(
@@ -70,7 +71,7 @@ def diagnose(posterior, measurement, key=None, reference=None):
     if valid:
         evidence, used = _kept(posterior, reference)
         stacked = jax.tree.map(lambda *a: np.stack(a), *(ones[i] for i in valid))
-        values = {name: np.asarray(v) for name, v in statistics(posterior, evidence, key, stacked).items()}
+        values = {name: np.asarray(v) for name, v in statistics(posterior, evidence, stacked).items()}
         _check_names(used, values)
         p = used.p_values(values)
         for row, i in enumerate(valid):

@@ -142,7 +142,7 @@ def make_reference(posterior, key, n=None, signals=None, draws=None, evidence=No
         _enough("signals", len(signals), LEAST_SIGNALS)
         measured.append(task.measure(k_signal, signals))
     evidence = evidence_of(task) if evidence is None else evidence
-    rows = [statistics(posterior, evidence, jax.random.key(0), m) for m in measured]
+    rows = [statistics(posterior, evidence, m) for m in measured]
     names = tuple(rows[0])
     values = np.concatenate([np.stack([np.asarray(row[name], np.float64) for name in names], axis=1) for row in rows])
     if not np.isfinite(values).all():

@@ -21,7 +21,7 @@ def has_exact_density(prior):
     return isinstance(prior, GaussianPrior) or prior.has_log_prob_at
 
 
-def statistics(posterior, evidence, key, measurements):
+def statistics(posterior, evidence, measurements):
     """The statistics of a batch of measurements: dict name -> (batch,) in the order in which they are kept.
 
     With x from q(x | y), the flow:
@@ -32,11 +32,12 @@ def statistics(posterior, evidence, key, measurements):
       part p_G; not for a prior that is a Gaussian;
     - closeness and modes_i_j: of the data, see ``evidence.summary``; not where the operator has no linear part.
 
-    The same ``key`` serves every measurement, so that nothing depends on its company.
+    The same random numbers serve every measurement, and every reference: what they do to a statistic is the same in
+    both, and nothing depends on a measurement's company.
     """
-    task = posterior.task
+    task, key = posterior.task, jax.random.key(0)
     if task.operator.saturates:
-        undone = measurements.replace(y=task.operator.undo(measurements.y))
+        undone = measurements.replace(y=task.operator.undo(measurements.y, task.undone_range()))
     else:
         undone = measurements
     return _statistics(
