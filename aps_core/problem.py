@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ class Task:
     extra_check: Callable | None = field(default=None, repr=False)
     _given: ClassVar = None  # somebody's operator, of which a copy was taken, and its content
     _content: ClassVar = None
-    _signal_range: ClassVar = None  # (smallest, largest) entry of a signal, None for signals of any range
+    _signal_range: ClassVar[Any] = None  # (smallest, largest) entry of a signal, None for signals of any range
     _data_range: ClassVar = None
 
     def __post_init__(self):
@@ -150,7 +150,8 @@ class Task:
         """
         if self._signal_range is None:
             return -np.inf, np.inf
-        return operators.data_extremes(self.operator.inner, *self._signal_range)
+        sensor: Any = self.operator
+        return operators.data_extremes(sensor.inner, *self._signal_range)
 
     def __repr__(self):
         return (

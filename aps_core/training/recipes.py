@@ -47,7 +47,7 @@ def read(path):
     return recipe
 
 
-def checked(recipe, trainer=None):
+def checked(recipe: Any, trainer=None):
     """``recipe`` (a dict, or the path of one), of which every top-level entry is one that is read; numbers of NumPy become
     those of Python, which JSON knows.
 
@@ -57,7 +57,7 @@ def checked(recipe, trainer=None):
     recipe = read(recipe) if isinstance(recipe, (str, Path)) else recipe
     if not isinstance(recipe, dict):
         raise TypeError(f"recipe must be a dict or the path of a TOML file, got {recipe!r}")
-    recipe: dict[str, Any] = _plain(recipe)
+    recipe = _plain(recipe)
     what = f"recipe {recipe.get('name', 'unnamed')!r}"
     if trainer is not None:
         known(what, recipe, (*EVERY, *trainer.tables, *trainer.settings))
