@@ -304,6 +304,21 @@ def test_the_public_face_stands_under_its_own_names():
     assert found.index("load_task") < found.index("Task") and sphinx_extension._things(aps_core, public=False) == []
 
 
+def test_the_reference_has_what_the_book_and_its_tutorials_use():
+    """Every experiment and module of figures, and every module of the library that a tutorial imports from."""
+    pages = "\n".join((ROOT / f"book/{name}.md").read_text("utf-8") for name in ("reference", "reference_book"))
+    listed = re.findall(r"^```\{reference\} (\S+)$", pages, re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    for kind in ("experiments", "figures"):
+        own = {f"aps_book.{kind}.{p.stem}" for p in (ROOT / "aps_book" / kind).glob("*.py") if p.stem != "__init__"}
+        assert own <= set(listed), own - set(listed)
+    tutorials = "\n".join(path.read_text("utf-8") for path in NOTEBOOKS if path.stem.startswith("own_"))
+    used = re.findall(r"^from (aps_core\.\S+) import (.*)$", tutorials, re.MULTILINE)
+    for module, names in used:
+        inside = {f"{module}.{name.strip()}" for name in names.split(",")}
+        assert module in listed or inside <= set(listed) or module == "aps_core.operators", module
+
+
 def test_toc_names_the_committed_notebooks():
     toc = yaml.safe_load((ROOT / "book/_toc.yml").read_text("utf-8"))
     files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
