@@ -17,8 +17,8 @@
 # towards the measurement. The APS paper {cite:p}`mammadov2024aps` (Figure 4) asks on denoising how its quality falls
 # with fewer steps and with a badly chosen step size; a trained flow, with one evaluation and nothing to choose, is a
 # flat line. The same is asked here, of our DPS with the prior of the page on faces, with one step size for all numbers
-# of evaluations; with the step size tuned at each where the parameter `n_tuned` asks for it (the page says whether the
-# full run has it). What tuning brings at 20, 50 and 100 evaluations, the {doc}`overview` has.
+# of evaluations and, in the full run, with one that is tuned at each on validation faces (parameter `n_tuned`). What
+# tuning brings in spread and calibration at 20, 50 and 100 evaluations, the {doc}`overview` has.
 
 # %% tags=["parameters"]
 n_test = 4  # faces

@@ -168,7 +168,8 @@ CLAIMS = (  # page, what its full run says: a template for Run.say, numbers unde
         "one of "
         "DPS with 1000 evaluations and step size 1 {faces.time.dps.seconds:.2g} s, {faces.time.speedup:,.0f} times as "
         "long; on the same few faces that DPS has {dps_ablation.nfe.n1000.psnr:.2f} ± "
-        "{dps_ablation.nfe.n1000.psnr.se:.2f} dB and the flow {dps_ablation.aps.n1.psnr:.2f} ± "
+        "{dps_ablation.nfe.n1000.psnr.se:.2f} dB, with its step size tuned {dps_ablation.nfe.n1000.tuned:.2f} ± "
+        "{dps_ablation.nfe.n1000.tuned.se:.2f}, and the flow {dps_ablation.aps.n1.psnr:.2f} ± "
         "{dps_ablation.aps.n1.psnr.se:.2f} dB. Tuned at 50 evaluations DPS has {faces.denoise.dps.psnr:.2f} dB on "
         "others, "
         "at a twentieth of the evaluations",

@@ -103,6 +103,12 @@ SETTINGS = (
     ),
     Setting("denoise", "DPS, step size 1, 1000 evaluations", "nfe.n1000.psnr", seconds="faces/time.dps.seconds",
             page="dps_ablation"),
+    *(
+        Setting("denoise", f"DPS, tuned, {n} evaluations", f"nfe.n{n}.tuned", page="dps_ablation")
+        for n in (10, 200, 500)
+    ),
+    Setting("denoise", "DPS, tuned, 1000 evaluations", "nfe.n1000.tuned", seconds="faces/time.dps.seconds",
+            page="dps_ablation"),
     *_on_faces("sr2"),
     *_on_faces("deblur"),
     _of_sphere("closed form", "gaussian"),

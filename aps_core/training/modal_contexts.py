@@ -6,11 +6,15 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm import tqdm
 
 from aps_core import objective, operators
 from aps_core.fingerprint import prior_kind
 from aps_core.flows.modal import GaussianBaseFlow
 from aps_core.priors.gaussian import gaussian_posterior
+
+
+AT_ONCE = 256  # contexts between two steps of the bar
 
 
 def modal_loss(settings, params, arrays, key, progress):
@@ -75,7 +79,7 @@ def context_pool(task, flow, signals, settings, key):
 
         return jax.lax.map(one, args)
 
-    parts = []
+    parts, bar = [], tqdm(total=settings["pool"], desc="contexts", disable=None, mininterval=1.0)
     for fraction, share in zip(fractions, shares, strict=True):
         key, k_pick, k_measure = jax.random.split(key, 3)
         picked = jax.random.randint(k_pick, (len(share),), 0, signals.shape[0])
@@ -85,5 +89,10 @@ def context_pool(task, flow, signals, settings, key):
             low, high = jnp.log(jnp.asarray(levels))
             sigmas = jnp.exp(jax.random.uniform(k_level, (len(share),), minval=low, maxval=high))
         operator = task.operator if fraction is None else replace(task.operator, missing=fraction)
-        parts.append(contexts(flow, (jax.random.split(k_measure, len(share)), signals[picked], sigmas), operator))
+        made = jax.random.split(k_measure, len(share)), signals[picked], sigmas
+        for some in np.array_split(np.arange(len(share)), -(-len(share) // AT_ONCE)):
+            part = contexts(flow, jax.tree.map(lambda a, some=some: a[some], made), operator)
+            parts.append(jax.block_until_ready(part))
+            bar.update(len(some))
+    bar.close()
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

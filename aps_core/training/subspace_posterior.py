@@ -28,6 +28,7 @@ from aps_core.training import loop, recorded
 from aps_core.training.job import Job, run
 from aps_core.training.posterior import begun_by, initial, inputs_of, task_and_start
 from aps_core.training.recipes import Trainer, checked, objective_of
+from aps_core.training.subspace_prior import coordinates_of
 
 SETTINGS = {
     "kl": "mixture",
@@ -214,7 +215,7 @@ def subspace_posterior_job(task, recipe, measurements=None, start=None):
         if len(measured) < HELD_OUT_MASKS:
             raise ValueError(f"signals has {len(measured)} for validation, expected at least {HELD_OUT_MASKS}")
         measured = measured[: len(measured) // HELD_OUT_MASKS * HELD_OUT_MASKS]  # as many for each of the masks
-        arrays |= {"val": _coordinates(prior, measured), "x_val": measured}
+        arrays |= {"val": coordinates_of(prior, measured), "x_val": measured}
         if settings["kl"] != "forward" and settings["noise"] == "fixed":
             masks = jax.tree.map(lambda a: a[: settings["masks"]], arrays["masks"])
             arrays["pool"] = pool_of_signals(
@@ -226,7 +227,7 @@ def subspace_posterior_job(task, recipe, measurements=None, start=None):
                 prior.inner, settings["draws"], settings["draw_steps"], churn=settings["churn"]
             )
         else:
-            arrays["signals"] = _coordinates(prior, task.signals(split if settings["kl"] == "reverse" else "train"))
+            arrays["signals"] = coordinates_of(prior, task.signals(split if settings["kl"] == "reverse" else "train"))
     return Job(
         partial(_loss, settings),
         initial(flow, seed, start),
@@ -273,12 +274,6 @@ def subspace_settings(recipe):
             'kl "mixture" with noise "fresh" measures the signals of its forward loss; expected "held-out"'
         )
     return settings
-
-
-def _coordinates(prior, values):
-    chunks = np.array_split(np.asarray(values, np.float32).reshape(len(values), -1), -(-len(values) // 8192))
-    mean, basis = np.asarray(prior.gaussian.mean), np.asarray(prior.basis)
-    return jnp.asarray(np.concatenate([0.5 + (chunk - mean) @ basis for chunk in chunks]))
 
 
 def _flat(tree):

@@ -102,7 +102,7 @@ def subspace_prior_job(recipe, signals=None, points=None):
     start = start_subspace_prior(gaussian, points, settings["network"], seed=seed, **given)
     if "start" in recipe:
         start = start.replace(inner=start.inner.replace(params=_params_of(recipe["start"], start.inner.params)))
-    inside = {split: _coordinates(start, values) for split, values in signals.items()}
+    inside = {split: coordinates_of(start, values) for split, values in signals.items()}
     arrays = {"prior": start.inner.replace(params={}), "train": inside["train"], "val": inside["val"][:VALIDATION]}
     return Job(
         partial(_loss, settings["batch"]),
@@ -135,7 +135,8 @@ def _params_of(name, expected):
     return params
 
 
-def _coordinates(prior, values):
+def coordinates_of(prior, values):
+    """Coordinates (n, K) of an array of signals (n, ...), in single precision, without a copy of all of them at once."""
     flat = np.asarray(values, np.float32).reshape(len(values), -1)
     mean, basis = np.asarray(prior.gaussian.mean), np.asarray(prior.basis)
     return jnp.asarray(

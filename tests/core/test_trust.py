@@ -238,8 +238,8 @@ def test_refinement_comes_nearer_to_the_posterior(white):
 
 def test_ranks_of_an_exact_posterior_stay_in_the_band():
     rng = np.random.default_rng(0)
-    inside = [calibration.rank_band(rng.integers(0, 64, 200), 63, seed=i).inside for i in range(60)]
-    assert 0.88 <= np.mean(inside) <= 1.0
+    inside = [calibration.rank_band(rng.integers(0, 64, 200), 63, seed=i).inside for i in range(120)]
+    assert 0.9 <= np.mean(inside) < 1  # of 120 bands of 95 % not one that all stay in: 0.2 %
     narrow = calibration.rank_band(np.clip(rng.normal(31.5, 9, 200).round(), 0, 63), 63)
     assert not narrow.inside and narrow.p < 0.01
     assert np.all(narrow.low <= narrow.high) and np.any(
