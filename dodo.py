@@ -110,8 +110,7 @@ def execute(name, parameters, results):
         remove_unfinished(folder, seconds=3600)  # other notebooks may be publishing there
     made = BUILD / "running" / results.name / name
     variables = compiled.variables(settings(name), BUILD / "compiled", build=results == RESULTS)
-    if results == RESULTS:
-        variables["APS_FULL_FIGURES"] = "1"
+    variables["APS_FULL_FIGURES" if results == RESULTS else "APS_FULL_RUN"] = "1"
     try:
         running.execute(Path("notebooks") / f"{name}.py", parameters, made, results, ROOT, variables)
     except running.RunFailed as error:

@@ -1,4 +1,4 @@
-"""Reads tables of parameters that people write: JSON as JSON, YAML with numbers such as 1e-3 and without what surprises.
+"""Reads tables of parameters that people write: JSON as JSON, YAML with numbers such as 1e-3.
 
 A name that stands twice, a name that YAML takes for something else (``on``, 1) and a value that JSON does not have are
 refused; dates stay the text that they are.
@@ -18,6 +18,7 @@ class Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict:
         """A table. Raises ValueError for a name that stands twice or is no text."""
+        self.flatten_mapping(node)
         pairs = [(self.construct_object(key, True), self.construct_object(value, True)) for key, value in node.value]
         return _table(pairs)
 

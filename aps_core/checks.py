@@ -272,8 +272,8 @@ def check_measurement(measurement, operator, sigma_y, data_range=None, extra_che
     """Raise unless ``measurement`` holds floating-point data of ``operator.y_shape`` (or a batch of it) in the scale of
     the signals.
 
-    y outside ``data_range``, (low, high) or None, is valid as far as the noise can carry it (0.1 + 8 sigma_y beyond
-    it). In a batch, every measurement must have something observed. Of traced arrays (inside ``jit``) kinds and shapes
+    y outside ``data_range``, (low, high) or None, is valid as far as the noise can carry it (0.1 and 8 standard deviations
+    of the most noise beyond it). In a batch, every measurement must have something observed. Of traced arrays (inside ``jit``) kinds and shapes
     are checked, not values.
     """
     if not (hasattr(measurement, "y") and hasattr(measurement, "mask")):

@@ -33,13 +33,10 @@ def cache_folder():
 
 
 def commit():
-    """(commit of this checkout, whether tracked files differ from it); (None, None) outside of a checkout.
-
-    Records of full runs do not count: another one may just have been made, and what is read of them is named by sha256.
-    """
+    """(commit of this checkout, whether tracked files differ from it); (None, None) outside of a checkout."""
     if not (CHECKOUT / ".git").exists():
         return None, None
-    head, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!weights/results")
+    head, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     return head, None if changed is None else bool(changed)
 
 

@@ -45,7 +45,8 @@ def differences(card, task, any_noise=False, any_mask=False, any_operator=False)
             found.append(f"another operator ({old['kind']} then, {new['kind']} now, with another action)")
         elif abs(old["missing"] - new["missing"]) > 1e-6:
             found.append(f"a share of {old['missing']:g} missing entries then, {new['missing']:g} now")
-    if not (any_noise or any_mask or any_operator) and not _same_noise(old.get("noise", new["noise"]), new["noise"]):
+    served = any_noise or any_mask or any_operator
+    if not _same_noise(old.get("noise", new["noise"]), new["noise"], served):
         found.append(f"noise of another kind ({old['noise'] or 'additive'} then, {new['noise'] or 'additive'} now)")
     if not any_noise and abs(card["sigma_y"] - given["sigma_y"]) > 1e-6 * given["sigma_y"]:
         found.append(f"sigma_y = {card['sigma_y']:g} then, {given['sigma_y']:g} now")
@@ -112,7 +113,11 @@ def _noise(operator):
     return [float(f"{operator.log_likelihood(sigma_y, x, data):.7g}") for sigma_y in (0.1, 0.2)]
 
 
-def _same_noise(old, new):
+def _same_noise(old, new, any_level=False):
+    """any_level: whether only the kind of the noise counts, for flows that see or infer its level and the mask."""
+    if any_level:
+        kinds = [one["kind"] if isinstance(one, dict) else type(one).__name__ for one in (old, new)]
+        return kinds[0] == kinds[1]
     if isinstance(old, list) and isinstance(new, list):
         return bool(np.allclose(old, new, rtol=1e-5, atol=1e-5))
     return old == new

@@ -216,7 +216,7 @@ run.say(
 # %% [markdown]
 # ## What it means
 #
-# In the paper the score prior has the best value in every column. What is best here stands in the list above. The
+# In the paper the score prior has the best value in every column. How high each stands here, the list above says. The
 # prior's Gaussian part is solved exactly in every method that goes through the score.
 
 # %% tags=["hide-input"]

@@ -62,8 +62,7 @@ def run(
     begun = time.monotonic()
     if not as_json:
         print(f"running {one.name} in {folder}", flush=True)
-    with alone(folder):
-        record = execute(one, given, folder)
+    record = execute(one, given, folder)
     made = {"notebook": one.name, "parameters": record["parameters"], "record": str(folder / f"{one.name}.json")}
     if page:
         from aps_book.page import build as build_page
@@ -107,7 +106,7 @@ def default_folder(one: Notebook, given: dict) -> Path:
 
 def execute(one: Notebook, given: dict, folder: Path, build: bool = False) -> dict:
     """Run it where the command was given and publish in ``folder``, beside the command that makes it again; ``build``:
-    compiled as in the build of the book.
+    compiled as in the build of the book. Raises FileExistsError where another run is at work there.
     """
     from aps_book import compiled, running
     from aps_core.files import write_atomically
@@ -116,7 +115,8 @@ def execute(one: Notebook, given: dict, folder: Path, build: bool = False) -> di
     entry = notebooks.settings(one.name) if _of_the_book(one) else {**notebooks.SETTINGS, "cache": False}
     variables = compiled.variables(entry, notebooks.ROOT / ".build" / "compiled", build)
     watched = sys.stderr.isatty()
-    return running.execute(one.path, given, folder / "running", folder, Path.cwd(), variables, progress=watched)
+    with alone(folder):
+        return running.execute(one.path, given, folder / "running", folder, Path.cwd(), variables, progress=watched)
 
 
 def command(one: Notebook | str, given: dict) -> str:
@@ -127,7 +127,7 @@ def command(one: Notebook | str, given: dict) -> str:
 
 
 def _of_the_book(one: Notebook) -> bool:
-    return one.path.parent == notebooks.ROOT / "notebooks"
+    return one.path.resolve().parent == notebooks.ROOT / "notebooks"
 
 
 def as_text(value) -> str:

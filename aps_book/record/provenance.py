@@ -50,10 +50,16 @@ def _git(*arguments: str) -> str | None:
 
 
 def commit() -> tuple[str | None, bool | None]:
-    """The commit of this checkout and whether tracked files differ from it; (None, None) outside a checkout."""
+    """The commit of this checkout and whether tracked files differ from it; (None, None) outside a checkout.
+
+    Records of full runs do not count: another one may just have been made, and what is read of them is named by sha256.
+    """
     if not (ROOT / ".git").exists():
         return None, None
-    head, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    head, changed = (
+        _git("rev-parse", "HEAD"),
+        _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!weights/results"),
+    )
     return head, None if changed is None else bool(changed)
 
 

@@ -1,5 +1,6 @@
 """Numbers as text: settings in keys and labels, exact, so that two never share one; values as they are shown."""
 
+import os
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -19,9 +20,9 @@ def word(value: float, times: int = 1, digits: int = 1) -> str:
 
 def keyed(prefix: str, values: Sequence[float], known: Sequence[float] | None = None) -> dict[str, float]:
     """{key: value} of settings under ``prefix``: by their place among those ``known``, of the full run, or else by what
-    they are, so that a number never stands in the row of another setting.
+    they are, so that a number never stands in the row of another setting. A full run knows its own.
     """
-    known = [] if known is None else list(known)
+    known = list(values if known is None or os.environ.get("APS_FULL_RUN") else known)
     return {f"{prefix}{known.index(v)}" if v in known else f"{prefix}_{word(v)}": v for v in values}
 
 

@@ -36,7 +36,11 @@ def gather(folder: Path, notebook: Notebook, jobs: dict[str, dict[str, Any]], va
             values = {name: number[name] for name in ("value", "se", "unit")}
             rows.append({"job": job, **chosen, "key": key, **values, **n, **made})
     columns = ["job", *map(column, varied), *OF_NUMBERS]
-    return pd.DataFrame(rows, columns=columns).astype({"value": float, "se": float, "n": "Int64"})
+    found = pd.DataFrame(rows, columns=columns)
+    for name in map(column, varied):
+        if (found[name] == "None").any():  # a column of numbers holds no word
+            found[name] = found[name].astype(str)
+    return found.astype({"value": float, "se": float, "n": "Int64"})
 
 
 def missing(folder: Path, name: str, jobs: dict[str, dict[str, Any]]) -> dict[str, Path | None]:

@@ -8,11 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from aps_core import objective, operators
+from aps_core import devices, objective, operators
 from aps_core.fingerprint import prior_kind
 from aps_core.flows.modal import GaussianBaseFlow
 from aps_core.priors.gaussian import gaussian_posterior
-
 
 AT_ONCE = 256  # contexts between two steps of the bar
 
@@ -79,7 +78,8 @@ def context_pool(task, flow, signals, settings, key):
 
         return jax.lax.map(one, args)
 
-    parts, bar = [], tqdm(total=settings["pool"], desc="contexts", disable=None, mininterval=1.0)
+    parts = []
+    bar = tqdm(total=settings["pool"], desc="contexts", disable=None if devices.is_main() else True, mininterval=1.0)
     for fraction, share in zip(fractions, shares, strict=True):
         key, k_pick, k_measure = jax.random.split(key, 3)
         picked = jax.random.randint(k_pick, (len(share),), 0, signals.shape[0])

@@ -289,9 +289,9 @@ def test_run_leaves_notebook_record_figure_and_page(tiny):
     page = Path(made["page"]).read_text()
     assert "One over its height is 0.50." in page and 'alt="A falling line"' in page and str(tiny) not in page
     assert {"tiny.ipynb", "tiny.json", "tiny-line.svg", "command.txt", "html"} == {
-        p.name for p in Path("there").iterdir()
+        p.name for p in Path("there").iterdir() if not p.name.startswith(".")
     }
-    assert Path("there/command.txt").read_text() == "aps run tiny.py -p height 2.0\n"
+    assert Path("there/command.txt").read_text() == f"aps run {tiny.resolve()}/tiny.py -p height 2.0\n"
 
 
 @pytest.mark.slow

@@ -127,6 +127,9 @@ def test_budgets_of_the_plane_are_those_of_the_searches():
     searched = tuning_records.read(tuning_records.path("faces_budgets")) if _budgets_were_run() else {}
     for one in quality_time.SETTINGS:
         method, _, budget = one.label.partition(", tuned, ")
+        if one.page == "dps_ablation":  # at the numbers of evaluations of its record
+            assert one.psnr in record.full_run("dps_ablation")["numbers"]
+            continue
         if budget and one.unless is not None:
             assert budget == f"{faces_rivals.found('denoise', method.lower())['best']['n_steps']} evaluations"
         elif budget and one.task in ("denoise", "sr2", "deblur"):

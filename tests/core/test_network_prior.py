@@ -22,7 +22,9 @@ RECIPE["prior"]["network"] = {"kind": "patches", "width": 8, "depth": 1, "heads"
 def pixels(monkeypatch):
     """64 images of correlated 8-bit pixels for training, 32 for validation."""
     rng = np.random.default_rng(0)
-    smooth = rng.normal(size=(96, 1, 1, 3)) * 30 + rng.normal(size=(96, 4, 1, 1)) * 20 + rng.normal(size=(96, *SHAPE)) * 6
+    smooth = (
+        rng.normal(size=(96, 1, 1, 3)) * 30 + rng.normal(size=(96, 4, 1, 1)) * 20 + rng.normal(size=(96, *SHAPE)) * 6
+    )
     images = np.clip(np.rint(128 + smooth), 0, 255).astype(np.uint8)
     parts = {"train": images[:64], "val": images[64:]}
     monkeypatch.setattr(data, "pixels", lambda name, split, limit=None: (parts[split][:limit], "0" * 64))

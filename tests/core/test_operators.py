@@ -384,12 +384,12 @@ WRONG = {
     "after a sensor": (
         lambda: Composed(SaturatingSensor(Identity(SHAPE)), Identity(SHAPE)),
         TypeError,
-        "inner must be a linear operator that draws no masks, got SaturatingSensor",
+        "inner must be a linear operator with additive noise that draws no masks, got SaturatingSensor",
     ),
     "a drawn mask afterwards": (
         lambda: Composed(Identity(SHAPE), RandomMask(SHAPE, 0.5)),
         TypeError,
-        "outer must be a linear operator that draws no masks",
+        "outer must be a linear operator with additive noise that draws no masks",
     ),
     "shapes that do not meet": (
         lambda: Composed(AveragePool(SHAPE, 2), Identity(SHAPE)),

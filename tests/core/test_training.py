@@ -363,7 +363,7 @@ def test_training_mends_a_wrong_base_and_its_weights_load(make_prior, tmp_path):
     np.testing.assert_allclose(
         loaded.sample(jax.random.key(3), m, 4), posterior.sample(jax.random.key(3), m, 4), atol=5e-3
     )
-    with pytest.raises(ValueError, match='"modes" needs a gaussian-base flow and a score prior'):
+    with pytest.raises(ValueError, match='"modes" needs a flow of kind "gaussian-base" and a ScorePrior'):
         train_posterior(task, {**recipe, "objective": {"prior_term": "modes"}}, progress=False)
 
 
