@@ -12,6 +12,7 @@ import pytest
 import aps_book.record.run as recording
 from aps_book import record
 from aps_book.record import tolerances
+from aps_book.record.rules import check_parameters
 
 RULES = {"mask_fraction": record.between(0, 1, open=True), "n_test": record.integer(1)}
 
@@ -612,3 +613,32 @@ def test_names_of_the_interpreter_are_no_way_around_the_rules(tmp_path, name):
     assert record.start("chapter", {"In": [""], "Out": {}, "open": open, "exit": exit}, {}, tmp_path).parameters == {}
     with pytest.raises(ValueError, match=f"unknown parameter '{name}' = 5"):
         record.start("chapter", {name: 5}, {}, tmp_path)
+
+
+# rules that look at more than one value, and keys of settings
+
+
+def test_a_mean_takes_none_or_several():
+    rule = record.several(10)
+    assert [rule("n", value) for value in (0, 2, 10)] == [0, 2, 10]
+    for value in (1, 11, -1):
+        with pytest.raises(ValueError, match=f"n = {value}: expected"):
+            rule("n", value)
+    with pytest.raises(TypeError, match="n = True: expected an integer"):
+        rule("n", True)
+
+
+def test_a_parameter_that_another_limits():
+    rules = {"n": record.AtMost(record.integer(1), "m"), "m": record.integer(1)}
+    assert check_parameters({"n": 3, "m": 3}, rules) == {"n": 3, "m": 3}
+    with pytest.raises(ValueError, match="n = 4: expected at most m = 3"):
+        check_parameters({"n": 4, "m": 3}, rules)
+
+
+def test_settings_keep_their_keys_and_others_get_their_own(monkeypatch):
+    """So that a number never stands in the row of another setting."""
+    known = [0.1, 0.3, 1.0]
+    assert record.keyed("z", known, known) == {"z0": 0.1, "z1": 0.3, "z2": 1.0}
+    assert record.keyed("z", [1.0, 0.5], known) == {"z2": 1.0, "z_0_5": 0.5}
+    monkeypatch.setenv("APS_FULL_RUN", "1")
+    assert record.keyed("z", [0.5, 1.0], known) == {"z0": 0.5, "z1": 1.0}
