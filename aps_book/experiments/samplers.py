@@ -13,6 +13,7 @@ from aps_book.experiments.sampler_names import NAMES
 from aps_book.record import tuning_records
 from aps_book.record.verdicts import word
 from aps_core.checks import finite_or_not
+from aps_core.files import sha256_of
 from aps_core.metrics import quality
 from aps_core.samplers import make_sampler
 from aps_core.samplers.tune import tune
@@ -79,6 +80,13 @@ def search(path=None, problems=("mixture2", "gaussian16"), methods=TUNED, progre
             if path:
                 tuning_records.write(path, found)
     return found
+
+
+def before_the_search():
+    """Whether the full run took its settings from another record of the search than the one that is there."""
+    full, path = record.full_run("samplers"), tuning_records.path("samplers")
+    used = (full or {"provenance": {"weights": {}}})["provenance"]["weights"].get(path.name)
+    return used is not None and used != sha256_of(path.read_bytes())
 
 
 def known_case(problem, sigma_y, n, seed=0, split="test"):
