@@ -413,8 +413,8 @@ shown = run.as_dict() if full is None else full
 run.say(
     f"KL in nats per dimension in {'this build' if full is None else 'the full run'} (default / tuned at the "
     f"low noise), "
-    "with the standard error over measurements. **Bold**: not resolved from draws of the posterior itself on the same "
-    f"measurements, of which the score priors have {run.stated('n_fitted')}, the others all.\n\n"
+    "with the standard error over measurements. **Bold**: not resolved from draws of the posterior itself. The "
+    f"score priors have {run.stated('n_fitted')} of the measurements, the others all.\n\n"
     + sampler_study.verdicts(shown["numbers"])
 )
 

@@ -246,21 +246,28 @@ PROBLEMS = {
 
 def verdicts(numbers, measure="kl"):
     """A Markdown table: KL of every method at each problem, with the standard error over measurements; bold where it
-    cannot be told from that of draws of the posterior itself on the same measurements (the paired difference is less than
-    two standard errors), a dash where it is infinite or was not run. Default and tuned settings stand beside each other.
+    cannot be told from that of draws of the posterior itself on the same measurements (the difference, paired where
+    the record has it so, is less than two standard errors), a dash where it is infinite or was not run. Default and tuned settings stand beside each other.
     """
     lines = ["| method | " + " | ".join(PROBLEMS.values()) + " |", "| --- |" + " --- |" * len(PROBLEMS)]
     for row, label in LABELS.items():
         cells = []
         for prefix in PROBLEMS:
             kinds = ("",) if f"{prefix}.{row}.{measure}" in numbers else (".paper", ".tuned")
-            said = [
-                _against(*(numbers.get(f"{prefix}.{row}{kind}.{x}") for x in (measure, "excess"))) for kind in kinds
-            ]
+            exact = numbers.get(f"{prefix}.exact.{measure}")
+            stored = [[numbers.get(f"{prefix}.{row}{kind}.{name}") for name in (measure, "excess")] for kind in kinds]
+            said = [_against(number, excess or _apart(number, exact)) for number, excess in stored]
             cells.append("–" if set(said) == {"–"} else " / ".join(said))
         if set(cells) != {"–"} and row != "exact":
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _apart(number, exact):
+    """The excess in a record that keeps no paired one: the difference of the means, or None."""
+    if number is None or exact is None or None in (number["se"], exact["se"]):
+        return None
+    return {"value": number["value"] - exact["value"], "se": float(np.hypot(number["se"], exact["se"]))}
 
 
 def _against(number, excess):
