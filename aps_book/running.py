@@ -3,12 +3,15 @@
 The build, `aps run` and sweeps all come through `execute`.
 """
 
+import contextlib
 import os
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}  # of a notebook that names none
 
@@ -83,6 +86,19 @@ def manager(variables: Mapping[str, str]) -> type:
             await super().start_kernel(**{"env": {**os.environ, **variables}, **settings})
 
     return Manager
+
+
+@contextlib.contextmanager
+def alone(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder that ``what``, "run" or "sweep", writes to, until the process ends. Raises FileExistsError where
+    another one is at work in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / f".{what}.lock", timeout=0):
+            yield
+    except Timeout:
+        raise FileExistsError(f"another {what} is at work in {folder}: wait for it, or name another folder") from None
 
 
 def no_loopback() -> None:

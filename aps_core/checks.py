@@ -273,8 +273,8 @@ def check_measurement(measurement, operator, sigma_y, data_range=None, extra_che
     the signals.
 
     y outside ``data_range``, (low, high) or None, is valid as far as the noise can carry it (0.1 and 8 standard deviations
-    of the most noise beyond it). In a batch, every measurement must have something observed. Of traced arrays (inside ``jit``) kinds and shapes
-    are checked, not values.
+    of the most noise beyond it). In a batch, every measurement must have something observed. Of traced arrays (inside
+    ``jit``) kinds and shapes are checked, not values.
     """
     if not (hasattr(measurement, "y") and hasattr(measurement, "mask")):
         raise TypeError(f"measurement must be a Measurement, got {type(measurement).__name__}")

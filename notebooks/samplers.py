@@ -149,13 +149,6 @@ for problem, title in (("gaussian16", "Gaussian"), ("mixture2", "Mixture")):
         + tuning_records.summary(found[problem], sampler_study.LABELS)
     )
 
-# %% tags=["hide-input"]
-if sampler_study.before_the_search():
-    run.say(
-        "**The full run is from before this search was last gone on with**: its rows called tuned have the settings of "
-        "the search as it stood then, which are no better and for some methods worse."
-    )
-
 # %% [markdown]
 # Every setting that was tried stands in `weights/results/samplers.search.json`; `python -m
 # aps_book.experiments.samplers` repeats the search.

@@ -67,7 +67,7 @@ run = record.start(
 #
 # The learned prior makes faces that are more alike than real ones. So the shipped references hold 400 validation faces
 # besides, and a measurement that is beyond 95 % of the draws is still trusted where it is not beyond 85 % of the real
-# faces. No picture is in the file, only the statistics. Those of the sphere hold 96 validation months in the same way,
+# faces. No picture is in the file, only the statistics. Those of the sphere hold validation months in the same way,
 # whose climate is not that of the years that the prior was trained on.
 #
 # What is trusted is not thereby right: nothing speaks against it, that is all.

@@ -1,17 +1,14 @@
 """`aps run` and `aps full`: one notebook, checked before a kernel starts."""
 
-import contextlib
 import json
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from filelock import FileLock, Timeout
 
 from aps_book import notebooks
 from aps_book.cli.common import FAILED, Json, Parameters, leave, pairs, printed, read_parameters
@@ -76,21 +73,6 @@ def run(
         print("\n".join(f"{what:8} {path}" for what, path in shown.items() if path) + f"\n{made['seconds']:.0f} s")
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a folder of results, until this process ends. Raises FileExistsError where another run is at work in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".run.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise FileExistsError(f"another run is at work in {folder}: wait for it, or name another --out") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def parameters(one: Notebook, given: list[str] | None, file: Path | None, build: bool) -> dict:
     """The checked parameters: those of the build, then those of the file, then those given by name."""
     chosen = dict(notebooks.settings(one.name)["build"]) if build else {}
@@ -111,11 +93,11 @@ def execute(one: Notebook, given: dict, folder: Path, build: bool = False) -> di
     from aps_book import compiled, running
     from aps_core.files import write_atomically
 
-    write_atomically(folder / "command.txt", command(one, given) + "\n")
     entry = notebooks.settings(one.name) if _of_the_book(one) else {**notebooks.SETTINGS, "cache": False}
     variables = compiled.variables(entry, notebooks.ROOT / ".build" / "compiled", build)
     watched = sys.stderr.isatty()
-    with alone(folder):
+    with running.alone(folder, "run"):
+        write_atomically(folder / "command.txt", command(one, given) + "\n")
         return running.execute(one.path, given, folder / "running", folder, Path.cwd(), variables, progress=watched)
 
 

@@ -13,7 +13,6 @@ from aps_book.experiments.sampler_names import NAMES
 from aps_book.record import tuning_records
 from aps_book.record.verdicts import word
 from aps_core.checks import finite_or_not
-from aps_core.files import sha256_of
 from aps_core.metrics import quality
 from aps_core.samplers import make_sampler
 from aps_core.samplers.tune import tune
@@ -76,13 +75,6 @@ def search(path=None, problems=("mixture2", "gaussian16"), methods=TUNED, progre
             if path:
                 tuning_records.write(path, found)
     return found
-
-
-def before_the_search():
-    """Whether the full run took its settings from another record of the search than the one that is there."""
-    full, path = record.full_run("samplers"), tuning_records.path("samplers")
-    used = (full or {"provenance": {"weights": {}}})["provenance"]["weights"].get(path.name)
-    return used is not None and used != sha256_of(path.read_bytes())
 
 
 def known_case(problem, sigma_y, n, seed=0, split="test"):
@@ -247,7 +239,8 @@ PROBLEMS = {
 def verdicts(numbers, measure="kl"):
     """A Markdown table: KL of every method at each problem, with the standard error over measurements; bold where it
     cannot be told from that of draws of the posterior itself on the same measurements (the difference, paired where
-    the record has it so, is less than two standard errors), a dash where it is infinite or was not run. Default and tuned settings stand beside each other.
+    the record has it so, is less than two standard errors), a dash where it is infinite or was not run. Default and
+    tuned settings stand beside each other.
     """
     lines = ["| method | " + " | ".join(PROBLEMS.values()) + " |", "| --- |" + " --- |" * len(PROBLEMS)]
     for row, label in LABELS.items():

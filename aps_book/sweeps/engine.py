@@ -5,8 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from aps_book import running
 from aps_book.notebooks import ROOT
 from aps_book.sweeps.plan import Plan
 
@@ -46,21 +45,13 @@ def call(plan: Plan, folder: Path, profile: Path, jobs: int | None, dry: bool, m
     A lock of ours, which ends with this process, stands for Snakemake's own, which would outlast a kill. Raises
     FileExistsError where another sweep is at work in the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".sweep.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise FileExistsError(f"another sweep is at work in {folder}: wait for it, or stop it") from None
-    try:
+    with running.alone(folder, "sweep"):
         written = plan.write(folder)  # by the one who holds the lock: jobs on a cluster read it anew
         command = [str(find()), "--snakefile", str(WORKFLOW / "Snakefile"), "--profile", str(profile), "--nolock"]
         command += ["--directory", str(folder.resolve()), "--config", f"plan={written.resolve()}"]
         local = profile == PROFILES["local"].resolve()
         command += [] if jobs is None else ["--cores", str(jobs)] if local else ["--jobs", str(jobs)]
         return subprocess.run([*command, *["--dry-run"] * dry, *more], env=_shared(jobs if local else None)).returncode
-    finally:
-        lock.release()
 
 
 def _shared(jobs: int | None) -> dict[str, str]:

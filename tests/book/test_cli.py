@@ -476,10 +476,10 @@ def test_tables_that_surprise_are_refused(tmp_path, name, text, said):
 
 
 def test_two_runs_in_one_folder_do_not_meet(tmp_path):
-    second = runs.alone(tmp_path / "there")
-    with runs.alone(tmp_path / "there"), pytest.raises(FileExistsError, match="another run is at work in"):
+    second = running.alone(tmp_path / "there", "run")
+    with running.alone(tmp_path / "there", "run"), pytest.raises(FileExistsError, match="another run is at work in"):
         second.__enter__()
-    with runs.alone(tmp_path / "there"):  # the first has ended
+    with running.alone(tmp_path / "there", "run"):  # the first has ended
         pass
 
 
