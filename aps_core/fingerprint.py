@@ -154,6 +154,27 @@ def _of_gaussian(gaussian):
     return projected(mean) + projected(basis @ (excess * (v @ basis)) + rest * v)
 
 
+LOOKED_AT = 1_000_000  # entries of an array that a digest looks at, beside its mean
+
+
+def digest(tree):
+    """A few numbers that tell the arrays of a tree apart, the same on another machine, which rounds otherwise."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    parts = [
+        (leaf.mean(axis=0), leaf.ravel()[:: 1 + leaf.size // LOOKED_AT]) for leaf in leaves if leaf.ndim and leaf.size
+    ]
+    return rounded([projected(part) for both in parts for part in both])
+
+
+def rounded(fingerprint):
+    """A fingerprint whose numbers another machine, which rounds otherwise, finds too."""
+    if isinstance(fingerprint, dict):
+        return {name: rounded(value) for name, value in fingerprint.items()}
+    if isinstance(fingerprint, list):
+        return [rounded(value) for value in fingerprint]
+    return float(f"{fingerprint:.3g}") if isinstance(fingerprint, float) else fingerprint
+
+
 def projected(array):
     """Root mean square and three projections of an array on fixed noise, to seven digits."""
     flat = np.asarray(array, np.float64).ravel()

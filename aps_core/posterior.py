@@ -210,11 +210,7 @@ class AmortizedPosterior:
     def log_prob(self, x, measurement):
         """log q(x | y) in nats: x (n, *shape) -> (n,), or (batch, n, *shape) -> (batch, n). Raises as ``sample``."""
         batched, measurement = self.task.batch(measurement)
-        x = _signals(x)
-        expected = (measurement.y.shape[0], "n", *self.task.shape) if batched else ("n", *self.task.shape)
-        if x.ndim != len(expected) or any(e != "n" and e != s for e, s in zip(expected, x.shape, strict=True)):
-            raise ValueError(f"x must have shape {expected}, got {x.shape}")
-        log_q = _log_prob(self.flow, self.params, x if batched else x[None], measurement)
+        log_q = _log_prob(self.flow, self.params, signals_for(x, self.task, measurement, batched), measurement)
         finite_result(f"log_prob of {self!r}", log_q)
         return log_q if batched else log_q[0]
 
@@ -226,6 +222,17 @@ class AmortizedPosterior:
         ``training.refine.refine``.
         """
         return REFINERS[-1](self, measurement, seconds, steps, **settings)
+
+
+def signals_for(x, task, measurement, batched):
+    """``x`` as (batch, n, *shape) for a batched ``measurement``, from (n, *shape) where it was a single one. Raises
+    TypeError or ValueError for another kind or shape.
+    """
+    x, batch = _signals(x), len(measurement.y)
+    expected = (batch, "n", *task.shape) if batched else ("n", *task.shape)
+    if x.ndim != len(expected) or any(e != "n" and e != s for e, s in zip(expected, x.shape, strict=True)):
+        raise ValueError(f"x must have shape {expected}, got {x.shape}")
+    return x if batched else x[None]
 
 
 def _signals(x):

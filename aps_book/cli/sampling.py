@@ -52,8 +52,10 @@ def settings(task: str, given: dict[str, str]) -> dict[str, Any]:
     found = {}
     for name, text in given.items():
         try:
-            parts = [float(part) for part in text.strip("()[]").split(",")] if "," in text else text.lower()
-            found[name] = tuple(parts) if "," in text else WORDS[parts] if parts in WORDS else float(text)
+            if "," in text:
+                found[name] = tuple(float(part) for part in text.strip("()[]").split(","))
+            else:
+                found[name] = WORDS[text.lower()] if text.lower() in WORDS else float(text)
         except ValueError:
             expected = f"a number, or two with a comma, a parameter of task {task!r}"
             raise ValueError(f"-p {name} {text}: expected {expected}") from None
@@ -117,7 +119,7 @@ def draw(task, measurement, n: int, seed: int, protocol: str, weights: str | Non
 
 
 def write(out: Path, drawn: Drawn, measurement, when: str) -> Path:
-    """Write samples by the suffix of ``out``. Raises ValueError where that form cannot hold them."""
+    """Write samples of a measurement that ``check_form`` has passed by the suffix of ``out``."""
     if out.suffix == ".npz":
         axis = drawn.log_prob.ndim - 1  # that of the samples
         arrays = {"samples": drawn.samples, "log_prob": drawn.log_prob, **drawn.about}
@@ -126,21 +128,17 @@ def write(out: Path, drawn: Drawn, measurement, when: str) -> Path:
         return write_atomically(out, content.getvalue())
     if drawn.log_prob.ndim > 1:
         measurement, samples = jax.tree.map(lambda a: a[0], measurement), drawn.samples[0]
-        if len(drawn.samples) > 1:
-            raise ValueError(f"--out {out}: expected .npz for a batch of {len(drawn.samples)} measurements")
     else:
         samples = drawn.samples
     if out.suffix == ".nc":
         return data.write_samples(out, samples, measurement, time=when, **drawn.about)
-    return write_atomically(out, picture(out, samples, measurement))
+    return write_atomically(out, picture(samples, measurement))
 
 
-def picture(out: Path, samples: np.ndarray, measurement) -> bytes:
+def picture(samples: np.ndarray, measurement) -> bytes:
     """PNG of the measurement, mean and standard deviation of the samples, and the first of them."""
     from matplotlib.figure import Figure
 
-    if not _is_image(samples[0]):
-        raise ValueError(f"--out {out}: expected .npz, signals of shape {samples.shape[1:]} are no pictures")
     mean, std = samples.mean(0), samples.std(0)
     panels = {"measurement": np.asarray(measurement.y), "mean": mean, "standard deviation": std}
     if measurement.mask is not None:

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core.checks import count, is_traced, measured_array, random_key, real
+from aps_core.checks import count, is_traced, random_key
+from aps_core.posterior import signals_for
 from aps_core.priors import terms
 from aps_core.training.posterior import objective_settings, train_posterior
 
@@ -113,11 +114,7 @@ class DPI:
     def log_prob(self, x, measurement):
         """log q(x | y) in nats: x (n, *shape) -> (n,), or (batch, n, *shape) -> (batch, n)."""
         batched, measurements = self.task.batch(measurement)
-        expected = (len(measurements.y), "n", *self.task.shape) if batched else ("n", *self.task.shape)
-        x = jnp.asarray(real("x", measured_array("x", x)))
-        if x.ndim != len(expected) or any(e != "n" and e != s for e, s in zip(expected, x.shape, strict=True)):
-            raise ValueError(f"x must have shape {expected}, got {x.shape}")
-        rows = x if batched else x[None]
+        rows = signals_for(x, self.task, measurements, batched)
         log_q = jnp.stack([self.fit(m).log_prob(xs, m) for xs, m in zip(rows, _singles(measurements), strict=True)])
         return log_q if batched else log_q[0]
 

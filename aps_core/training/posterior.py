@@ -9,7 +9,7 @@ import numpy as np
 
 from aps_core.checks import count, flag, known, noise, number, one_of
 from aps_core.files import sha256_of
-from aps_core.fingerprint import made_for, projected
+from aps_core.fingerprint import digest, made_for, rounded
 from aps_core.flows import build_flow
 from aps_core.objective import ESTIMATORS, ReverseDivergence, Target, forward_objective
 from aps_core.posterior import AmortizedPosterior, load_start
@@ -221,14 +221,13 @@ def begun_by(start):
 
 
 READ = ("measurements", "signals", "pool")  # what a loss reads of a task's signals
-LOOKED_AT = 1_000_000  # entries of an array, beside its mean
 
 
 def inputs_of(task, start=None, measurements=None, arrays=None):
     """What a training of ``task`` depends on beside its recipe, for the fingerprint of its checkpoints; arrays: what its
     loss reads, of which READ are looked at.
     """
-    described = {"task": task.name, "sigma_y": float(task.sigma_y), "made_for": _rounded(made_for(task))}
+    described = {"task": task.name, "sigma_y": float(task.sigma_y), "made_for": rounded(made_for(task))}
     described["read"] = {name: digest((arrays or {})[name]) for name in READ if name in (arrays or {})}
     if start is not None:
         described["start"] = start.card.get("sha256") or digest(start.params)
@@ -236,24 +235,6 @@ def inputs_of(task, start=None, measurements=None, arrays=None):
         content = b"".join(np.ascontiguousarray(a).tobytes() for a in jax.tree.leaves(measurements))
         described["measurements"] = sha256_of(content)
     return described
-
-
-def digest(tree):
-    """A few numbers that tell arrays apart, the same on another machine, which rounds otherwise."""
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-    parts = [
-        (leaf.mean(axis=0), leaf.ravel()[:: 1 + leaf.size // LOOKED_AT]) for leaf in leaves if leaf.ndim and leaf.size
-    ]
-    return _rounded([projected(part) for both in parts for part in both])
-
-
-def _rounded(fingerprint):
-    """A fingerprint whose numbers another machine, which rounds otherwise, finds too."""
-    if isinstance(fingerprint, dict):
-        return {name: _rounded(value) for name, value in fingerprint.items()}
-    if isinstance(fingerprint, list):
-        return [_rounded(value) for value in fingerprint]
-    return float(f"{fingerprint:.3g}") if isinstance(fingerprint, float) else fingerprint
 
 
 def _measured(task, flow, settings, seed, measurements, measurement):

@@ -415,11 +415,6 @@ def test_samples_are_written_as_picture_and_netcdf(measured, tmp_path, suffix, b
     assert out.read_bytes().startswith(begins)
 
 
-def test_a_graph_is_no_picture(tmp_path):
-    with pytest.raises(ValueError, match="signals of shape .1889,. are no pictures"):
-        sampling.picture(tmp_path / "a.png", np.zeros((2, 1889)), aps_core.Measurement(np.zeros(1889)))
-
-
 def test_what_has_not_the_form_of_the_file_is_refused_before_anything_is_drawn():
     task = aps_core.load_task("sphere-impute")
     two = aps_core.Measurement(np.zeros((2, 46, 90)), np.ones((2, 46, 90)))
