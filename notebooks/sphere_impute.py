@@ -151,10 +151,10 @@ run.say(
 prior, prior_card = load_prior("sphere-prior")
 found, studied = sphere_impute.posteriors(task, protocol, weights)
 flow = found[studied]
-run.uses_weights(prior_card, *(sampler.card for sampler in found.values() if sampler.card))
-for row, sampler in found.items():
-    if sampler.card:
-        run.number(f"steps.{row}", sampler.card["steps"])
+trained = {row: sampler.card for row, sampler in found.items() if "sha256" in sampler.card}
+run.uses_weights(prior_card, *trained.values())
+for row, card in trained.items():
+    run.number(f"steps.{row}", card["steps"])
 gain = prior_card["validation"]
 run.number("prior.val_gain", gain["val_gain"], gain["val_gain_se"], "nats")
 run.number("prior.train_seconds", prior_card["seconds"], unit="s")
