@@ -25,7 +25,7 @@ n_images = 2  # of each kind
 n_samples = 16  # posterior samples of each by the closed form, the score prior and the flow
 n_iterative = 0  # by the methods that iterate; 0 leaves them to the full run
 fit_steps = 40  # of the score priors
-real = False  # CelebA and CIFAR-10 in the place of draws of the two priors
+real = False  # CelebA and CIFAR-10 in the place of draws of the two priors; shows no picture
 seed = 0
 
 # %% tags=["hide-input"]
@@ -156,16 +156,19 @@ if full is not None:
 run.say("In this build:\n\n" + pairs.verdict(run.as_dict()["numbers"]))
 
 # %% tags=["hide-input"]
-run.figure(
-    images.face_columns(pairs.pictures(samples, measured)),
-    "samples",
-    alt="A row for each pair of image and prior. Columns: truth, blurred measurement, and one sample each of the "
-    "methods that were run. All keep the coarse shapes that the measurement fixes, and have fine detail of their "
-    "own, which differs from the truth's.",
-    caption="One sample of each method: of a face, and of an image of CIFAR-10's kind, under "
-    f"{' and '.join(pairs.PRIORS[name] for name in priors)}. All pictures in the same range.",
-    label="fig-pairs",
-)
+if real:
+    run.say("No picture stands here, since CelebA's may not be shown; without `real` it shows draws of the two priors.")
+else:
+    run.figure(
+        images.face_columns(pairs.pictures(samples, measured)),
+        "samples",
+        alt="A row for each pair of image and prior. Columns: truth, blurred measurement, and one sample each of the "
+        "methods that were run. All keep the coarse shapes that the measurement fixes, and have fine detail of their "
+        "own, which differs from the truth's.",
+        caption="One sample of each method: of a face, and of an image of CIFAR-10's kind, under "
+        f"{' and '.join(pairs.PRIORS[name] for name in priors)}. All pictures in the same range.",
+        label="fig-pairs",
+    )
 
 # %% [markdown]
 # ## Is the best sample the best sampler?
