@@ -36,13 +36,26 @@ ANY_OPERATOR = ("dps", "score_ald", "daps", "red_diff")  # also such that are no
 GRIDS = {
     "dps": ({"n_steps": (100, 1000), "step_size": (0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 1.0)},),
     "mcg": ({"n_steps": (100, 1000), "step_size": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)},),
-    "pigdm": ({"rule": ("paper", "score"), "n_steps": (100, 500), "prior_variance": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)},),
-    "ddrm": ({"n_steps": (5, 10, 20, 50), "eta": (0.5, 0.7, 0.85, 1.0), "eta_b": (0.5, 1.0)},),
+    "pigdm": (
+        {"rule": ("paper", "score"), "n_steps": (100, 500, 1000), "prior_variance": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)},
+    ),
+    "ddrm": ({"n_steps": (5, 10, 20, 50, 100, 200), "eta": (0.5, 0.7, 0.85, 1.0), "eta_b": (0.5, 1.0)},),
     "sde_proj": ({"n_steps": (100, 1000), "weight": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)},),
     "score_ald": ({"n_inner": (5, 20), "step_size": (0.01, 0.03, 0.1, 0.3), "gamma": (0.5, 1.0)},),
-    "daps": ({"n_inner": (20, 100), "step_size": (0.03, 0.1, 0.3)},),
-    "red_diff": ({"step_size": (0.03, 0.1), "weight": (0.003, 0.01, 0.03, 0.1, 0.25, 1.0, 3.0)},),
+    "daps": ({"n_inner": (20, 100, 300), "step_size": (0.03, 0.1, 0.3)},),
+    "red_diff": (
+        {"step_size": (0.03, 0.1, 0.3), "weight": (0.003, 0.01, 0.03, 0.1, 0.25, 1.0, 3.0, 10.0, 30.0, 100.0)},
+    ),
 }  # around the defaults of the classes; every grid of a method is tried, what a record has already is kept
+# what the authors' programs do and the classes leave out by default, or the other way round: (label, settings), each at
+# the other settings of the search, which was made without them
+VARIANTS = {
+    "dps.clip": ("DPS, estimate clipped", {"clip": True}),
+    "dps.no_last_pull": ("DPS, no pull after the last step", {"last_pull": False}),
+    "pigdm.red_diff": ("PiGDM of RED-diff's program", {"rule": "red-diff", "eta": 0.0}),
+    "daps.power_7": ("DAPS, levels and decaying steps of its program", {"schedule": "power-7", "decay": 0.01}),
+    "red_diff.pseudo_inverse": ("RED-diff, from the pseudo-inverse", {"start": "pseudo-inverse"}),
+}
 # of the score priors and of APS in two dimensions
 FLOW = {"kind": "realnvp", "steps": 8, "width": 64, "shortcut": True}
 SCORE_PRIORS = {
@@ -98,6 +111,17 @@ def iterative(case, found, methods=TUNED, paper=True):
         if paper:
             rows[f"{method}.paper"] = make_sampler(name, case.task)
         rows[f"{method}.tuned"] = make_sampler(name, case.task, **found[method]["best"])
+    return rows
+
+
+def variants(case, found):
+    """The rows of VARIANTS of a case, each at the best settings of its method's search (``found``, as in ``iterative``)
+    but for its own: what it changes was not tuned.
+    """
+    rows = {}
+    for row, (_, own) in VARIANTS.items():
+        method = row.partition(".")[0]
+        rows[row] = make_sampler(method.replace("_", "-"), case.task, **{**found[method]["best"], **own})
     return rows
 
 
@@ -187,6 +211,7 @@ def _rows_of(records, prefix):
     labels = {}
     for row, label in LABELS.items():
         labels |= {row: label, f"{row}.paper": f"{label}, default setting", f"{row}.tuned": f"{label}, tuned"}
+        labels |= _variants_of(row)
     return {row: label for row, label in labels.items() if f"{prefix}.{row}" in known}
 
 
@@ -243,7 +268,8 @@ def verdicts(numbers, measure="kl"):
     tuned settings stand beside each other.
     """
     lines = ["| method | " + " | ".join(PROBLEMS.values()) + " |", "| --- |" + " --- |" * len(PROBLEMS)]
-    for row, label in LABELS.items():
+    labels = [one for row, label in LABELS.items() for one in [(row, label), *_variants_of(row).items()]]
+    for row, label in labels:
         cells = []
         for prefix in PROBLEMS:
             kinds = ("",) if f"{prefix}.{row}.{measure}" in numbers else (".paper", ".tuned")
@@ -254,6 +280,11 @@ def verdicts(numbers, measure="kl"):
         if set(cells) != {"–"} and row != "exact":
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _variants_of(method):
+    """{row: label} of a method's variants."""
+    return {row: label for row, (label, _) in VARIANTS.items() if row.partition(".")[0] == method}
 
 
 def _apart(number, exact):

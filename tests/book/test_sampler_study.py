@@ -2,6 +2,7 @@
 prior.
 """
 
+import dataclasses
 import itertools
 import json
 from types import SimpleNamespace
@@ -75,6 +76,28 @@ def test_paper_and_tuned_rows_have_their_settings(case):
     assert {row.partition(".")[0] for row in rows} == set(samplers.TUNED)
     denoising = SimpleNamespace(task=known_posteriors.gaussian_case(0.1, 2).task)
     assert not {"mcg.paper", "mcg.tuned"} & samplers.iterative(denoising, found).keys()
+
+
+def test_variants_differ_from_the_tuned_row_of_their_method_in_their_own_settings_alone(case):
+    best = {"dps": {"step_size": 0.2}, "pigdm": {"rule": "score", "n_steps": 20}, "daps": {"n_inner": 5}}
+    found = {method: {"best": best.get(method, {})} for method in samplers.TUNED}
+    tuned, rows = samplers.iterative(case, found), samplers.variants(case, found)
+    assert list(rows) == list(samplers.VARIANTS)
+    for row, sampler in rows.items():
+        own, base = samplers.VARIANTS[row][1], tuned[f"{row.partition('.')[0]}.tuned"]
+        names = [field.name for field in dataclasses.fields(base) if field.init]
+        changed = {name for name in names if getattr(base, name) != getattr(sampler, name)}
+        assert changed == set(own), row  # each says something that the class does not do by itself
+    assert rows["dps.clip"].clip and rows["dps.clip"].last_pull and rows["pigdm.red_diff"].n_steps == 20
+
+
+def test_variants_stand_below_their_method(run):
+    for row in ("dps.tuned", "dps.clip", "pigdm.tuned"):
+        run.number(f"mixture2.low.{row}.kl", 0.2, 0.01, n=4)
+    assert list(samplers.table_rows(run, "mixture2.low")) == ["dps.tuned", "dps.clip", "pigdm.tuned"]
+    _, _, dps, clipped, pigdm = samplers.verdicts(run.as_dict()["numbers"]).splitlines()
+    assert dps.startswith("| DPS |") and clipped.startswith("| DPS, estimate clipped |") and "0.200 ± 0.010" in clipped
+    assert pigdm.startswith("| PiGDM |")
 
 
 @pytest.mark.slow
