@@ -225,7 +225,7 @@ run.figure(
 
 # %% tags=["hide-input"]
 rows = {"closed_form": "closed form", **{f"posterior.{kind}": label for kind, label in study.LABELS.items()}}
-single = {"psnr_one": ("PSNR of a sample [dB]", ".2f"), "ssim_one": ("SSIM", ".3f"), "mse_one": ("MSE", ".4f")}
+single = {"psnr_one": ("PSNR of a sample [dB]", ".2f"), "ssim_one": ("SSIM, 7 × 7", ".3f"), "mse_one": ("MSE", ".4f")}
 run.table(
     fits.known(run, rows, "deblur"),
     single,

@@ -137,7 +137,12 @@ for name in priors:
 # ## Single samples: Figure 3 of the supplement
 
 # %% tags=["hide-input"]
-columns = {"mse": ("MSE", ".4f"), "ssim": ("SSIM", ".3f"), "psnr": ("PSNR [dB]", ".2f")}
+columns = {
+    "mse": ("MSE", ".4f"),
+    "ssim": ("SSIM, 7 × 7", ".3f"),
+    "ssim11": ("SSIM, 11 × 11", ".3f"),
+    "psnr": ("PSNR [dB]", ".2f"),
+}
 titles = pairs.known(run, pairs.TITLES)
 for pair, title in titles.items():
     run.table(
@@ -148,6 +153,10 @@ for pair, title in titles.items():
         f"{title[0].upper()}{title[1:]}: single samples.",
     )
 full = record.full_run("pairs")
+run.say(
+    "SSIM stands with two windows: the uniform one of 7 × 7 pixels, and the Gaussian one of 11 × 11, which most papers "
+    "use; which one the supplement has is not said, and its numbers stand beside the first."
+)
 if full is not None:
     run.say(
         "PSNR of single samples in the full run, from the highest, ± standard error over images:\n\n"
@@ -206,9 +215,9 @@ for prefix, title in pairs.known(run, {f"time.{name}": title for name, title in 
         f"Time for 128 samples of one measurement, {title}.",
     )
 run.say(
-    "In the full run the methods that iterate were timed on fewer samples, in proportion to their number: 301 "
-    "evaluations of the network for a sample of Score-ALD, 100 for DPS (each with its gradient) and "
-    "for SDE+Proj. The score prior's time is that of its samples, as in the paper; before that its flow was fitted, in "
+    "The methods that iterate are timed on fewer samples, in proportion to their number. Evaluations of the network for "
+    f"one sample, at the settings of the search: {pairs.evaluations(found)}; those of DPS with their gradient. "
+    "The score prior's time is that of its samples, as in the paper; before that its flow was fitted, in "
     + " and ".join(f"{{fit.{name}.seconds:.3g}} s ({label})" for name, label in pairs.PRIORS.items() if name in priors)
     + " for each measurement, compilation included. The paper's fit with the exact score prior takes "
     "{paper/feng.dpi.seconds_per_step_min:.0f} to "

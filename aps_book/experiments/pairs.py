@@ -145,6 +145,20 @@ def search_table(found):
     return "\n".join(lines)
 
 
+def evaluations(found):
+    """Evaluations of the network for one sample of each method of GRIDS at the best settings of searches, in words:
+    "100 for DPS", or the range over the pairs.
+    """
+    said = []
+    for method in GRIDS:
+        searches = [found[f"{pair}.{method}"] for pair in PAIRS if f"{pair}.{method}" in found]
+        nfe = sorted(row["nfe"] for one in searches for row in one["search"] if row["settings"] == one["best"])
+        if nfe:
+            number = f"{nfe[0]:,}" if nfe[0] == nfe[-1] else f"{nfe[0]:,} to {nfe[-1]:,}"
+            said.append(f"{number} for {LABELS[method]}")
+    return ", ".join(said)
+
+
 @dataclass(frozen=True)
 class Fitted:
     """Score priors of several measurements, fitted side by side: one flow for each."""
@@ -209,8 +223,8 @@ def run_prior(prior, by_kind, found, n_samples, n_iterative, fit_steps, seed=0):
 
 
 def store(run, pair, samples, case, task):
-    """Keep what the samples of a pair are worth, under ``PAIR.ROW``: ``mse``, ``ssim``, ``psnr`` of single samples,
-    averaged over samples and then images; ``mean``, PSNR that the mean of 128 would have; ``ratio``, squared error of a
+    """Keep what the samples of a pair are worth, under ``PAIR.ROW``: those of METRICS of single samples, averaged over
+    samples and then images (``ssim`` with the 7 x 7 window, ``ssim11`` with the 11 x 11 one); ``mean``, PSNR that the mean of 128 would have; ``ratio``, squared error of a
     sample over that of the exact mean of the sampler; ``misfit``, (1/n) |y - A x|^2 / sigma_y^2 of single samples.
     Returns {row: PSNR (images,)}.
     """
@@ -222,13 +236,18 @@ def store(run, pair, samples, case, task):
         for name, values in per_image.items():
             run.mean(f"{pair}.{row}.{name}", values, "dB" if name == "psnr" else None)
         run.mean(f"{pair}.{row}.mean", long_run_psnr(drawn, case.x0, N_TIME), "dB")
-        run.number(f"{pair}.{row}.ratio", *quality.sample_error_over_mmse(drawn, case.x0))
+        run.number(f"{pair}.{row}.ratio", *quality.sample_error_over_mmse(drawn, case.x0), n=len(case.x0))
         run.mean(f"{pair}.{row}.misfit", misfit(task, drawn, case.measurements))
         found[row] = per_image["psnr"]
     return found
 
 
-METRICS = {"mse": quality.mse, "ssim": quality.ssim, "psnr": quality.psnr}
+METRICS = {
+    "mse": quality.mse,
+    "ssim": quality.ssim,
+    "ssim11": partial(quality.ssim, window="gaussian"),
+    "psnr": quality.psnr,
+}
 
 
 def misfit(task, samples, measurements):

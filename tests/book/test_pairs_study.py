@@ -12,6 +12,7 @@ from flow_checks import everything
 from aps_book import record
 from aps_book.experiments import pairs, single_fit_in_modes
 from aps_book.experiments.measured import Case
+from aps_core.metrics import quality
 from aps_core.operators import GaussianBlur, Identity
 from aps_core.priors.linear_gaussian import posterior_modes
 from aps_core.priors.networks.patches import PatchTransformer, image_patches
@@ -21,7 +22,7 @@ from aps_core.training import loop
 from aps_core.training.network_prior import fit_image_gaussian
 
 SHAPE, FACTOR = (4, 4, 3), 1.7
-LARGER = (8, 8, 3)  # the window of SSIM is 7 x 7
+LARGER = (12, 12, 3)  # the larger window of SSIM is 11 x 11
 RNG = np.random.default_rng(0)
 
 
@@ -156,6 +157,10 @@ def test_store(small, tmp_path):
     key = "celeba_with_celeba_prior"
     dps = np.mean((samples["dps"] - case.x0[:, None]) ** 2)
     assert numbers[f"{key}.dps.mse"]["value"] == pytest.approx(dps) and dps == pytest.approx(0.02, rel=0.15)
+    flat = samples["dps"].reshape(-1, *LARGER), np.repeat(case.x0, 16, axis=0)
+    for name, window in (("ssim", "uniform"), ("ssim11", "gaussian")):
+        assert numbers[f"{key}.dps.{name}"]["value"] == pytest.approx(quality.ssim(*flat, window).mean())
+        assert numbers[f"{key}.dps.{name}"]["n"] == 4
     assert numbers[f"{key}.dps.ratio"]["value"] == pytest.approx(2, abs=0.25)
     assert numbers[f"{key}.aps.ratio"]["value"] == pytest.approx(1.25, abs=0.1)
     assert numbers[f"{key}.dps.mean"]["value"] == pytest.approx(20 - 10 * np.log10(1 + 1 / 128), abs=0.6)
@@ -183,12 +188,17 @@ def test_search_table_and_images(tmp_path, monkeypatch):
     monkeypatch.delenv("APS_DATA_DIR", raising=False)
     monkeypatch.setenv("APS_CACHE_DIR", str(tmp_path))
     rows = [
-        {"settings": {"n_steps": 4}, "psnr": p, "finite": f} for p, f in ((20.0, True), (22.5, True), (None, False))
+        {"settings": {"n_steps": 4}, "psnr": p, "finite": f, "nfe": 4}
+        for p, f in ((20.0, True), (22.5, True), (None, False))
     ]
     found = {
         f"{pair}.{method}": {"best": {"n_steps": 4}, "search": rows} for pair in pairs.PAIRS for method in pairs.GRIDS
     }
     table = pairs.search_table(found)
+    assert pairs.evaluations(found) == "4 for Score-ALD, 4 for DPS, 4 for SDE+Proj"
+    longer = {**rows[0], "settings": {"n_steps": 9}, "nfe": 9}
+    found["cifar10_by_code.dps"] = {"best": longer["settings"], "search": [longer]}
+    assert "4 to 9 for DPS" in pairs.evaluations(found)
     assert table.count("20.00 to 22.50") == 18 and "n steps = 4" in table
     assert pairs.images("celeba", "test", real=False).name == "prior-faces"
     assert pairs.images("cifar10", "test", real=False).name == "prior-cifar10"
