@@ -5,7 +5,6 @@ import numpy as np
 from aps_core.checks import real
 
 T_MIN = 202.66  # K, coldest value of the Dupont et al. data set
-T_MAX = 320.93  # K, warmest value
 T_SPAN = 118.27  # K
 
 

@@ -56,11 +56,6 @@ class TriangleMesh:
         return 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
 
     @cached_property
-    def vertex_areas(self):
-        """A third of the area of the faces around each vertex, (n,); the sum is the area of the mesh."""
-        return np.bincount(self.faces.ravel(), np.repeat(self.face_areas / 3, 3), len(self))
-
-    @cached_property
     def edges(self):
         """Edges (e, 2), each once with the smaller number first, and how many faces each has, (e,)."""
         pairs = np.sort(self.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)

@@ -8,7 +8,6 @@ import numpy as np
 
 from aps_core.operators.around import AroundOperator
 from aps_core.operators.base import Operator
-from aps_core.operators.content import content_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +35,6 @@ class Linearized(AroundOperator):
 
     def __repr__(self):
         return f"Linearized({self.inner!r})"
-
-    def __eq__(self, other):
-        return type(self) is type(other) and content_of(self) == content_of(other)
-
-    def __hash__(self):
-        return hash(content_of(self))
 
     def settings(self):
         """It belongs to one measurement, and no card can hold it. Raises TypeError."""

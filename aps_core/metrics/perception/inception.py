@@ -9,7 +9,6 @@ from aps_core.checks import floating
 from aps_core.data import networks
 
 SIZE = 299  # pixels of Inception's input
-FEATURES = 2048
 
 
 def eight_bit(images):
