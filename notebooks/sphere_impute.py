@@ -73,7 +73,7 @@ run = record.start(
 # and the flows around the closed form score several dB more here than in the paper's column, and the numbers of the
 # two must not be compared one to one. And it is closer
 # to a Gaussian: the closed-form Gaussian posterior, which has no network and no training, is a strong rival. It stands
-# in every table, and what a learned prior adds is the distance to it.
+# beside the flows wherever quality is compared, and what a learned prior adds is the distance to it.
 #
 # Months after 2005 are the test set. Neither prior nor flow of the protocol "held-out" has seen anything of them; for
 # the protocol "paper" the flow is trained on measurements of these months, never on the fields. Of the years before,

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from aps_book.experiments.sampler_names import names
 from aps_book.record import Difference, tuning_records
+from aps_book.record.run import paper_value
 from aps_core import weights
 from aps_core.data import bunny_mnist, mnist
 from aps_core.geometry import projection
@@ -31,6 +32,7 @@ LABELS = {
     "untrained": "first guess of the score network",
 }
 ITERATIVE = ("mcg", "dps")
+PAPER = "aps.table2.bunny_inpaint"
 PAPER_ROWS = {f"reverse_{kind}": f"aps_{kind}" for kind in ("n1", "n128")}  # beside the paper's APS
 FEW = ("mcg", "mcg_stopped", "dps")  # rows on the first few digits
 BEST = {
@@ -144,9 +146,14 @@ def iterative(task, n_steps):
     return found | {"mcg_stopped": stopped}
 
 
-def signals(labels):
-    """For the rows of ``rows``: the parameter of the page that says on how many digits each stands."""
-    return {row: "n_iterative" if row in FEW else "n_test" for row in labels}
+def of_mcg():
+    """How MCG, with its last projection and without the last ones, stands to the paper's number, for ``Run.verdict``."""
+    paper = "the paper's MCG, on its own digits and projection"
+    return (
+        Difference("iterative.mcg.above_paper", "one sample of MCG", paper, None),
+        Difference("iterative.mcg_stopped.above_paper", "one of MCG, stopped,", paper, None),
+        Difference("iterative.mcg_stopped.above_mcg", "one of MCG, stopped,", "one of MCG, digit by digit", None),
+    )
 
 
 def comparisons(row, label):
@@ -221,8 +228,7 @@ def store_scores(run, scores, n):
     is paired with the closed form.
     """
     for row, found in scores.items():
-        kinds = {"n1": f"test.{row}"} if row in FEW else {"n1": f"test.{row}_n1", "mean": f"test.{row}_n128"}
-        for kind, key in kinds.items():
+        for kind, key in _kinds(f"test.{row}", row).items():
             run.mean(f"{key}.psnr", found[f"psnr_{kind}"], "dB")
             run.mean(f"{key}.mse", found[f"mse_{kind}"])
         if row in FEW:
@@ -233,6 +239,35 @@ def store_scores(run, scores, n):
             run.mean(f"paired.{row}.psnr_n128", found["psnr_mean"] - base["psnr_mean"], "dB")
             run.mean(f"paired.{row}.psnr_n1", found["psnr_n1"] - base["psnr_n1"], "dB")
             run.mean(f"paired.{row}.energy", found["energy"] - base["energy"])
+
+
+def store_few(run, scores):
+    """Keep what every row has on the digits of the samplers that iterate, the first few of all: PSNR and MSE under
+    ``iterative``, as ``store_scores`` has them under ``test``; the PSNR of one sample minus that of one of DPS, paired by
+    digit, as ``iterative.row.above_dps``, and of the two MCGs minus each other (``iterative.mcg_stopped.above_mcg``) and
+    minus the paper's number (``iterative.mcg.above_paper``).
+    """
+    n = len(scores["dps"]["psnr_n1"])
+    few = {row: {kind: values[:n] for kind, values in found.items()} for row, found in scores.items()}
+    for row, found in few.items():
+        for kind, key in _kinds(f"iterative.{row}", row).items():
+            run.mean(f"{key}.psnr", found[f"psnr_{kind}"], "dB")
+            run.mean(f"{key}.mse", found[f"mse_{kind}"])
+        if row != "dps":
+            run.mean(f"iterative.{row}.above_dps", found["psnr_n1"] - few["dps"]["psnr_n1"], "dB")
+    run.mean("iterative.mcg_stopped.above_mcg", few["mcg_stopped"]["psnr_n1"] - few["mcg"]["psnr_n1"], "dB")
+    for row in ("mcg", "mcg_stopped"):
+        run.mean(f"iterative.{row}.above_paper", few[row]["psnr_n1"] - paper_value(f"{PAPER}.mcg.psnr"), "dB")
+
+
+def _kinds(key, row):
+    """{kind of score: key} of a row: one sample of what iterates, one sample and the mean of the others."""
+    return {"n1": key} if row in FEW else {"n1": f"{key}_n1", "mean": f"{key}_n128"}
+
+
+def store_floor(run, sigma_y, mask_fraction):
+    """Keep the PSNR that noisy data at the measured vertices, and no error elsewhere, have: ``iterative.data.psnr``."""
+    run.number("iterative.data.psnr", -10 * math.log10((1 - mask_fraction) * sigma_y**2), unit="dB")
 
 
 def rows(names, n, labels=LABELS):

@@ -99,7 +99,8 @@ def store_scores(run, prefix, scores):
             run.mean(f"{key}.ssim11", found[f"ssim11_{kind}"])
         run.mean(f"{prefix}.{row}.gap", found["psnr_mean"] - found["psnr_n1"], "dB")
         run.mean(f"{prefix}.{row}.energy", found["energy"])
-        run.numbers(f"{prefix}.{row}", {"ratio": error_ratio(found, run.parameters["n_samples"])})
+        ratio = error_ratio(found, run.parameters["n_samples"])
+        run.number(f"{prefix}.{row}.ratio", *ratio, n=len(found["psnr_n1"]))
 
 
 def rows(run, prefix, names, both=True):
@@ -162,7 +163,7 @@ def store_coverage(run, scores):
         values, errors = coverage_table(found)
         for group, value, error in zip(coverage_groups(), values, errors, strict=True):
             for level, v, e in zip((50, 90), value, error, strict=True):
-                run.number(f"coverage.{group}.{row}_{level}", 100 * v, 100 * e, "%")
+                run.number(f"coverage.{group}.{row}_{level}", 100 * v, 100 * e, "%", len(found["coverage"]))
 
 
 def store_inside(run, prefix, scores):

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aps_book import record
 from aps_book.experiments import bunny_flows, bunny_inpaint
+from aps_book.record import verdicts
 from aps_core.data import bunny_mnist
 from aps_core.operators import Measurement
 from aps_core.training.recipes import read
@@ -45,6 +47,29 @@ def test_scores_of_a_known_sampler(truth):
         Oracle(), jax.random.key(0), Measurement(jnp.asarray(truth)), truth, 1, np.arange(500) < 200, np.eye(500)
     )
     assert set(alone) == {"mse_n1", "mse_mean", "psnr_n1", "psnr_mean"}
+
+
+def test_every_row_of_the_table_of_rivals_stands_on_the_same_digits(tmp_path):
+    rng, run = np.random.default_rng(1), record.Run("bunny_absent", {}, tmp_path)
+    names, many = ("psnr_n1", "psnr_mean", "mse_n1", "mse_mean"), {"gaussian": 9, "reverse": 9, "aps": 9}
+    scores = {
+        row: {name: rng.uniform(20, 30, many.get(row, 4)) for name in names}
+        for row in (*bunny_inpaint.FEW, "gaussian", "reverse", "aps")
+    }
+    bunny_inpaint.store_few(run, scores)
+    bunny_inpaint.store_floor(run, 0.1, 0.3)
+    numbers = run.as_dict()["numbers"]
+    assert {number["n"] for key, number in numbers.items() if "data" not in key} == {4}
+    labels = bunny_inpaint.rows(["mcg", "mcg_stopped", "dps", "gaussian", "aps"], 128, dict.fromkeys(scores, ""))
+    assert all(f"iterative.{row}.psnr" in numbers for row in labels)
+    apart = scores["reverse"]["psnr_n1"][:4] - scores["dps"]["psnr_n1"]
+    paired = numbers["iterative.reverse.above_dps"]
+    assert paired["value"] == pytest.approx(apart.mean()) and paired["se"] == pytest.approx(apart.std(ddof=1) / 2)
+    stopped = numbers["iterative.mcg_stopped.above_paper"]["value"]
+    assert stopped == pytest.approx(scores["mcg_stopped"]["psnr_n1"].mean() - 26.69)
+    assert numbers["iterative.data.psnr"]["value"] == pytest.approx(-10 * np.log10(0.7 * 0.01))
+    said = [verdicts.sentence(run.as_dict(), one) for one in bunny_inpaint.of_mcg()]
+    assert all("n = 4" in one for one in said) and "MCG" in said[0]
 
 
 def test_signals_fill_fewer_dimensions_than_the_mesh_has():
