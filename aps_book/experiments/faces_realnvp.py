@@ -1,11 +1,13 @@
 """The paper's own network on faces, from its own start, for as long as there is time.
 
-``python -m aps_book.experiments.faces_realnvp --budget SECONDS`` trains it as the recipe says and keeps what came of it in
-weights/results/protocol.realnvp.json; the 149 million weights are not kept. Needs CelebA.
+``python -m aps_book.experiments.faces_realnvp --arm NAME --budget SECONDS`` trains an arm of ARMS as its recipe says and
+keeps what came of it: that of the paper in weights/results/protocol.realnvp.json, the others added to the full run of the
+page on the paper's objective (protocol.added-realnvp-NAME.json). Run again it goes on. The 149 million weights are not
+kept. Needs CelebA in APS_DATA_DIR.
 """
 
 import argparse
-import time
+import tempfile
 from pathlib import Path
 
 import jax
@@ -20,66 +22,87 @@ from aps_core.training.posterior import train_posterior
 from aps_core.training.recipes import read
 from aps_core.training.validation import validation
 
-RECIPE, RECORD = "faces-denoise-realnvp", "protocol.realnvp"
+RECORD = "protocol.realnvp"  # of the arm "paper"
 ROWS = {"gaussian": "Gaussian closed form", "realnvp": "the paper's network", "aps": "held-out flow of this book"}
+ARMS = {
+    "paper": "as the paper has it",
+    "linear": "with a linear path from y",
+    "whitened": "in whitened coordinates",
+}
+KEPT = ("seconds", "loss", "val_psnr_n1", "val_psnr_mean64", "val_coverage_90", "val_spread")
+
+
+def recipe_of(arm):
+    """The recipe of an arm of ARMS, a dict."""
+    return read(f"recipes/faces-denoise-realnvp{'' if arm == 'paper' else f'-{arm}'}.toml")
 
 
 def measure(
-    recipe, dataset, n_faces=128, n_samples=128, budget=None, directory="weights/results", seed=0, progress=True
+    recipe,
+    dataset,
+    arm="paper",
+    n_faces=128,
+    n_samples=128,
+    budget=None,
+    directory="weights/results",
+    folder=None,
+    seed=0,
+    progress=True,
 ):
     """Train the flow of ``recipe`` (a dict) for at most ``budget`` seconds and keep, for the rows of ROWS on the same
     ``n_faces`` faces of ``dataset``: PSNR of one sample and of the mean of ``n_samples`` as ``row_n1`` and
-    ``row_n128``, pixels inside 90 % intervals; and parameters, steps and seconds.
+    ``row_n128``, pixels inside 90 % intervals; parameters, steps and seconds; and along the training PSNR, coverage and
+    spread on validation faces. Of another arm than "paper" all keys begin with ``realnvp.arm.``.
 
-    Returns the path of the record in ``directory``. Raises as ``train_posterior``.
+    folder: where the training is kept and goes on from. Returns the path of the record in ``directory``. Raises as
+    ``train_posterior``.
     """
-    run = record.Run(
-        RECORD,
-        {"recipe": recipe, "n_faces": n_faces, "n_samples": n_samples, "budget": budget, "seed": seed},
-        Path(directory),
-    )
+    own, directory = arm == "paper", Path(directory)
+    parameters = {"recipe": recipe, "n_faces": n_faces, "n_samples": n_samples, "budget": budget, "seed": seed}
+    run = record.Run(RECORD if own else "protocol", parameters, directory)
+    prefix = "" if own else f"realnvp.{arm}."
     task = load_task(recipe["task"]["name"])
-    begin = time.process_time()
     posterior, trained = train_posterior(
         task,
         recipe,
         evaluate=validation(task, objective=False),
         evaluate_every=recipe["evaluate_every"],
         budget=budget,
+        folder=folder,
         progress=progress,
     )
-    run.numbers(
-        "training",
-        {
-            "steps": trained.step,
-            "planned": recipe["optimizer"]["steps"],
-            "parameters": sum(np.size(a) for a in jax.tree.leaves(posterior.params)),
-        },
-    )
-    run.numbers("training", {"seconds": trained.seconds, "cpu_seconds": time.process_time() - begin}, "s")
+    parts = {"steps": trained.step, "planned": recipe["optimizer"]["steps"]}
+    parts["parameters"] = sum(np.size(a) for a in jax.tree.leaves(posterior.params))
+    run.numbers(f"{prefix}training", parts)
+    run.number(f"{prefix}training.seconds", trained.seconds, unit="s")
     for state in trained.history:
-        run.numbers(
-            f"history.step{state['step']}",
-            {name: state[name] for name in ("seconds", "loss", "val_psnr_n1", "val_psnr_mean64") if name in state},
-        )
+        found = {name: state[name] for name in KEPT if name in state}
+        run.numbers(f"{prefix}history.step{state['step']}", found)
     samplers = {**faces.closed_and_trained(task), "realnvp": posterior}
     case = faces.measure(task, dataset, n_faces, seed)
     scores = {
         row: evaluation.evaluate(samplers[row], jax.random.key(seed + 1), case.measurements, case.x0, n_samples)
         for row in ROWS
     }
-    faces.store(run, "test", scores, n_samples)
-    faces.store_differences(run, "test", scores, reference="aps")
+    faces.store(run, f"{prefix}test", scores, n_samples)
+    faces.store_differences(run, f"{prefix}test", scores, reference="aps")
     for row, found in scores.items():
-        run.mean(f"test.{row}.inside_90", 100 * found["coverage"][:, 1], "%")
+        run.mean(f"{prefix}test.{row}.inside_90", 100 * found["coverage"][:, 1], "%")
     run.uses_data(dataset)
     run.uses_weights(samplers["aps"].card)
-    run.finish()
-    return run.directory / f"{RECORD}.json"
+    return _written(run, directory / (f"{RECORD}.json" if own else f"protocol.added-realnvp-{arm}.json"))
+
+
+def _written(run, path):
+    """The finished record of ``run`` at ``path``, which it returns; not under its own name, which is the full run's."""
+    with tempfile.TemporaryDirectory() as place:
+        run.directory = Path(place)
+        run.finish()
+        return record.save(record.load(run.directory / f"{run.notebook}.json"), path)
 
 
 def store(run):
-    """Keep in another ``run`` what ``measure`` recorded last: ``own.row_n1.psnr`` and so on for ROWS,
+    """Keep in another ``run`` what ``measure`` recorded last of the arm "paper": ``own.row_n1.psnr`` and so on for ROWS,
     ``own.training.steps`` and so on, and PSNR of the mean of 64 on validation faces along the training as
     ``own.step500.psnr``. Returns the steps of the latter and the parameters of the record.
     """
@@ -94,11 +117,19 @@ def store(run):
 
 
 def main(arguments=None):
-    """Command line: train the recipe and keep its numbers."""
+    """Command line: train an arm, or go on with it, and keep its numbers."""
     parser = argparse.ArgumentParser(prog="python -m aps_book.experiments.faces_realnvp", description=main.__doc__)
-    parser.add_argument("--budget", type=float, help="seconds after which training stops")
+    parser.add_argument("--arm", choices=ARMS, default="paper")
+    parser.add_argument("--budget", type=float, help="seconds after which training stops; run again to go on")
+    parser.add_argument("--faces", type=int, default=128, help="test faces")
+    parser.add_argument("--samples", type=int, default=128, help="posterior samples of each")
+    parser.add_argument("--folder", type=Path, default=Path("checkpoints"), help="folder of the states to go on from")
+    parser.add_argument("--out", type=Path, default=Path("weights/results"), help="folder of the record")
     options = parser.parse_args(arguments)
-    print(measure(read(f"recipes/{RECIPE}.toml"), celeba.load("test"), budget=options.budget))
+    recipe, dataset = recipe_of(options.arm), celeba.load("test")
+    sizes = {"n_faces": options.faces, "n_samples": options.samples, "budget": options.budget}
+    places = {"directory": options.out, "folder": options.folder / recipe["name"]}
+    print(measure(recipe, dataset, options.arm, **sizes, **places))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ from aps_core import checks, devices
 from aps_core.files import remove_unfinished, sha256_of, write_atomically
 from aps_core.weights import WeightsError
 
-SAVE_SECONDS = 60  # between two checkpoints
+SAVE_SECONDS = 60  # between two checkpoints, and more where one takes longer than SLOW_SAVE
+SLOW_SAVE = 3.0
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 
 
@@ -192,6 +193,7 @@ def _alone_in(folder):
 def _until_done(run, optimizer, evaluate, evaluate_every, budget, progress, label):
     stop = _StopFlag()
     begin = last_save = time.monotonic()
+    pause = SAVE_SECONDS
     earlier = run.seconds
     progress = progress and devices.is_main()
     bar = tqdm(total=optimizer.steps, initial=run.step, desc=label, disable=None if progress else True, mininterval=1.0)
@@ -212,9 +214,11 @@ def _until_done(run, optimizer, evaluate, evaluate_every, budget, progress, labe
                 run.log(run.evaluate(evaluate))
             if budget is not None and devices.agree(time.monotonic() - begin > budget):
                 break
-            if time.monotonic() - last_save > SAVE_SECONDS:
+            if time.monotonic() - last_save > pause:
+                begin_save = time.monotonic()
                 run.save()
                 last_save = time.monotonic()
+                pause = SAVE_SECONDS * max(1.0, (last_save - begin_save) / SLOW_SAVE)
         run.save()
     return Trained(run.ema, run.step, run.seconds, run.history, run.step == optimizer.steps)
 

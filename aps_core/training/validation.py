@@ -93,8 +93,9 @@ def validation(task, n_measurements=48, seed=7, objective=True):
     ``task``.
 
     Under a Gaussian prior the KL to the closed form; else PSNR of one sample and of the mean of 64, coverage of the
-    central 90 % intervals, and with ``objective`` (which needs a few thousand evaluations of the score network for each
-    measurement) that of ``excess_objective``.
+    central 90 % intervals, standard deviation of the samples (root mean square over the entries), and with
+    ``objective`` (which needs a few thousand evaluations of the score network for each measurement) that of
+    ``excess_objective``.
     """
     signals = jnp.asarray(task.signals("val"))
     signals = signals[:: max(1, len(signals) // n_measurements)][:n_measurements]
@@ -118,6 +119,7 @@ def validation(task, n_measurements=48, seed=7, objective=True):
             **found,
             **{f"val_psnr_{name}": value for name, value in psnr.items()},
             "val_coverage_90": float(coverage),
+            "val_spread": float(np.sqrt(samples.var(axis=1, ddof=1).mean())),
         }
 
     return evaluate

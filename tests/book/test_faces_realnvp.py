@@ -32,15 +32,45 @@ def test_recorded_training_is_that_of_the_recipe(tmp_path):
         assert numbers[f"own.{row}.psnr"] == kept["numbers"][f"test.{row}.psnr"]
 
 
+def test_arms_differ_from_the_paper_by_what_their_names_say():
+    recipes = {arm: faces_realnvp.recipe_of(arm) for arm in faces_realnvp.ARMS}
+    paper = recipes.pop("paper")
+    for arm, recipe in recipes.items():
+        flow = dict(recipe["flow"])
+        assert flow.pop(arm) is True and flow == paper["flow"]
+        assert recipe["task"] == paper["task"] and recipe["optimizer"]["learning_rate"] == paper["optimizer"]["learning_rate"]
+        assert recipe["objective"]["estimator"] == "path" and recipe["objective"]["n_times"] > 1
+    assert recipes["linear"]["objective"] == recipes["whitened"]["objective"]
+
+
+def _short(arm):
+    """The recipe of an arm for a narrow network and two steps."""
+    recipe = faces_realnvp.recipe_of(arm)
+    recipe["flow"] |= {"steps": 1, "width": 8}
+    recipe["objective"] |= {"batch": 2}
+    recipe["optimizer"] |= {"steps": 2, "warmup": 1, "learning_rate": 1e-5}
+    return recipe
+
+
+@pytest.mark.long
+def test_an_arm_is_added_to_the_page_and_goes_on(tmp_path):
+    sizes = {"n_faces": 2, "n_samples": 4, "directory": tmp_path, "folder": tmp_path / "states", "progress": False}
+    for budget, steps in ((0, 1), (None, 2)):
+        path = faces_realnvp.measure(_short("linear"), faces.prior_faces("test"), "linear", budget=budget, **sizes)
+        kept = record.load(path)
+        assert path.name == "protocol.added-realnvp-linear.json" and not (tmp_path / "protocol.json").exists()
+        assert kept["notebook"] == "protocol" and all(key.startswith("realnvp.linear.") for key in kept["numbers"])
+        assert kept["numbers"]["realnvp.linear.training.steps"]["value"] == steps
+    start = {name: kept["numbers"][f"realnvp.linear.history.step0.val_{name}"]["value"] for name in ("psnr_n1", "spread")}
+    assert start["spread"] > 0.2 and start["psnr_n1"] < 12  # the spread of faces, and knows nothing of y
+
+
 @pytest.mark.long
 def test_what_is_kept_of_the_papers_network(tmp_path):
     """A narrow one after two steps still draws its start, the marginal Gaussian; closed form and APS are measured on
     the same faces.
     """
-    recipe = read("recipes/faces-denoise-realnvp.toml")
-    recipe["flow"] |= {"steps": 1, "width": 8}
-    recipe["objective"] |= {"batch": 2}
-    recipe["optimizer"] |= {"steps": 2, "warmup": 1, "learning_rate": 1e-5}
+    recipe = _short("paper")
     path = faces_realnvp.measure(
         recipe, faces.prior_faces("test"), n_faces=3, n_samples=16, directory=tmp_path, progress=False
     )

@@ -17,7 +17,7 @@ from aps_core.flows.wrappers import TemperedFlow, tempered
 from aps_core.priors.gaussian import GaussianPrior
 
 SHAPE, DIM, SIGMA_Y = (2, 5), 10, 0.05
-NAMES = ("realnvp", "realnvp with mask", "gaussian base", "wrong base", "closed form", "tempered")
+NAMES = ("realnvp", "realnvp with mask", "whitened", "gaussian base", "wrong base", "closed form", "tempered")
 
 
 @pytest.fixture
@@ -31,6 +31,9 @@ def make_flow(make_prior):
             return ConditionalRealNVP(
                 prior.mean, spread, SHAPE, steps=steps, width=7, use_mask="mask" in name, shortcut="mask" in name
             )
+        if name == "whitened":
+            task = Task(Identity(SHAPE), SIGMA_Y, prior, jnp.zeros((1, *SHAPE)))
+            return ConditionalRealNVP.for_task(task, whitened=True, linear=True, steps=steps, width=7)
         if name == "tempered":
             return TemperedFlow(make("realnvp", steps), 0.6)
         if name == "closed form":
@@ -106,6 +109,34 @@ def test_a_new_realnvp_is_its_location_and_scale(make_flow, measurement, x64):
     x, log_det, *_ = _everything(flow, _double(params), measurement, jnp.asarray(Z))
     np.testing.assert_allclose(x, flow.loc + flow.scale * Z, atol=1e-9)
     np.testing.assert_allclose(log_det, np.full(6, np.sum(np.log(flow.scale))), atol=1e-9)
+
+
+def test_a_new_whitened_realnvp_has_the_spread_of_the_closed_form_about_the_prior(make_flow, make_prior, measurement, x64):
+    flow, prior = make_flow("whitened"), make_prior(d=DIM, k=6, shape=SHAPE)
+    params = _double(jax.jit(flow.init)(jax.random.key(0)))
+    x, log_det, *_, jacobian = (np.asarray(a) for a in _everything(flow, params, measurement, jnp.asarray(Z)))
+    covariance = np.asarray(prior.covariance())
+    posterior = np.linalg.inv(np.linalg.inv(covariance) + np.eye(DIM) / SIGMA_Y**2)
+    np.testing.assert_allclose(x[0], prior.mean, atol=1e-9)
+    np.testing.assert_allclose(jacobian[0] @ jacobian[0].T, posterior, atol=1e-9)
+    np.testing.assert_allclose(log_det, np.full(6, 0.5 * np.linalg.slogdet(posterior)[1]), atol=1e-8)
+    # what the couplings see of y under the prior's Gaussian is white
+    seen = np.asarray(flow.whitening.basis / flow.whitening.data_std)
+    np.testing.assert_allclose(seen.T @ (covariance + SIGMA_Y**2 * np.eye(DIM)) @ seen, np.eye(DIM), atol=1e-9)
+
+
+def test_paths_that_a_realnvp_cannot_have(make_prior):
+    prior = make_prior(d=DIM, k=6, shape=SHAPE)
+    signals = jnp.zeros((1, *SHAPE))
+    denoising, masked = (Task(a, SIGMA_Y, prior, signals) for a in (Identity(SHAPE), RandomMask(SHAPE, 0.4)))
+    with pytest.raises(ValueError, match="whitened is for denoising, got the operator RandomMask"):
+        ConditionalRealNVP.for_task(masked, whitened=True)
+    with pytest.raises(ValueError, match="use_mask must be false"):
+        ConditionalRealNVP.for_task(denoising, whitened=True, use_mask=True)
+    with pytest.raises(ValueError, match="conditional = false does not see"):
+        ConditionalRealNVP.for_task(denoising, linear=True, conditional=False)
+    with pytest.raises(TypeError, match="whitened must be True or False, got 'yes'"):
+        ConditionalRealNVP.for_task(denoising, whitened="yes")
 
 
 def _double(params):

@@ -263,12 +263,19 @@ def test_recipes_exist():
 
 
 # an eigenproblem of 3072 entries each
-COSTLY = ("faces-sr2-held-out", "faces-deblur-held-out", "faces-saturated-held-out", "cifar10-deblur-held-out")
+COSTLY = (
+    "faces-sr2-held-out",
+    "faces-deblur-held-out",
+    "faces-saturated-held-out",
+    "cifar10-deblur-held-out",
+    "faces-denoise-realnvp-whitened",
+)
 
 # trains on a prior that is not shipped; tests/core/test_fine_sphere.py trains both, small
 NOT_SHIPPED = ("sphere-fine-impute-held-out",)
 
-OF_THE_PAPER = ("faces-denoise-realnvp",)  # the paper's network in the paper's protocol
+# the paper's network in the paper's protocol
+OF_THE_PAPER = ("faces-denoise-realnvp", "faces-denoise-realnvp-linear", "faces-denoise-realnvp-whitened")
 
 
 @pytest.mark.parametrize(
