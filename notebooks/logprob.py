@@ -61,7 +61,7 @@ run = record.start(
 # Gaussian score, which would be exact from the start.
 #
 # The paper's network is a convolutional NCSN++. Ours is a sum of six linear maps of all pixels, mixed by gates of the
-# time, and a small MLP beside them ({py:class}`~aps_core.priors.networks.gated.GatedMaps`), since it is trained on
+# time, and a small MLP beside them ({py:class}`~aps_book.experiments.gated_maps.GatedMaps`), since it is trained on
 # two cores. It can hold the score of a Gaussian, any Gaussian, and must learn which. That makes the problem easier
 # for it than for a network of convolutions, and the page says nothing of how well those learn. The trace of its
 # Jacobian has a closed form, so that log-probabilities with the exact trace cost no more than those with one

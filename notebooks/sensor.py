@@ -62,7 +62,7 @@ n_dps = min(n_dps, n_test)
 #   $\tfrac12 \operatorname{artanh} y$, whose noise is no longer the same everywhere, and is trained further on draws of
 #   the prior and their measurements through the sensor.
 # - **Gaussian, linearized.** Under the Gaussian part of the prior there is no closed form any more, but Laplace's
-#   approximation at the most probable signal ({py:class}`~aps_core.samplers.gauss_newton.LinearizedPosterior`): it
+#   approximation at the most probable signal ({py:class}`~aps_book.experiments.gauss_newton.LinearizedPosterior`): it
 #   knows the noise of every undone datum.
 # - **DPS**, which differentiates through any operator, with the step size that is best on validation faces by the
 #   energy score.

@@ -13,7 +13,7 @@ from aps_book.record import tuning_records
 from aps_core.metrics import evaluation, quality
 from aps_core.posterior import load_posterior
 from aps_core.samplers import make_sampler
-from aps_core.samplers.gauss_newton import LinearizedPosterior
+from aps_book.experiments.gauss_newton import LinearizedPosterior
 from aps_core.samplers.tune import tune
 from aps_core.tasks import load_task
 from aps_core.weights import label_of

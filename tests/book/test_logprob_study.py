@@ -11,7 +11,7 @@ from aps_book.experiments import gaussian16_score, logprob
 from aps_book.experiments.gaussian16_score import TracedPrior
 from aps_core.diffusion import VPSDE
 from aps_core.priors.gaussian import GaussianPrior
-from aps_core.priors.networks.gated import GatedMaps
+from aps_book.experiments.gated_maps import GatedMaps
 from aps_core.priors.ode import log_prob_ode
 from aps_core.priors.score_network import init_network_prior
 from aps_core.training.job import run

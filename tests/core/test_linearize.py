@@ -18,7 +18,7 @@ from aps_core.operators import (
     SaturatingSensor,
     dense_matrix,
 )
-from aps_core.samplers.gauss_newton import LinearizedPosterior
+from aps_book.experiments.gauss_newton import LinearizedPosterior
 
 SHAPE = (4, 4, 1)
 

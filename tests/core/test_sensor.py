@@ -23,7 +23,7 @@ from aps_core import (
 from aps_core.flows import build_flow
 from aps_core.operators.base import Operator
 from aps_core.priors.gaussian import GaussianPrior
-from aps_core.samplers.gauss_newton import LinearizedPosterior
+from aps_book.experiments.gauss_newton import LinearizedPosterior
 
 SHAPE = (6, 6)
 
