@@ -12,8 +12,6 @@ from pathlib import Path
 
 from aps_core.data._clients import LOG, run_client
 from aps_core.data._store import keep_members
-from aps_core.data.unpacking import tar_members
-from aps_core.files import write_atomically
 
 BACKENDS = (
     *("setuptools.build_meta", "hatchling.build", "flit_core.buildapi", "poetry.core.masonry.api", "pdm.backend"),
@@ -92,17 +90,6 @@ def _write_stand_in(folder):
             (package / "__init__.py").touch()
         folder.mkdir(parents=True, exist_ok=True)
         folder.joinpath(*parts).with_suffix(".py").write_text(_BACKEND, "utf-8")
-
-
-def extract(sdist, member, target):
-    """Write the one file of the archive ``sdist`` whose name ends in ``member`` as ``target``; returns that path.
-
-    Raises ValueError for a damaged archive or another number of such files.
-    """
-    found = tar_members(sdist, lambda name: name.endswith(member))
-    if len(found) != 1:
-        raise ValueError(f"{sdist} has {len(found)} files that end in {member}, expected one")
-    return write_atomically(target, *found.values())
 
 
 def fetch_files(sdist, sdist_sha256, name, sha256, tarball=None, size=None):

@@ -1,7 +1,5 @@
 """What every data set shares: the Dataset record, checksums, and atomic writing."""
 
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,17 +126,3 @@ def places(name):
     user = user_folder()
     own = [user / name, user] if user else []
     return [*own, cache_folder() / name]
-
-
-def pack(arrays):
-    """The bytes of a compressed .npz with a fixed date and no pickle."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, value in arrays.items():
-            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.create_system = 3
-            npy = io.BytesIO()
-            np.lib.format.write_array(npy, np.asarray(value), version=(1, 0), allow_pickle=False)
-            archive.writestr(entry, npy.getvalue(), compresslevel=9)
-    return out.getvalue()

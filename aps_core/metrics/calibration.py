@@ -1,16 +1,12 @@
-"""Is the spread of the samples right? Coverage, ranks, and divergence from a known Gaussian.
-
-Arrays may be NumPy or JAX; results are NumPy in float64. Divergences are in nats.
-"""
+"""Is the spread of the samples right? Coverage and ranks. Arrays may be NumPy or JAX; results are NumPy in float64."""
 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from scipy.stats import binom
 
 from aps_core.checks import finite_array, real_array
-from aps_core.metrics.quality import check_draws, mean_and_standard_error
+from aps_core.metrics.quality import check_draws
 
 
 def coverage(samples, x, levels=(0.5, 0.9)):
@@ -116,46 +112,6 @@ def _least_tail(below, m, place):
     return tails[below, np.arange(len(place))].min(axis=1)
 
 
-def gaussian_kl(mean_q, cov_q, mean_p, cov_p):
-    """KL(q || p) in nats of two Gaussians: means (d,), covariances (d, d).
-
-    KL = [tr(S_p^-1 S_q) + (m_p - m_q)^T S_p^-1 (m_p - m_q) - d + log det S_p - log det S_q] / 2.
-    Raises ValueError when a covariance has the wrong shape or is not positive definite.
-    """
-    mean_q, chol_q = _gaussian(mean_q, cov_q, "q")
-    mean_p, chol_p = _gaussian(mean_p, cov_p, "p")
-    if mean_q.shape != mean_p.shape:
-        raise ValueError(f"mean_q has shape {mean_q.shape}, expected that of mean_p, {mean_p.shape}")
-    trace = (solve_triangular(chol_p, chol_q, lower=True) ** 2).sum()
-    distance = (solve_triangular(chol_p, mean_p - mean_q, lower=True) ** 2).sum()
-    log_det = 2 * np.log(np.diag(chol_p)).sum() - 2 * np.log(np.diag(chol_q)).sum()
-    return float((trace + distance - len(mean_q) + log_det) / 2)
-
-
-def gaussian_log_prob(x, mean, cov):
-    """Log density (n,) in nats of x (n, *shape) under a Gaussian with mean (*shape) and covariance (d, d)."""
-    mean, chol = _gaussian(mean, cov, "p")
-    x = real_array("x", x)
-    x = x.reshape(len(x), -1)
-    if x.shape[1] != len(mean):
-        raise ValueError(f"x has {x.shape[1]} coordinates, expected {len(mean)}")
-    white = solve_triangular(chol, (x - mean).T, lower=True)
-    return -0.5 * (white**2).sum(axis=0) - np.log(np.diag(chol)).sum() - 0.5 * len(mean) * np.log(2 * np.pi)
-
-
-def kl_to_gaussian(samples, log_q, mean, cov):
-    """(KL(q || p), standard error) in nats from draws of q: the mean of log q - log p.
-
-    samples (n, *shape) drawn from q, log_q (n,) their log density under q, and the Gaussian p
-    with mean (*shape) and covariance (d, d).
-    """
-    log_q = real_array("log_q", log_q)
-    if log_q.shape != (len(samples),):
-        raise ValueError(f"log_q has shape {log_q.shape}, expected ({len(samples)},), one per sample")
-    kl, error = mean_and_standard_error(log_q - gaussian_log_prob(samples, mean, cov))
-    return float(kl), float(error)
-
-
 def _finite_draws(samples, x):
     samples, x = check_draws(samples, x)
     return finite_array("samples", samples), finite_array("x", x)
@@ -167,19 +123,3 @@ def checked_levels(levels):
     if levels.size == 0 or not ((levels > 0) & (levels < 1)).all():
         raise ValueError(f"levels is {levels.tolist()}, expected fractions strictly between 0 and 1")
     return levels
-
-
-def _gaussian(mean, cov, name):
-    """Flat mean (d,) and lower Cholesky factor (d, d) in float64."""
-    mean, cov = finite_array(f"mean of {name}", mean).ravel(), real_array(f"covariance of {name}", cov)
-    if cov.shape != (mean.size, mean.size):
-        raise ValueError(f"covariance of {name} has shape {cov.shape}, expected {(mean.size, mean.size)}")
-    if np.isfinite(cov).all() and not np.allclose(cov, cov.T, rtol=1e-4, atol=1e-6 * np.abs(cov).max()):
-        raise ValueError(f"covariance of {name} is not symmetric, expected one that is")
-    try:
-        chol = np.linalg.cholesky(cov)
-    except np.linalg.LinAlgError as error:
-        raise ValueError(f"covariance of {name} is not positive definite, expected one that is") from error
-    if not np.isfinite(chol).all():
-        raise ValueError(f"covariance of {name} is not finite, expected numbers")
-    return mean, chol

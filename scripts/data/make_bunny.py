@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from aps_core.data import bunny
-from aps_core.data._sdist import download, extract
-from aps_core.data._store import pack
+from aps_core.data._sdist import download
 from aps_core.files import write_atomically
 from aps_core.geometry.mesh import TriangleMesh, read_mesh
+from scripts.data.packing import extract, pack
 
 SDIST = "compas-cgal==0.10.0"
 SDIST_SHA256 = "9230eda52d1e1425c06ff4f6560146a5605452b955193d439235b8c5389eccb7"

@@ -35,13 +35,13 @@ from pathlib import Path
 import numpy as np
 
 from aps_core.data import ncep, ncep_fine
-from aps_core.data._sdist import download, extract
-from aps_core.data._store import pack
+from aps_core.data._sdist import download
 from aps_core.data.ncep_fine import FIRST_YEAR, SDIST, SDIST_SHA256, ZERO_CELSIUS, read_source
 from aps_core.data.ncep_fine import SHA256 as SOURCE_SHA256
 from aps_core.data.temperature import T_MIN, T_SPAN
 from aps_core.files import write_atomically
 from aps_core.geometry.sphere import LATITUDE, LONGITUDE
+from scripts.data.packing import extract, pack
 
 STEP = 2.0**-15
 OFFSET = 0.5

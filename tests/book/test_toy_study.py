@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gaussian_kl import gaussian_kl
 from scipy.stats import gaussian_kde, multivariate_normal
 
 from aps_book.experiments import toy2d, toy2d_flows
 from aps_book.experiments.densities import divergence, grid_for, kernel_density, within_covariance
-from aps_core.metrics.calibration import gaussian_kl
 from aps_core.samplers.tune import tune
 from aps_core.training.job import run
 from aps_core.weights import WeightsError

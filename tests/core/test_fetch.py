@@ -15,6 +15,7 @@ import pytest
 from aps_core.data import __main__ as command
 from aps_core.data import _clients, _sdist, mnist
 from aps_core.files import sha256_of
+from scripts.data.packing import extract
 
 NOWHERE = "http://127.0.0.1:9"  # the port "discard", where nothing listens
 
@@ -82,7 +83,7 @@ def test_nothing_of_a_source_distribution_is_run(alone, index, backend):
     path = _sdist.download("own-data==1.0", sha256_of(content), alone / "right", index=address)
     assert not trap.exists()
     assert path.read_bytes() == content
-    assert _sdist.extract(path, "values.bin", alone / "out").read_text() == "the values"
+    assert extract(path, "values.bin", alone / "out").read_text() == "the values"
 
 
 def test_without_network_pip_ends_in_seconds_with_what_to_do(alone):

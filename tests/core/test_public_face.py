@@ -241,7 +241,6 @@ METRICS = {
     "mean": lambda a, b, c: quality.mean_and_standard_error(a),
     "coverage": lambda a, b, c: calibration.coverage(a, b, c),
     "ranks": lambda a, b, c: calibration.sbc_ranks(a, b),
-    "kl": lambda a, b, c: calibration.gaussian_kl(a, np.eye(4), b, np.eye(4)),
 }
 
 

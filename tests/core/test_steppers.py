@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import unconditional
 
 from aps_core.diffusion import VESDE, VPSDE, SubVPSDE
 from aps_core.priors.gaussian import GaussianPrior
@@ -27,7 +28,7 @@ def _moments(stepper, sde, n_steps, grid, denoise):
 
         def body(carry, times):
             mean, var = carry
-            step = lambda u, z, name=stepper: steppers._one_step(prior, name, u * ones, *times, z * ones)[0]  # noqa: E731
+            step = lambda u, z, name=stepper: unconditional.one_step(prior, name, u * ones, *times, z * ones)[0]  # noqa: E731
             offset = step(0.0, 0.0)
             return (
                 offset + (step(1.0, 0.0) - offset) * mean,
@@ -106,7 +107,7 @@ def test_euler_maruyama_against_its_formula(x64):
     u, eps, z = jnp.array([0.4]), jnp.array([-1.2]), jnp.array([0.7])
     rate = 0.1 + 0.5 * 19.9
     expected = 0.4 + 0.01 * (0.5 * rate * 0.4 + rate * 1.2 / float(sde.beta(t))) + np.sqrt(rate * 0.01) * 0.7
-    np.testing.assert_allclose(steppers.euler_maruyama(sde, u, eps, t, s, z), expected, rtol=1e-9)
+    np.testing.assert_allclose(unconditional.euler_maruyama(sde, u, eps, t, s, z), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("grid", steppers.GRIDS)
@@ -127,7 +128,7 @@ def test_times_fall_from_one_to_the_end(grid, sde):
 
 def test_unconditional_draws_have_the_moments_of_the_prior(make_prior):
     prior, n = make_prior(d=8, k=4, rest=1e-2, shape=(2, 4)), 4096
-    draw = jax.jit(lambda key: steppers.unconditional(prior, key, n, n_steps=800))
+    draw = jax.jit(lambda key: unconditional.draw(prior, key, n, n_steps=800))
     x = np.asarray(draw(jax.random.key(0)), np.float64)
     assert x.shape == (n, 2, 4)
     x = x.reshape(n, 8) - np.asarray(prior.mean)
@@ -139,9 +140,3 @@ def test_unconditional_draws_have_the_moments_of_the_prior(make_prior):
 def test_a_single_step_goes_all_the_way():
     t, s = steppers.time_steps(VPSDE(), 1)
     assert t.tolist() == [1] and s.tolist() == [0]
-
-
-@pytest.mark.parametrize("name", ["stepper", "grid"])
-def test_unknown_names(make_prior, name):
-    with pytest.raises(ValueError, match=f"{name} must be one of .*'leap'"):
-        steppers.unconditional(make_prior(), jax.random.key(0), 1, **{name: "leap"})
