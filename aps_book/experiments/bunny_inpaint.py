@@ -244,7 +244,7 @@ def store_scores(run, scores, n):
 def store_few(run, scores):
     """Keep what every row has on the digits of the samplers that iterate, the first few of all: PSNR and MSE under
     ``iterative``, as ``store_scores`` has them under ``test``; the PSNR of one sample minus that of one of DPS, paired by
-    digit, as ``iterative.row.above_dps``, and of the two MCGs minus each other (``iterative.mcg_stopped.above_mcg``) and
+    digit, as ``iterative.row.above_dps``; energy score and coverage of those that have many samples; and of the two MCGs minus each other (``iterative.mcg_stopped.above_mcg``) and
     minus the paper's number (``iterative.mcg.above_paper``).
     """
     n = len(scores["dps"]["psnr_n1"])
@@ -253,6 +253,9 @@ def store_few(run, scores):
         for kind, key in _kinds(f"iterative.{row}", row).items():
             run.mean(f"{key}.psnr", found[f"psnr_{kind}"], "dB")
             run.mean(f"{key}.mse", found[f"mse_{kind}"])
+        if row not in FEW:
+            run.mean(f"iterative.{row}.energy", found["energy"])
+            run.mean(f"iterative.{row}.coverage_90", 100 * found["coverage"][:, 1], "%")
         if row != "dps":
             run.mean(f"iterative.{row}.above_dps", found["psnr_n1"] - few["dps"]["psnr_n1"], "dB")
     run.mean("iterative.mcg_stopped.above_mcg", few["mcg_stopped"]["psnr_n1"] - few["mcg"]["psnr_n1"], "dB")

@@ -70,10 +70,17 @@ def score_dps(sampler, key, case, n_faces):
 
 
 def store_dps(run, found, scores):
-    """Keep what DPS reached, and what one sample of APS has above it on the same faces."""
+    """Keep what DPS reached, what the others of ``scores`` have on the same faces under ``iterative.row`` (PSNR of one
+    sample and of the mean, coverage), and what one sample of the flow has above DPS there.
+    """
+    n = len(found["psnr_n1"])
     run.mean("test.dps.psnr", found["psnr_n1"], "dB")
     run.mean("test.dps.ssim", found["ssim_n1"])
-    run.mean("paired.aps_dps", scores["aps"]["psnr_n1"][: len(found["psnr_n1"])] - found["psnr_n1"], "dB")
+    run.mean("paired.aps_dps", scores["aps"]["psnr_n1"][:n] - found["psnr_n1"], "dB")
+    for row, values in scores.items():
+        run.mean(f"iterative.{row}.psnr_n1", values["psnr_n1"][:n], "dB")
+        run.mean(f"iterative.{row}.psnr_mean", values["psnr_mean"][:n], "dB")
+        run.mean(f"iterative.{row}.coverage_90", 100 * values["coverage"][:n, 1], "%")
 
 
 def by_brightness(run, task, case, scores):

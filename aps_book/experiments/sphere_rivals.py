@@ -48,8 +48,9 @@ def subset(case, n):
 
 def store(run, prefix, scores, others, chosen):
     """Keep the scores of single samples of DPS and MCG as ``prefix.dps`` and ``prefix.mcg``; under ``iterative`` those
-    and what the rows of ``others`` have on the same months (positions ``chosen`` of theirs): PSNR of one sample and of
-    the mean, its excess over DPS, coverage.
+    and what the rows of ``others``, the last of them the flow, have on the same months (positions ``chosen`` of theirs):
+    PSNR of one sample and of the mean, its excess over DPS, energy score and that minus the flow's (``minus_flow``),
+    coverage.
     """
     for row, found in scores.items():
         run.mean(f"{prefix}.{row}.psnr", found["psnr_n1"], "dB")
@@ -57,15 +58,19 @@ def store(run, prefix, scores, others, chosen):
         run.mean(f"{prefix}.{row}.ssim", found["ssim_n1"])
         run.mean(f"{prefix}.{row}.ssim11", found["ssim11_n1"])
     same = {
-        row: {name: found[name][chosen] for name in ("psnr_n1", "psnr_mean", "coverage")}
+        row: {name: found[name][chosen] for name in ("psnr_n1", "psnr_mean", "coverage", "energy")}
         for row, found in others.items()
     }
+    flow = list(others)[-1]
     for row, found in {**scores, **same}.items():
         run.mean(f"iterative.{row}.psnr_n1", found["psnr_n1"], "dB")
         run.mean(f"iterative.{row}.psnr_mean", found["psnr_mean"], "dB")
         run.mean(f"iterative.{row}.coverage_90", 100 * found["coverage"][:, 1], "%")
+        run.mean(f"iterative.{row}.energy", found["energy"])
         if row != "dps":
             run.mean(f"iterative.{row}.above_dps", found["psnr_n1"] - scores["dps"]["psnr_n1"], "dB")
+        if row != flow:
+            run.mean(f"iterative.{row}.minus_flow.energy", found["energy"] - same[flow]["energy"])
 
 
 def store_seconds(run, prefix, rivals, key, measurement, fast):

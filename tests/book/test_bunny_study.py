@@ -56,6 +56,8 @@ def test_every_row_of_the_table_of_rivals_stands_on_the_same_digits(tmp_path):
         row: {name: rng.uniform(20, 30, many.get(row, 4)) for name in names}
         for row in (*bunny_inpaint.FEW, "gaussian", "reverse", "aps")
     }
+    for row in many:
+        scores[row] |= {"energy": rng.uniform(size=9), "coverage": rng.uniform(size=(9, 2))}
     bunny_inpaint.store_few(run, scores)
     bunny_inpaint.store_floor(run, 0.1, 0.3)
     numbers = run.as_dict()["numbers"]

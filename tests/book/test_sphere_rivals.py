@@ -19,6 +19,7 @@ def scores(psnr):
         "ssim11_n1": RNG.uniform(size=n),
         "psnr_mean": np.array(psnr) + 3,
         "coverage": np.full((n, 2), 0.5),
+        "energy": np.array(psnr) / 10,
     }
 
 
@@ -42,6 +43,8 @@ def test_differences_are_paired_by_month(tmp_path):
     assert numbers["test.dps.psnr"]["value"] == 30 and numbers["iterative.mcg.above_dps"]["value"] == pytest.approx(
         -9.5
     )
+    assert numbers["iterative.dps.minus_flow.energy"]["value"] == pytest.approx(3.0 - 3.15)
+    assert "iterative.aps.minus_flow.energy" not in numbers and numbers["iterative.aps.energy"]["n"] == 2
     assert "iterative.dps.above_dps" not in numbers and numbers["iterative.dps.coverage_90"]["value"] == 50
 
 
