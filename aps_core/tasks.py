@@ -64,7 +64,7 @@ def sphere_fine_impute(sigma_y=0.05, mask_fraction=0.6):
     """As ``sphere_impute`` on the reanalysis' own grid, 73x144 = 10,512 cells.
 
     Needs its fields (`python -m aps_core.data fetch ncep-temperature-fine`) and, after that, the prior, which is not
-    shipped: `python -m aps_core.train recipes/sphere-fine-prior.toml` takes minutes. Raises FileNotFoundError that says so.
+    shipped: `aps train recipes/sphere-fine-prior.toml` takes minutes. Raises FileNotFoundError that says so.
     """
     months = data.ncep_fine.SOURCE.name
     data.load(months, "val")  # says what to fetch, before any prior is asked for
@@ -72,7 +72,7 @@ def sphere_fine_impute(sigma_y=0.05, mask_fraction=0.6):
         prior, _ = load_prior("sphere-fine-prior")
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{error}; this prior is not shipped: `python -m aps_core.train recipes/sphere-fine-prior.toml` makes it"
+            f"{error}; this prior is not shipped: `aps train recipes/sphere-fine-prior.toml` makes it"
         ) from error
     return _imputation("sphere-fine-impute", months, prior, sigma_y, mask_fraction)
 

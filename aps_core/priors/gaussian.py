@@ -217,29 +217,3 @@ def gaussian_posterior(prior, sigma_y, y, observed=None):
     v = observed * (y - prior.mean) / sigma_y**2 / root_d
     v = v + wq @ ((v @ wq) / b)
     return replace(posterior, mean=prior.mean + v / root_d)
-
-
-def extrapolated_gaussian(signals, year, n_modes, last_years=20, sde=VPSDE()):
-    """``fit_gaussian`` whose variances are those of years to come.
-
-    With about as many signals as modes, variances within the sample are too small outside the leading modes, and a
-    climate that drifts adds to them. Here mean and modes come from all signals (n, *shape); the variance of each mode
-    and of the rest is that of the ``last_years`` years of ``year`` (n,) about the fit to all years before, modes
-    matched by rank.
-
-    Raises ValueError when fewer than ``n_modes`` + 2 signals are older than that.
-    """
-    signals, year = np.asarray(real("signals", signals)), np.asarray(year)
-    later = year > year.max() - last_years
-    if np.sum(~later) < n_modes + 2:
-        raise ValueError(
-            f"last_years = {last_years} leaves {np.sum(~later)} older signals, {n_modes} modes need {n_modes + 2}"
-        )
-    before = fit_gaussian(signals[~later], n_modes, sde=sde)
-    v = signals[later].reshape(later.sum(), -1).astype(np.float64) - np.asarray(before.mean)
-    c = v @ np.asarray(before.basis)
-    modes = np.mean(c**2, axis=0)
-    rest = (np.sum(v**2) - np.sum(c**2)) / len(v) / (before.dim - n_modes)
-    excess = np.maximum(modes - rest, 0.0)
-    prior = fit_gaussian(signals, n_modes, sde=sde)
-    return prior.replace(excess=jnp.asarray(excess, jnp.float32), rest=jnp.asarray(rest, jnp.float32))

@@ -100,15 +100,3 @@ class ScorePrior(DiffusionPrior):
     @property
     def _sigma(self):
         return 2 * self.gaussian.mode_std[: self.network.k]
-
-
-def score_matching_loss(prior, key, amplitudes):
-    """Likelihood-weighted denoising score matching over ``amplitudes`` (n, K) of n signals, in nats per signal.
-
-    Its expectation is the mean of log p_G minus the bound on log p_theta: below zero, the learned prior is the better
-    one.
-    """
-    n = amplitudes.shape[0]
-    k_time, k_eps = jax.random.split(key)
-    t = bound.times(k_time, prior.sde, n, prior.t_residual)
-    return -jnp.mean(jax.vmap(prior.modal_log_ratio)(jax.random.split(k_eps, n), amplitudes, t))

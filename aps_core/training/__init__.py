@@ -1,7 +1,6 @@
 """Training: one loop for every network. ``TRAINERS`` maps the word ``trains`` of a recipe to what trains it;
 ``refine`` trains on for one measurement."""
 
-from aps_core.training.modal_prior import MODAL_PRIOR
 from aps_core.training.network_prior import NETWORK_PRIOR
 from aps_core.training.posterior import POSTERIOR
 from aps_core.training.refine import refine
@@ -14,6 +13,5 @@ TRAINERS = {
     "posterior": POSTERIOR,
     "subspace-posterior": SUBSPACE_POSTERIOR,
     "network-prior": NETWORK_PRIOR,
-    "modal-prior": MODAL_PRIOR,
     "subspace-prior": SUBSPACE_PRIOR,
 }

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy.linalg import cho_factor, cho_solve
 
+from aps_book.train import ALL
 from aps_core import data, gaussian_posterior, load_posterior, load_task, weights
 from aps_core.data import ncep, ncep_fine
 from aps_core.data.temperature import to_kelvin
@@ -108,7 +109,7 @@ def test_what_is_said_of_another_file(own, monkeypatch):
 
 def test_what_is_said_without_a_prior(own):
     with pytest.raises(
-        FileNotFoundError, match="not shipped: `python -m aps_core.train recipes/sphere-fine-prior.toml`"
+        FileNotFoundError, match="not shipped: `aps train recipes/sphere-fine-prior.toml`"
     ):
         load_task("sphere-fine-impute")
 
@@ -136,7 +137,7 @@ def task(own):
     recipe = shortened(
         "sphere-fine-prior", prior={"n_modes": 12, "network": network, "batch": 8}, optimizer={"steps": 2, "warmup": 1}
     )
-    job = replace(TRAINERS["modal-prior"].job(recipe), evaluate=None)
+    job = replace(ALL["modal-prior"].job(recipe), evaluate=None)
     trained, _, card = run(job, recipe, progress=False)
     weights.save(own / "weights" / "sphere-fine-prior.safetensors", job.tree(trained), card, job.dtype)
     return load_task("sphere-fine-impute")

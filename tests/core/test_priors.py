@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
+from aps_book.experiments.seasons import seasonal_recombination
+from aps_book.experiments.sphere_prior import extrapolated_gaussian, score_matching_loss
 from aps_core.diffusion import VPSDE
 from aps_core.priors import bound, terms
-from aps_core.priors.gaussian import extrapolated_gaussian, fit_gaussian, gaussian_posterior
-from aps_core.priors.modal import ScorePrior, score_matching_loss
+from aps_core.priors.gaussian import fit_gaussian, gaussian_posterior
+from aps_core.priors.modal import ScorePrior
 from aps_core.priors.networks.dense import ResidualMLP
 from aps_core.priors.networks.modal import RegimeResidual
 from aps_core.priors.score_network import init_network_prior
-from aps_core.training.seasons import seasonal_recombination
 
 
 def _dense(prior):
