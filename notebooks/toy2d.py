@@ -65,9 +65,10 @@ run = record.start(
 # - *Modes*: three Gaussians of standard deviations 0.08 and 0.05 around (0.4, 0.25), (0.6, 0.5) and (0.4, 0.75), with
 #   weights 0.4, 0.25 and 0.35. The measurement leaves all three possible.
 #
-# Both posteriors are Gaussian mixtures in closed form ({py:func}`~aps_core.priors.mixture.mixture_posterior`), and so
-# are the scores of the priors at every diffusion time, which all methods get: whatever goes wrong below is not the
-# fault of a network. The paper does not give the numbers of its two priors; these are others of the same kind.
+# Both posteriors are Gaussian mixtures in closed form
+# ({py:func}`~aps_book.experiments.mixture_posterior.mixture_posterior`), and so are the scores of the priors at every
+# diffusion time, which all methods get: whatever goes wrong below is not the fault of a network. The paper does not
+# give the numbers of its two priors; these are others of the same kind.
 #
 # ## The methods
 #

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from aps_book.experiments import faces_rivals
+from aps_book.experiments.closed_form_modes import ClosedFormModes
 from aps_book.experiments.measured import measure
 from aps_book.record import full_run
 from aps_core import data
-from aps_core.flows.closed_form import ClosedFormModes
 from aps_core.metrics import evaluation, quality
 from aps_core.operators import (
     AveragePool,

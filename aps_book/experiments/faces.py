@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_book.experiments import faces_rivals
+from aps_book.experiments import faces_rivals, pictured
+from aps_book.experiments.closed_form_modes import ClosedFormModes
 from aps_book.experiments.measured import Case, error_ratio, measure
 from aps_book.figures.sliders import Slider
 from aps_book.record import Difference, full_run
@@ -14,7 +15,6 @@ from aps_book.record.verdicts import size
 from aps_core import data
 from aps_core.data.faces import prior_faces
 from aps_core.data.user_folder import may_fall_back
-from aps_core.flows.closed_form import ClosedFormModes
 from aps_core.metrics import evaluation, quality
 from aps_core.metrics.quality import mean_and_standard_error
 from aps_core.posterior import AmortizedPosterior, default_weights, load_posterior

@@ -14,11 +14,12 @@ import numpy as np
 
 from aps_book import record
 from aps_book.experiments import method
+from aps_book.experiments.mixture_posterior import mixture_posterior
 from aps_core.diffusion import VPSDE
 from aps_core.metrics import calibration
 from aps_core.operators import Identity
 from aps_core.posterior import gaussian_posterior
-from aps_core.priors.mixture import gaussian_mixture, mixture_posterior
+from aps_core.priors.mixture import gaussian_mixture
 from aps_core.problem import Task
 from aps_core.training.posterior import AS_IN_THE_PAPER, train_posterior
 

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from aps_book.experiments import faces_rivals
+from aps_book.experiments.mixture_posterior import mixture_posterior
 from aps_book.experiments.sampler_names import names
 from aps_book.record import Difference, full_run, tuning_records
 from aps_core.metrics import calibration, joint
@@ -21,7 +22,6 @@ from aps_core.metrics.trust.pairs import pair_coordinates
 from aps_core.metrics.trust.reference import draw_prior
 from aps_core.operators import dense_matrix
 from aps_core.posterior import gaussian_posterior, load_posterior
-from aps_core.priors.mixture import mixture_posterior
 from aps_core.priors.store import load_prior
 from aps_core.samplers import make_sampler
 from aps_core.tasks import load_task

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.special import digamma, gammaln
 
+from aps_book.experiments.mixture_posterior import mixture_posterior
 from aps_core import operators
 from aps_core.metrics import calibration
-from aps_core.priors.mixture import mixture_posterior
 from aps_core.tasks import load_task
 
 COLLAPSED = 1e-6  # variance over that of the posterior below which a direction counts as a point: KL is infinite there

@@ -11,10 +11,11 @@ import numpy as np
 
 from aps_book.experiments import short_trainings
 from aps_book.experiments.gaussian16 import trap_ratio
+from aps_book.experiments.mixture_posterior import mixture_posterior
 from aps_core.diffusion import VPSDE
 from aps_core.operators import Identity
 from aps_core.priors import bound, terms
-from aps_core.priors.mixture import gaussian_mixture, mixture_posterior
+from aps_core.priors.mixture import gaussian_mixture
 from aps_core.problem import Task
 from aps_core.training.posterior import AS_IN_THE_PAPER, train_posterior
 from aps_core.training.validation import kl_to_closed_form

@@ -14,11 +14,11 @@ import numpy as np
 from aps_book import record
 from aps_book.experiments import measured as cases
 from aps_book.experiments import single_fit_in_modes
+from aps_book.experiments.closed_form_modes import ClosedFormModes
 from aps_book.experiments.faces_rivals import long_run_psnr
 from aps_book.experiments.sampler_names import names
 from aps_book.record import tuning_records
 from aps_core.data import celeba, cifar10, faces, photos
-from aps_core.flows.closed_form import ClosedFormModes
 from aps_core.metrics import evaluation, quality
 from aps_core.operators import FourierSubset
 from aps_core.posterior import AmortizedPosterior, load_posterior

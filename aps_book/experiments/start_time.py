@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import norm
 
+from aps_book.experiments.closed_form_modes import ClosedFormModes
 from aps_book.experiments.gaussian16 import bound_precision
 from aps_core.posterior import AmortizedPosterior
 from aps_core.priors.base import Prior
@@ -123,40 +124,17 @@ def implied_variance(spread, sigma_y):
 
 
 @flax.struct.dataclass
-class ModewiseGaussian:
-    """``optimum`` for denoising as a flow: x = m + V (w V^T (y - m) + s^(1/2) z) without parameters, V the modes of the
-    prior.
-    """
+class DenoisingModes:
+    """``optimum`` for denoising as the modes of a flow: x = m + V (w V^T (y - m) + s^(1/2) z), V the modes of the prior."""
 
-    mean: jax.Array  # m (d,)
+    centre: jax.Array  # m (d,)
     basis: jax.Array  # V (d, d)
     gain: jax.Array  # w (d,)
     std: jax.Array  # s^(1/2) (d,)
-    shape: tuple = flax.struct.field(pytree_node=False)
 
-    @property
-    def dim(self):
-        """Number of entries of a signal."""
-        return self.mean.shape[0]
-
-    def init(self, key=None):
-        """No parameters."""
-        del key
-        return {}
-
-    def context(self, measurement):
-        """The mean (d,)."""
-        return self.mean + self.basis @ (self.gain * ((measurement.y.reshape(-1) - self.mean) @ self.basis))
-
-    def forward(self, params, z, context):
-        """x (d,) and log|dx/dz|."""
-        del params
-        return context + self.basis @ (self.std * z), jnp.sum(jnp.log(self.std))
-
-    def inverse(self, params, x, context):
-        """z (d,) and log|dz/dx|."""
-        del params
-        return ((x - context) @ self.basis) / self.std, -jnp.sum(jnp.log(self.std))
+    def mean(self, y):
+        """Mean (d,) for flat data ``y`` (d,)."""
+        return self.centre + self.basis @ (self.gain * ((y - self.centre) @ self.basis))
 
 
 def closed_form(task, t_min=None):
@@ -167,9 +145,8 @@ def closed_form(task, t_min=None):
     v = 0.0 if t_min is None else float(noise_variance(g.sde, t_min))
     gain, spread = optimum(np.asarray(g.excess + g.rest, np.float64), v, task.sigma_y)
     as32 = lambda a: jnp.asarray(a, jnp.float32)  # noqa: E731
-    return AmortizedPosterior(
-        task, ModewiseGaussian(g.mean, g.basis, as32(gain), as32(np.sqrt(spread)), tuple(task.shape)), {}
-    )
+    modes = DenoisingModes(g.mean, g.basis, as32(gain), as32(np.sqrt(spread)))
+    return AmortizedPosterior(task, ClosedFormModes(modes, tuple(task.shape)), {})
 
 
 def parts_of_error(psnr_n1, psnr_mean, n, exact):

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from aps_book.experiments.densities import divergence, grid_for, kernel_density, within_covariance
+from aps_book.experiments.mixture_posterior import mixture_posterior
 from aps_core.operators import FixedMask, Measurement
-from aps_core.priors.mixture import GaussianMixturePrior, gaussian_mixture, mixture_posterior
+from aps_core.priors.mixture import GaussianMixturePrior, gaussian_mixture
 from aps_core.problem import Task
 from aps_core.samplers import make_sampler
 from aps_core.samplers.tune import tune

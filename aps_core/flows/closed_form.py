@@ -9,7 +9,7 @@ from aps_core.checks import noise
 from aps_core.flows.base import Flow
 from aps_core.operators import Operator, kept_by
 from aps_core.priors.gaussian import GaussianPrior, gaussian_posterior
-from aps_core.priors.linear_gaussian import LinearPosteriorFactors, PosteriorModes
+from aps_core.priors.linear_gaussian import LinearPosteriorFactors
 from aps_core.priors.low_rank import LowRankFactors, posterior_factors
 
 
@@ -85,41 +85,6 @@ def posterior_base(prior, operator, sigma_y):
     operator = kept_by(operator)
     # a random mask is that of the measurement: one compiled program serves all shares of missing entries
     return PosteriorBase(prior, float(sigma_y), None if operator.random else operator, factors)
-
-
-@flax.struct.dataclass
-class ClosedFormModes(Flow):
-    """N(mu_G(y), V diag(std^2) V^T) behind the interface of a flow: the closed form that a DistilledFlow stands on, at
-    no further cost.
-    """
-
-    of_recipes = False
-    modes: PosteriorModes
-    shape: tuple = flax.struct.field(pytree_node=False)
-
-    @property
-    def dim(self):
-        """Number of entries of a signal."""
-        return self.modes.std.shape[0]
-
-    def init(self, key):
-        """No parameters."""
-        del key
-        return {}
-
-    def context(self, measurement):
-        """mu_G(y) (d,)."""
-        return self.modes.mean(measurement.y.reshape(-1))
-
-    def forward(self, params, z, context):
-        """x (d,) and log|dx/dz|."""
-        del params
-        return context + self.modes.basis @ (self.modes.std * z), jnp.sum(jnp.log(self.modes.std))
-
-    def inverse(self, params, x, context):
-        """z (d,) and log|dz/dx|."""
-        del params
-        return ((x - context) @ self.modes.basis) / self.modes.std, -jnp.sum(jnp.log(self.modes.std))
 
 
 @flax.struct.dataclass

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from aps_book.experiments import method as ablation_study
+from aps_book.experiments.mixture_posterior import mixture_posterior
 from aps_core import Identity, Task, gaussian_posterior
 from aps_core.priors.gaussian import GaussianPrior
-from aps_core.priors.mixture import mixture_posterior
 
 
 def test_variants_differ_from_the_method_in_one_part():

@@ -9,8 +9,8 @@ import pytest
 
 from aps_book import record
 from aps_book.experiments import family, mean_kept, moved_mean, objective_faces
+from aps_book.experiments.mixture_posterior import mixture_posterior
 from aps_core.priors.linear_gaussian import posterior_modes
-from aps_core.priors.mixture import mixture_posterior
 
 N = 6
 

@@ -12,10 +12,10 @@ import pytest
 from flow_checks import everything
 from PIL import Image
 
+from aps_book.experiments.closed_form_modes import ClosedFormModes
 from aps_core import AmortizedPosterior, data
 from aps_core.data import celeba
 from aps_core.flows import build_flow
-from aps_core.flows.closed_form import ClosedFormModes
 from aps_core.operators import AveragePool, GaussianBlur, Identity, Measurement
 from aps_core.priors import fast_sampling
 from aps_core.priors.gaussian import fit_gaussian

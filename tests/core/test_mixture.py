@@ -8,9 +8,10 @@ from scipy.integrate import simpson
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
+from aps_book.experiments.mixture_posterior import mixture_posterior
 from aps_core.diffusion import VESDE, VPSDE, SubVPSDE
 from aps_core.priors import bound
-from aps_core.priors.mixture import gaussian_mixture, mixture_posterior
+from aps_core.priors.mixture import gaussian_mixture
 
 WEIGHTS = np.array([0.2, 0.5, 0.3])
 

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aps_book.experiments.mixture_posterior import mixture_posterior
 from aps_core import AveragePool, FixedMask, GaussianBlur, Identity, Measurement, RandomMask, Task
 from aps_core.diffusion import VESDE, VPSDE
 from aps_core.operators import dense_matrix
 from aps_core.posterior import gaussian_posterior
-from aps_core.priors.mixture import gaussian_mixture, mixture_posterior
+from aps_core.priors.mixture import gaussian_mixture
 from aps_core.samplers import make_sampler
 from aps_core.samplers.base import Problem
 from aps_core.samplers.ddrm import DDRM
