@@ -125,14 +125,6 @@ def finite_result(what, *results):
             raise error
 
 
-def finite_or_not(call):
-    """What ``call`` returns or, where that is not finite, what came out all the same: for those who count failures."""
-    try:
-        return call()
-    except NotFiniteError as error:
-        return error.results[0]
-
-
 def seed(name, value):
     """``value`` as an int, which must be an integer from 0 to 2^31 - 1.
 

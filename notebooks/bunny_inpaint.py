@@ -47,7 +47,7 @@ from aps_book.experiments import (
 )
 from aps_book.figures import charts, meshes
 from aps_core import data
-from aps_core.data import bunny, bunny_mnist
+from aps_core.data import bunny
 from aps_core.priors.store import load_prior
 
 run = record.start(
@@ -92,7 +92,7 @@ beside = bunny_inpaint.PAPER_ROWS if "reverse" in found else None
 run.uses_weights(prior_card, *(found[row].card for row in flows))
 mesh = bunny.load_mesh()
 
-run.numbers("mesh", {"vertices": len(mesh), "faces": len(mesh.faces), "varying": bunny_mnist.varying().sum()})
+run.numbers("mesh", {"vertices": len(mesh), "faces": len(mesh.faces), "varying": bunny_inpaint.varying().sum()})
 run.number("mesh.dimensions", bunny_inpaint.dimensions())
 run.numbers(
     "prior",
@@ -197,7 +197,7 @@ run.say(
     "sample from {flow.begun.psnr_n1:.2f} to {flow.ended.psnr_n1:.2f} dB. DPS and MCG use the same prior, with "
     "the step size of seven that is best on validation digits, {tuned.dps:g} and {tuned.mcg:g} at "
     "{parameters/n_steps} network evaluations "
-    "(the search is in `weights/results/bunny_inpaint.search.json`)."
+    "(the search is in `weights/results/bunny_inpaint.search.json`). " + bunny_inpaint.edges_of_search()
 )
 
 # %% [markdown]

@@ -59,10 +59,19 @@ def satellite_track(days=1.0):
     latitude = np.degrees(np.arcsin(np.sin(tilt) * np.sin(along)))
     ascending = np.degrees(np.arctan2(np.cos(tilt) * np.sin(along), np.cos(along)))
     longitude = (ascending - along / ORBITS * 180 / np.pi) % 360
-    cells = sphere.unit_vectors().reshape(-1, 3)
+    cells = unit_vectors().reshape(-1, 3)
     track = _on_sphere(latitude, longitude)
     nearest = np.concatenate([(part @ track.T).max(axis=1) for part in np.array_split(cells, 8)])
     return (nearest > np.cos(np.radians(SWATH))).astype(np.float32).reshape(sphere.SHAPE)
+
+
+def unit_vectors():
+    """Cell centres (46, 90, 3) on the unit sphere: x to (0 N, 0 E), y to (0 N, 90 E), z to the north pole."""
+    latitude, longitude = np.deg2rad(sphere.LATITUDE)[:, None], np.deg2rad(sphere.LONGITUDE)[None, :]
+    x = np.cos(latitude) * np.cos(longitude)
+    y = np.cos(latitude) * np.sin(longitude)
+    z = np.broadcast_to(np.sin(latitude), sphere.SHAPE)
+    return np.stack([x, y, z], axis=-1)
 
 
 def _on_sphere(latitude, longitude):

@@ -55,6 +55,12 @@ def dimensions():
     return int(np.linalg.matrix_rank(lookup[:, mnist.ever_lit().ravel()], tol=1e-9))
 
 
+def varying():
+    """Which vertices (1889,) take more than one value over the 60,000 training digits."""
+    lookup = projection.bilinear_lookup(bunny_mnist.coordinates(), mnist.SOURCE.shape)
+    return np.asarray(lookup @ mnist.ever_lit().ravel().astype(float)).ravel() > 0
+
+
 def networks():
     """How far two score networks had come in the middle of their training, {"dense" or "local": parameters, signals
     seen, val_gain, val_gain_se}.
@@ -135,6 +141,13 @@ def tuned(name, n_steps):
     recorded = [int(key.removeprefix(f"{name}-")) for key in found if key.startswith(name)]
     nearest = min(recorded, key=lambda n: abs(math.log(n / n_steps)))
     return found[f"{name}-{nearest}"]["best"]["step_size"]
+
+
+def edges_of_search():
+    """Which of the recorded searches end at an edge, in words."""
+    found = tuning_records.read(tuning_records.path("bunny_inpaint"))
+    of = lambda key: "{} with {} evaluations".format(*key.upper().split("-"))  # noqa: E731
+    return tuning_records.edges(found, of)
 
 
 def iterative(task, n_steps):

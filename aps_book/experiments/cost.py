@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 from aps_book import record
-from aps_book.experiments.cost_measure import RIVALS, in_a_process
+from aps_book.experiments.cost_measure import RIVALS, in_a_process, truncated
 from aps_book.experiments.sampler_names import NAMES
 from aps_core import data, files, weights
 from aps_core.flows.closed_form import closed_form
@@ -140,7 +140,7 @@ def store_truncation(run, modes, n_faces, seed=0):
     measured = task.measure(jax.random.key(seed), jnp.asarray(x0))
     for k in sorted(modes):
         said(f"{k} modes")
-        flow = closed_form(task.prior.gaussian.truncated(k), task.operator, float(task.sigma_y))
+        flow = closed_form(truncated(task.prior.gaussian, k), task.operator, float(task.sigma_y))
         means = jax.jit(lambda flow, m: jax.lax.map(lambda one: flow.context(one).mean, m))(flow, measured)
         found[k] = quality.psnr(np.asarray(means).reshape(x0.shape), x0)
         run.mean(f"modes.n{k}.psnr", found[k], "dB")

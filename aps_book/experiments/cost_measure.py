@@ -56,6 +56,24 @@ def image_prior(side, k):
     return GaussianPrior(as32(np.full(len(basis), 0.5)), as32(basis), as32(excess), as32(rest), shape=shape)
 
 
+def truncated(gaussian, n_modes):
+    """The GaussianPrior of the ``n_modes`` leading modes of ``gaussian``; what the variances of the others come to on average
+    is added to the rest, as in ``fit_gaussian`` with so few. Raises TypeError or ValueError for no count from 1 to k.
+    """
+    import jax.numpy as jnp
+
+    from aps_core.checks import count
+
+    n_modes, k = count("n_modes", n_modes), gaussian.excess.shape[0]
+    if n_modes > k:
+        raise ValueError(f"n_modes must be at most {k}, the modes of this Gaussian, got {n_modes}")
+    if n_modes == k:
+        return gaussian
+    rest = gaussian.rest + jnp.sum(gaussian.excess[n_modes:]) / (gaussian.dim - n_modes)
+    excess = jnp.maximum(gaussian.excess[:n_modes] + gaussian.rest - rest, 0.0)
+    return gaussian.replace(basis=gaussian.basis[:, :n_modes], excess=excess, rest=rest)
+
+
 def problem(side, k):
     """The Task: deblurring of images (side, side, 3) under ``image_prior``; the blur grows with the image."""
     import jax

@@ -8,7 +8,8 @@ from dataclasses import replace
 import jax
 import numpy as np
 
-from aps_core.checks import finite_or_not
+from aps_book.experiments import pictured
+from aps_book.experiments.failures import finite_or_not
 from aps_core.metrics import quality
 from aps_core.samplers import make_sampler
 from aps_core.samplers.tune import tune

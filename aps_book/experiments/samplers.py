@@ -9,10 +9,10 @@ import numpy as np
 
 from aps_book import record
 from aps_book.experiments import known_posteriors
+from aps_book.experiments.failures import finite_or_not
 from aps_book.experiments.sampler_names import NAMES
 from aps_book.record import tuning_records
 from aps_book.record.verdicts import word
-from aps_core.checks import finite_or_not
 from aps_core.metrics import quality
 from aps_core.samplers import make_sampler
 from aps_core.samplers.tune import tune

@@ -53,6 +53,17 @@ def mesh_panel(mesh, fields, spread=None, errors=None, columns=3, label="value o
     return fig
 
 
+def normals(mesh):
+    """Unit normal of each vertex of a TriangleMesh, (n, 3), weighted by area; zero where there is none."""
+    a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
+    per_face = np.cross(b - a, c - a)
+    total = np.stack(
+        [np.bincount(mesh.faces.ravel(), np.repeat(per_face[:, i], 3), len(mesh)) for i in range(3)], axis=1
+    )
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    return np.divide(total, length, out=np.zeros_like(total), where=length > 0)
+
+
 def _turned(points):
     """x to the right, z towards the reader, y up, as matplotlib names its axes."""
     return np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1)
@@ -66,7 +77,8 @@ def _draw(ax, mesh, field, title, cmap, low, high):
     scale = ScalarMappable(Normalize(low, high), cmap)
     points = _turned(mesh.vertices)
     missing = np.isnan(field).any()
-    light = 0.78 + 0.22 * np.clip(np.abs(mesh.normals[mesh.faces].mean(axis=1)[:, 2]), 0, 1)  # from the front
+    outwards = normals(mesh)
+    light = 0.78 + 0.22 * np.clip(np.abs(outwards[mesh.faces].mean(axis=1)[:, 2]), 0, 1)  # from the front
     colours = (
         np.tile(_rgb(MISSING), (len(mesh.faces), 1))
         if missing
@@ -78,8 +90,8 @@ def _draw(ax, mesh, field, title, cmap, low, high):
     faces.set_rasterized(True)
     ax.add_collection3d(faces)
     if missing:
-        shown = ~np.isnan(field) & (mesh.normals[:, 2] > 0.1)  # those that face the reader
-        front = points[shown] + 0.01 * np.ptp(points, axis=0).max() * _turned(mesh.normals)[shown]
+        shown = ~np.isnan(field) & (outwards[:, 2] > 0.1)  # those that face the reader
+        front = points[shown] + 0.01 * np.ptp(points, axis=0).max() * _turned(outwards)[shown]
         ax.scatter(
             *front.T, c=scale.to_rgba(field[shown]), s=5, depthshade=False, edgecolors="none", rasterized=True, zorder=5
         )
@@ -119,7 +131,7 @@ def mesh_view(mesh, fields, title, label="value"):
     middle, size = (mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0)) / 2, np.ptp(mesh.vertices, axis=0).max()
     data = {
         "vertices": np.round((mesh.vertices - middle) / size, 4).tolist(),
-        "normals": np.round(mesh.normals, 2).tolist(),
+        "normals": np.round(normals(mesh), 2).tolist(),
         "faces": np.asarray(mesh.faces).tolist(),
         "fields": [_told(name, np.asarray(field, float)) for name, field in fields.items()],
         "label": label,

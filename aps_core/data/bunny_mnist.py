@@ -2,12 +2,10 @@
 bilinearly.
 
 Splits are those of `mnist`. Signals are linear in the 784 pixels, so they fill at most 784 of their 1889 dimensions,
-and vertices over pixels that no training digit lights are constant (`varying` says which are not).
+and vertices over pixels that no training digit lights are constant.
 """
 
 from functools import lru_cache
-
-import numpy as np
 
 from aps_core.data import bunny, mnist
 from aps_core.data._store import Dataset, Source, check_split
@@ -50,10 +48,3 @@ def load(split):
 def coordinates():
     """Place (1889, 2) of each vertex in the unit square of the digit."""
     return projection.vertex_coordinates(bunny.load_mesh(), PROJECTION)
-
-
-@lru_cache(maxsize=1)
-def varying():
-    """Which vertices (1889,) take more than one value over the 60,000 training digits."""
-    lookup = projection.bilinear_lookup(coordinates(), mnist.SOURCE.shape)
-    return np.asarray(lookup @ mnist.ever_lit().ravel().astype(float)).ravel() > 0

@@ -61,17 +61,6 @@ class TriangleMesh:
         pairs = np.sort(self.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
         return np.unique(pairs, axis=0, return_counts=True)
 
-    @cached_property
-    def normals(self):
-        """Unit normal of each vertex, (n, 3), weighted by area; zero where there is none."""
-        a, b, c = (self.vertices[self.faces[:, i]] for i in range(3))
-        per_face = np.cross(b - a, c - a)
-        total = np.stack(
-            [np.bincount(self.faces.ravel(), np.repeat(per_face[:, i], 3), len(self)) for i in range(3)], axis=1
-        )
-        length = np.linalg.norm(total, axis=1, keepdims=True)
-        return np.divide(total, length, out=np.zeros_like(total), where=length > 0)
-
     def defects(self):
         """What is unusual about the mesh: a dict of counts (isolated vertices, boundary and non-manifold edges, faces
         without area, components).

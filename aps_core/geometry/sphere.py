@@ -49,15 +49,6 @@ def area_weights(shape=SHAPE):
     return cell_areas(shape) / (4 * np.pi)
 
 
-def unit_vectors():
-    """Cell centres (46, 90, 3) on the unit sphere: x to (0 N, 0 E), y to (0 N, 90 E), z to the north pole."""
-    latitude, longitude = np.deg2rad(LATITUDE)[:, None], np.deg2rad(LONGITUDE)[None, :]
-    x = np.cos(latitude) * np.cos(longitude)
-    y = np.cos(latitude) * np.sin(longitude)
-    z = np.broadcast_to(np.sin(latitude), SHAPE)
-    return np.stack([x, y, z], axis=-1)
-
-
 def neighbours():
     """Flat numbers (4140, 4) of the neighbours of each cell, in the order north, south, west, east.
 

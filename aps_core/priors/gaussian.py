@@ -56,19 +56,6 @@ class GaussianPrior(Prior):
         """The full covariance (d, d): only for small d."""
         return (self.basis * self.excess) @ self.basis.T + self.rest * jnp.eye(self.dim)
 
-    def truncated(self, n_modes):
-        """The Gaussian of the ``n_modes`` leading modes; what the variances of the others come to on average is added to
-        the rest, as in ``fit_gaussian`` with so few. Raises TypeError or ValueError for no count from 1 to k.
-        """
-        n_modes, k = count("n_modes", n_modes), self.excess.shape[0]
-        if n_modes > k:
-            raise ValueError(f"n_modes must be at most {k}, the modes of this Gaussian, got {n_modes}")
-        if n_modes == k:
-            return self
-        rest = self.rest + jnp.sum(self.excess[n_modes:]) / (self.dim - n_modes)
-        excess = jnp.maximum(self.excess[:n_modes] + self.rest - rest, 0.0)
-        return self.replace(basis=self.basis[:, :n_modes], excess=excess, rest=rest)
-
     def log_prob(self, x):
         """Exact log density of one signal of shape ``shape``, in nats."""
         v = x.reshape(-1) - self.mean

@@ -28,7 +28,7 @@ def test_the_prior_of_images_has_orthonormal_modes_and_the_stated_spread():
     # what the modes leave out is in the rest: the mean variance of an entry is that of all modes
     assert float(jnp.mean(prior.marginal_std**2)) == pytest.approx(0.06, rel=1e-4)
     whole = cost_measure.image_prior(6, 108)
-    np.testing.assert_allclose(whole.truncated(40).covariance(), prior.covariance(), atol=1e-5)
+    np.testing.assert_allclose(cost_measure.truncated(whole, 40).covariance(), prior.covariance(), atol=1e-5)
     grey = prior.basis[:, 0].reshape(6, 6, 3)
     np.testing.assert_allclose(grey, np.full((6, 6, 3), grey[0, 0, 0]), atol=1e-6)  # brightness varies most
 

@@ -40,7 +40,7 @@ def test_panel_shows_missing_vertices_as_gaps(mesh):
     fig = meshes.mesh_panel(mesh, {"measured": field})
     faces, dots = fig.subfigs[0].axes[0].collections
     assert np.ptp(faces.get_facecolor()[:, :3], axis=1).max() < 1e-6  # grey
-    front = (mesh.normals[:, 2] > 0.1) & ~np.isnan(field)
+    front = (meshes.normals(mesh)[:, 2] > 0.1) & ~np.isnan(field)
     assert len(dots._offsets3d[0]) == front.sum() > 0
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aps_book.experiments.failures import finite_or_not
 import aps_core
 from aps_core import (
     Identity,
@@ -21,7 +22,7 @@ from aps_core import (
     make_sampler,
     train_posterior,
 )
-from aps_core.checks import NotFiniteError, finite_or_not
+from aps_core.checks import NotFiniteError
 from aps_core.diffusion import VPSDE
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.training.loop import Optimizer

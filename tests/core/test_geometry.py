@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from aps_book.experiments.any_mask import unit_vectors
 from aps_core import data
 from aps_core.data.ncep import monthly_climatology
 from aps_core.geometry import sphere
@@ -43,14 +44,14 @@ def test_areas_of_single_cells_in_closed_form():
 
 def test_area_weights_integrate_harmonics():
     """Mean of sin^2(latitude) is 1/3, of the latitude's sine 0; the midpoint rule leaves a small error."""
-    z = sphere.unit_vectors()[..., 2]
+    z = unit_vectors()[..., 2]
     weights = sphere.area_weights()
     assert (weights * z).sum() == pytest.approx(0, abs=1e-12)
     assert (weights * z**2).sum() == pytest.approx(1 / 3, abs=1e-3)
 
 
 def test_unit_vectors():
-    v = sphere.unit_vectors()
+    v = unit_vectors()
     np.testing.assert_allclose(np.linalg.norm(v, axis=-1), 1, atol=1e-14)
     np.testing.assert_allclose(v[0], np.broadcast_to([0, 0, 1], (90, 3)), atol=1e-14)
     np.testing.assert_allclose(v[-1], np.broadcast_to([0, 0, -1], (90, 3)), atol=1e-14)
@@ -66,7 +67,7 @@ def test_neighbours_are_mutual_and_close():
     sets = [set(row) for row in near.tolist()]
     assert all(len(s) == 4 for s in sets)
     assert all(i in sets[j] for i, s in enumerate(sets) for j in s)
-    v = sphere.unit_vectors().reshape(-1, 3)
+    v = unit_vectors().reshape(-1, 3)
     angle = np.degrees(np.arccos(np.clip((v[:, None] * v[near]).sum(-1), -1, 1)))
     assert angle.max() < 4 + 1e-5
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flow_checks import everything
 
+from aps_book.experiments.cost_measure import truncated
 from aps_core import AmortizedPosterior, Task, flows
 from aps_core.flows.closed_form import closed_form
 from aps_core.operators import (
@@ -142,7 +143,7 @@ def test_what_does_not_act_on_rows_and_columns_is_factorized_in_all_entries(make
 def test_many_modes_are_factorized_in_all_entries(make_prior):
     prior = make_prior(d=DIM, k=DIM // 4 + 1, shape=SHAPE)
     assert isinstance(posterior_factors(prior, OPERATORS["blur"], 0.05), LinearPosteriorFactors)
-    assert isinstance(posterior_factors(prior.truncated(DIM // 4), OPERATORS["blur"], 0.05), LowRankFactors)
+    assert isinstance(posterior_factors(truncated(prior, DIM // 4), OPERATORS["blur"], 0.05), LowRankFactors)
 
 
 def test_what_has_no_such_posterior(make_prior):
@@ -217,14 +218,14 @@ def test_a_token_flow_stands_on_it(make_prior, randomise):
 
 def test_a_truncated_prior_is_the_fit_of_fewer_modes():
     data = np.random.default_rng(1).random((200, 4, 6)) ** 2
-    fewer, fitted = fit_gaussian(data, 24, diagonal=1e-4).truncated(5), fit_gaussian(data, 5, diagonal=1e-4)
+    fewer, fitted = truncated(fit_gaussian(data, 24, diagonal=1e-4), 5), fit_gaussian(data, 5, diagonal=1e-4)
     np.testing.assert_allclose(fewer.excess, fitted.excess, rtol=1e-4)
     np.testing.assert_allclose(fewer.rest, fitted.rest, rtol=1e-4)
     np.testing.assert_allclose(fewer.covariance(), fitted.covariance(), atol=1e-6)
-    assert fewer.truncated(5) is fewer
+    assert truncated(fewer, 5) is fewer
     for n, kind in ((6, ValueError), (0, ValueError), (2.5, TypeError)):
         with pytest.raises(kind, match="n_modes must"):
-            fewer.truncated(n)
+            truncated(fewer, n)
 
 
 @pytest.mark.parametrize("name", ["pool", "blur"])
