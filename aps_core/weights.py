@@ -1,10 +1,11 @@
 """Trained weights as safetensors beside a JSON card, loaded by name, checked by sha256, never pickled; and what a card says
-of the training in words: no row of a table says "APS" and nothing else.
+of the training in words.
 """
 
 import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -150,10 +151,6 @@ def check_arrays(name, tree, expected):
             )
 
 
-# what the measurements of a protocol are called
-MEASUREMENTS = {"held-out": "held-out measurements", "paper": "test measurements"}
-
-
 def trained_by(card):
     """What trained the flow of ``card``, such as "reverse divergence, measurements only".
 
@@ -176,32 +173,21 @@ def trained_by(card):
     return own if before == own else f"{own}; started from {before}"
 
 
-def row_label(card):
-    """The label of a table's row for the flow of ``card``: "APS" where the paper's own objective alone trained it,
-    otherwise "flow", and what did; for the reverse divergence, on whose measurements.
+class Training(NamedTuple):
+    """What a card says of the training: divergence ("forward", "reverse", "mixture"), share of the forward one, whether
+    its signals are draws of the prior, protocol, and what had trained the weights that it went on from (None without).
     """
-    if "recipe" not in card:
-        return "flow, untrained"
-    kl, share, drawn, protocol = _objective(card)
-    begun = (_begun(card) or kl).split()[0]
-    if kl == "reverse" and begun == "reverse":
-        frozen = ", partly frozen" if card["recipe"].get("optimizer", {}).get("frozen") else ""
-        return f"APS (reverse, {MEASUREMENTS[protocol]}{frozen})"
-    if kl == "reverse":
-        return f"flow ({'forward' if begun == 'forward' else 'mixed'}, then reverse, {MEASUREMENTS[protocol]})"
-    if kl == "forward":
-        return f"flow (forward, {'draws of the prior' if drawn else 'training signals'})"
-    return f"flow ({100 * share:.0f} % forward, {100 - 100 * share:.0f} % reverse)"
+
+    kl: str
+    share: float
+    drawn: bool
+    protocol: str
+    begun: str | None
 
 
-def label_of(name):
-    """``row_label`` of the weights ``name``. Raises as ``load_card``."""
-    return row_label(load_card(name))
-
-
-def in_a_sentence(label):
-    """A label of ``row_label`` as a noun: "the flow (forward, draws of the prior)", "APS (reverse, ...)"."""
-    return f"the {label}" if label.startswith("flow") else label
+def training_of(card):
+    """The Training of a ``card`` that has a recipe."""
+    return Training(*_objective(card), _begun(card))
 
 
 def _begun(card):

@@ -39,6 +39,7 @@ seed = 0
 
 # %% tags=["hide-input"]
 from aps_book import record
+from aps_book.record.labels import label_of
 from aps_book.record.run import between, integer, text
 
 run = record.start(
@@ -67,7 +68,6 @@ from aps_book.experiments import gaussian16, short_trainings
 from aps_book.figures import curves as curves_figures
 from aps_book.figures import images as images_figures
 from aps_core import data
-from aps_core.weights import label_of
 
 key_denoise, key_mask, key_table, key_moments = jax.random.split(jax.random.key(seed), 4)
 tasks = {

@@ -39,13 +39,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aps_book.record.labels import row_label
 import aps_core
 from aps_book import record
 from aps_book.experiments import measured, training_cost
 from aps_book.experiments import score_prior as study
 from aps_book.figures import curves, images
 from aps_core import data
-from aps_core.weights import row_label
 
 run = record.start(
     "score_prior",

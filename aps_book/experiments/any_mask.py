@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aps_book.record.labels import label_of
 import aps_core
 from aps_book.figures.sliders import Slider
 from aps_core import data, posterior
@@ -16,7 +17,6 @@ from aps_core.data.temperature import T_SPAN, to_kelvin
 from aps_core.geometry import sphere
 from aps_core.metrics import evaluation
 from aps_core.operators import FixedMask, RandomMask
-from aps_core.weights import label_of
 
 ANY, USUAL = "sphere-impute-any", "sphere-impute-held-out"
 LABELS = {

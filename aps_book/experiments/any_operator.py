@@ -12,6 +12,7 @@ from aps_book.experiments import faces_rivals
 from aps_book.experiments.closed_form_modes import ClosedFormModes
 from aps_book.experiments.measured import measure
 from aps_book.record import full_run
+from aps_book.record.labels import label_of
 from aps_core import data
 from aps_core.metrics import evaluation, quality
 from aps_core.operators import (
@@ -28,7 +29,6 @@ from aps_core.posterior import AmortizedPosterior, load_posterior
 from aps_core.samplers import make_sampler
 from aps_core.tasks import FACE, load_task
 from aps_core.training.network_prior import tweedie
-from aps_core.weights import label_of
 
 ANY = "faces-any"
 LABELS = {

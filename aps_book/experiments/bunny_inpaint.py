@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from aps_book.experiments.sampler_names import names
 from aps_book.record import Difference, tuning_records
+from aps_book.record.labels import in_a_sentence, row_label
 from aps_book.record.run import paper_value
 from aps_core import weights
 from aps_core.data import bunny_mnist, mnist
@@ -23,7 +24,6 @@ from aps_core.priors.fast_sampling import draw
 from aps_core.samplers import make_sampler
 from aps_core.samplers.tune import tune
 from aps_core.tasks import load_task
-from aps_core.weights import in_a_sentence, row_label
 
 LABELS = {
     **names("mcg", "dps"),

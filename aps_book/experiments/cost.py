@@ -9,6 +9,7 @@ import numpy as np
 from aps_book import record
 from aps_book.experiments.cost_measure import RIVALS, in_a_process, truncated
 from aps_book.experiments.sampler_names import NAMES
+from aps_book.record.labels import row_label
 from aps_core import data, files, weights
 from aps_core.flows.closed_form import closed_form
 from aps_core.metrics import quality
@@ -272,7 +273,7 @@ def _sampler(name):
     """What samples, by the recipe of its weights (None: the closed form); the weights themselves need not be there."""
     if name is None:
         return "closed form"
-    return weights.row_label({"recipe": recipes.read(files.find("recipes", f"{name}.toml"))})
+    return row_label({"recipe": recipes.read(files.find("recipes", f"{name}.toml"))})
 
 
 BENCH = {  # what `make bench` times, by the word in its record

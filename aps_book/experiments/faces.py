@@ -11,6 +11,7 @@ from aps_book.experiments.closed_form_modes import ClosedFormModes
 from aps_book.experiments.measured import Case, error_ratio, measure
 from aps_book.figures.sliders import Slider
 from aps_book.record import Difference, full_run
+from aps_book.record.labels import in_a_sentence, label_of, row_label
 from aps_book.record.verdicts import size
 from aps_core import data
 from aps_core.data.faces import prior_faces
@@ -24,7 +25,7 @@ from aps_core.samplers import make_sampler
 from aps_core.tasks import load_task
 from aps_core.training import validation
 from aps_core.training.network_prior import tweedie
-from aps_core.weights import in_a_sentence, label_of, load_card, row_label, trained_by
+from aps_core.weights import load_card, trained_by
 
 TASKS = {"denoise": "denoising", "sr2": "2x super-resolution", "deblur": "deblurring"}
 PAPER = {"denoise": "aps.table2.celeba_denoise", "sr2": "aps.table3", "deblur": "aps.table3"}

@@ -16,6 +16,7 @@ from aps_book.experiments import faces_rivals
 from aps_book.experiments.mixture_posterior import mixture_posterior
 from aps_book.experiments.sampler_names import names
 from aps_book.record import Difference, full_run, tuning_records
+from aps_book.record.labels import label_of
 from aps_core.metrics import calibration, joint
 from aps_core.metrics.trust import importance, metropolis
 from aps_core.metrics.trust.pairs import pair_coordinates
@@ -25,7 +26,7 @@ from aps_core.posterior import gaussian_posterior, load_posterior
 from aps_core.priors.store import load_prior
 from aps_core.samplers import make_sampler
 from aps_core.tasks import load_task
-from aps_core.weights import label_of, load_card
+from aps_core.weights import load_card
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from itertools import product
 
 from aps_book.experiments.sampler_names import names
 from aps_book.record import Difference
+from aps_book.record.labels import in_a_sentence, label_of
 from aps_book.record.run import full_run, paper_value
 from aps_book.record.verdicts import size
-from aps_core.weights import in_a_sentence, label_of, load_card, trained_by
+from aps_core.weights import load_card, trained_by
 
 NOT_RUN, ABSENT = "not run", "–"
 
@@ -422,7 +423,7 @@ def differences(run, kind, subsets):
     return tuple(
         Difference(
             f"{kind}.{name}.above.{method}",
-            f"{EXPERIMENTS[name].label}: {what} of {in_a_sentence(FLOWS[name])}",
+            f"{subset.label}: {what} of {in_a_sentence(label_of(subset.weights))}",
             f"that of {'the ' if method == 'gaussian' else ''}{METHODS[method]}",
             None if kind == "one" else "higher",
         )

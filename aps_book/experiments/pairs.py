@@ -18,6 +18,7 @@ from aps_book.experiments.closed_form_modes import ClosedFormModes
 from aps_book.experiments.faces_rivals import long_run_psnr
 from aps_book.experiments.sampler_names import names
 from aps_book.record import tuning_records
+from aps_book.record.labels import label_of
 from aps_core.data import celeba, cifar10, faces, photos
 from aps_core.metrics import evaluation, quality
 from aps_core.operators import FourierSubset
@@ -26,7 +27,6 @@ from aps_core.samplers import make_sampler
 from aps_core.samplers.tune import tune
 from aps_core.tasks import load_task
 from aps_core.training import loop
-from aps_core.weights import label_of
 
 TASKS = {"celeba": "faces-deblur", "cifar10": "cifar10-deblur"}  # of each prior; operator and noise are the same
 CODE = "code"  # stands in the place of a prior for the blur of the authors' program, under the face prior

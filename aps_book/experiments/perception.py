@@ -10,13 +10,13 @@ from aps_book.experiments import faces as faces_study
 from aps_book.experiments import faces_rivals
 from aps_book.experiments.measured import measure
 from aps_book.record import exact, verdicts, word
+from aps_book.record.labels import in_a_sentence, label_of
 from aps_core import data
 from aps_core.data import celeba, faces
 from aps_core.flows.wrappers import tempered
 from aps_core.metrics import calibration, perception, quality
 from aps_core.metrics.perception import alexnet, inception
 from aps_core.tasks import load_task
-from aps_core.weights import in_a_sentence, label_of
 
 TASKS = faces_study.TASKS
 ITERATIVE = ("dps", "ddrm", "pigdm")

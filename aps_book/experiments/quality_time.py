@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from aps_book.experiments.overview import ABSENT, EXPERIMENTS, FLOWS, NOT_RUN, cell, keep
 from aps_book.experiments.sampler_names import FACE_BUDGETS, NAMES
 from aps_book.record import Difference
+from aps_book.record.labels import in_a_sentence, label_of
 from aps_book.record.run import full_run
-from aps_core.weights import in_a_sentence, label_of
 
 
 @dataclass(frozen=True)

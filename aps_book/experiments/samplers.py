@@ -12,12 +12,12 @@ from aps_book.experiments import known_posteriors
 from aps_book.experiments.failures import finite_or_not
 from aps_book.experiments.sampler_names import NAMES
 from aps_book.record import tuning_records
+from aps_book.record.labels import label_of
 from aps_book.record.verdicts import word
 from aps_core.metrics import quality
 from aps_core.samplers import make_sampler
 from aps_core.samplers.tune import tune
 from aps_core.training import posterior
-from aps_core.weights import label_of
 
 LOW = {"gaussian16": 0.1, "mixture2": 0.05}  # noise of the searches, where "tuned" means what it says
 LABELS = {

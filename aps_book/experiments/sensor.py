@@ -10,13 +10,13 @@ from aps_book.experiments import faces as faces_study
 from aps_book.experiments import faces_rivals
 from aps_book.experiments.sampler_names import names
 from aps_book.record import tuning_records
+from aps_book.record.labels import label_of
 from aps_core.metrics import evaluation, quality
 from aps_core.posterior import load_posterior
 from aps_core.samplers import make_sampler
 from aps_book.experiments.gauss_newton import LinearizedPosterior
 from aps_core.samplers.tune import tune
 from aps_core.tasks import load_task
-from aps_core.weights import label_of
 
 LABELS = {"gaussian": "Gaussian, linearized", **names("dps"), "aps": label_of("faces-saturated-held-out")}
 GRID = {"n_steps": (100,), "step_size": (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)}

@@ -10,6 +10,7 @@ import numpy as np
 
 from aps_book import record
 from aps_book.experiments.measured import error_ratio
+from aps_book.record.labels import label_of
 from aps_core import data, weights
 from aps_core.data.temperature import T_SPAN
 from aps_core.data.user_folder import may_fall_back
@@ -18,7 +19,6 @@ from aps_core.metrics import calibration, evaluation
 from aps_core.metrics.quality import mean_and_standard_error
 from aps_core.posterior import default_weights, gaussian_posterior, load_posterior, untrained_posterior
 from aps_core.training import validation
-from aps_core.weights import label_of
 
 VECTORIZED = "sphere-impute-realnvp"  # weights of the paper's architecture
 VECTORIZED_FLOW = {"kind": "realnvp", "steps": 24, "width": 16}

@@ -14,12 +14,8 @@ from aps_core.metrics.trust import diagnose, importance
 from aps_core.metrics.trust.statistics import SAMPLES
 from aps_core.posterior import load_posterior
 from aps_core.tasks import load_task
-from aps_core.weights import label_of
 
 N_SAMPLES = SAMPLES  # of each diagnosis
-TRAINED = "gaussian16-realnvp-denoise"
-LABELS = {"trained": label_of(TRAINED)}
-NARROW = 0.8  # factor of the noise of a flow that is wrong on purpose
 FACE_TASKS = {"denoise": "denoising", "sr2": "2x super-resolution", "deblur": "deblurring"}
 FAULTS = {
     "noise_2": "noise of twice the level",

@@ -67,7 +67,7 @@ def comparison(
 
 
 def _check_labels(rows: Mapping[str, str]) -> None:
-    """Raise ValueError for a row or column that says APS and not what trained the flow (``weights.row_label``)."""
+    """Raise ValueError for a row or column that says APS and not what trained the flow (``labels.row_label``)."""
     for row, label in rows.items():
         if re.search(r"\bAPS\b(?! objective)", label) and "reverse" not in label:
             raise ValueError(

@@ -6,12 +6,13 @@ import re
 
 import pytest
 
+from aps_book.record.labels import row_label
 import aps_core
 from aps_book import record
 from aps_book.record import tables
 from aps_core import AmortizedPosterior, files
 from aps_core.training import recipes
-from aps_core.weights import row_label, trained_by
+from aps_core.weights import trained_by
 
 CARDS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted((files.CHECKOUT / "weights").glob("*.json"))}
 FLOWS = {name: card for name, card in CARDS.items() if "task" in card}
