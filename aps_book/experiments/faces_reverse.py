@@ -17,7 +17,8 @@ from aps_book.experiments import faces
 from aps_book.experiments.kept import kept
 from aps_book.experiments.measured import measure
 from aps_core import data
-from aps_core.metrics import evaluation
+from aps_core.files import sha256_of
+from aps_core.metrics import evaluation, quality
 from aps_core.tasks import load_task
 from aps_core.training import validation
 
@@ -32,10 +33,17 @@ def scores(task, row, sampler, case, n_samples, folder, where=slice(None), seed=
     keys = jax.random.split(jax.random.key(seed + 1), len(case.x0))
     modes, parts = np.asarray(task.prior.gaussian.basis[:, : faces.BAND_MODES]), []
     for i in range(0, len(chosen), PART):
-        name = f"{task.name}-{row}-{sampler.card['sha256'][:12]}-{len(case.x0)}-{len(chosen)}-{n_samples}-{i}.npz"
+        name = f"{task.name}-{row}-{_digest(sampler)[:12]}-{len(case.x0)}-{len(chosen)}-{n_samples}-{i}.npz"
         part = chosen[i : i + PART]
         parts.append(kept(folder / name, lambda part=part: _evaluate(sampler, keys, case, part, n_samples, modes)))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _digest(sampler):
+    """By what a sampler is known again: its weights, or those numbers that a closed form is made of."""
+    if "sha256" in sampler.card:
+        return sampler.card["sha256"]
+    return sha256_of(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(sampler.flow)))
 
 
 def _evaluate(sampler, keys, case, chosen, n_samples, modes):
@@ -68,12 +76,31 @@ def paired(run, prefix, row, ours, theirs, where):
         run.mean(f"{prefix}_versus.{row}.{key}", ours[name][where] - theirs[name], None if name == "energy" else "dB")
 
 
+def against_closed_form(run, prefix, rows, closed, where):
+    """Keep what ``rows`` have on the closed form on the faces ``where`` of theirs, as the page keeps it for all faces:
+    ``faces.store_differences``.
+    """
+    few = {row: {name: values[where] for name, values in found.items()} for row, found in rows.items()}
+    faces.store_differences(run, prefix, {"gaussian": closed, **few})
+
+
+def against_tweedie(run, prefix, rows, tweedie, case, where):
+    """Keep what the means of ``rows`` have on Noise2Score, a point estimate (the sampler ``tweedie``), on the faces
+    ``where``, paired, as ``prefix_tweedie.row.psnr_n128``.
+    """
+    few = jax.tree.map(lambda a: a[where], case.measurements)
+    estimate = np.asarray(tweedie.sample(jax.random.key(0), few, 1))[:, 0]
+    base = quality.psnr(estimate, case.x0[where])
+    for row, found in rows.items():
+        run.mean(f"{prefix}_tweedie.{row}.psnr_n128", found["psnr_mean"][where] - base, "dB")
+
+
 def main(arguments=None):
     """Command line: score the flows and write the record."""
     parser = argparse.ArgumentParser(prog="python -m aps_book.experiments.faces_reverse", description=main.__doc__)
     parser.add_argument("--faces", type=int, default=5189, help="test faces, spread evenly over the split")
     parser.add_argument("--samples", type=int, default=128, help="posterior samples of each")
-    parser.add_argument("--paired-faces", type=int, default=512, help="of them, for the flow that is held against")
+    parser.add_argument("--paired-faces", type=int, default=512, help="of them, for what the flows are held against")
     parser.add_argument("--objective-faces", type=int, default=24, help="faces for the objective; 0: none")
     parser.add_argument("--tasks", nargs="*", default=list(faces.TASKS), choices=list(faces.TASKS))
     parser.add_argument("--scores", type=Path, default=Path("checkpoints/faces-reverse"), help="folder of the parts")
@@ -93,25 +120,24 @@ def main(arguments=None):
         task = load_task(f"faces-{name}")
         case = measure(task, test, options.faces)
         samplers = {**faces.amortized(task)}
-        samplers.pop("noise2score", None)
+        tweedie = samplers.pop("noise2score", None)
         where = np.round(np.linspace(0, options.faces - 1, parameters["n_paired"])).astype(int)
         found, reverse = {}, [row for row in faces.trained_rows(samplers) if row != "aps"]
-        for row in ("aps", *reverse):
-            run.uses_weights(samplers[row].card)
-            some = where if row == "aps" else slice(None)
+        for row in ("gaussian", "aps", *reverse):
+            if "sha256" in samplers[row].card:
+                run.uses_weights(samplers[row].card)
+            some = slice(None) if row in reverse else where
             found[row] = scores(task, row, samplers[row], case, options.samples, options.scores, some)
-            print(
-                name,
-                row,
-                samplers[row].trained_by,
-                {k: round(float(v.mean()), 4) for k, v in found[row].items() if v.ndim == 1},
-                flush=True,
-            )
+            means = {k: round(float(v.mean()), 4) for k, v in found[row].items() if v.ndim == 1}
+            print(name, row, means, flush=True)
         for row in reverse:
             card = samplers[row].card
             run.numbers(f"flow.{name}_{row}", {"steps": card["steps"], "seconds": (card["seconds"])})
             paired(run, name, row, found[row], found["aps"], where)
-        rows = {row: values for row, values in found.items() if row != "aps"}
+        rows = {row: found[row] for row in reverse}
+        against_closed_form(run, name, rows, found["gaussian"], where)
+        if tweedie is not None:
+            against_tweedie(run, name, rows, tweedie, case, where)
         faces.store(run, name, rows, options.samples)
         faces.store_coverage(run, name, found, tuple(rows))
         if options.objective_faces:

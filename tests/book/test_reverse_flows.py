@@ -11,6 +11,7 @@ from aps_book import record
 from aps_book.experiments import default_flows, digit_classes, faces, faces_reverse
 from aps_book.experiments.measured import Case
 from aps_core import Identity, Measurement, Task, gaussian_posterior
+from aps_core.metrics import quality
 
 
 @pytest.fixture
@@ -48,6 +49,22 @@ def test_some_faces_have_the_draws_of_all(problem, tmp_path, monkeypatch):
     ours = {name: np.arange(6.0) for name in ("psnr_n1", "psnr_mean", "energy")}
     faces_reverse.paired(run, "denoise", "reverse", ours, {k: np.array([0.0, 1.0]) for k in ours}, np.array([1, 4]))
     assert run.as_dict()["numbers"]["denoise_versus.reverse.psnr_n128"]["value"] == 2
+
+
+def test_differences_to_the_closed_form_are_paired_on_the_chosen_faces(problem, tmp_path):
+    _, case, _ = problem
+    run, where = record.Run("absent", {}, tmp_path), np.array([1, 4])
+    rows = {"reverse": {name: np.arange(6.0) for name in ("psnr_n1", "psnr_mean", "energy")}}
+    closed = {name: np.array([0.0, 1.0]) for name in ("psnr_n1", "psnr_mean", "energy")}
+    faces_reverse.against_closed_form(run, "sr2", rows, closed, where)
+    exact = SimpleNamespace(sample=lambda key, few, n: np.asarray(few.y)[:, None])  # the data as the estimate
+    faces_reverse.against_tweedie(run, "sr2", rows, exact, case, where)
+    numbers = run.as_dict()["numbers"]
+    above = numbers["sr2_paired.reverse.psnr_n128"]
+    assert (above["value"], above["n"]) == (2.0, 2) and numbers["sr2_paired.reverse.energy"]["value"] == 2.0
+    noise = quality.psnr(np.asarray(case.measurements.y)[where], case.x0[where])
+    tweedie = numbers["sr2_tweedie.reverse.psnr_n128"]
+    assert tweedie["value"] == pytest.approx(np.mean(where - noise)) and tweedie["n"] == 2
 
 
 def test_rows_of_the_table_say_on_how_many_faces_they_stand():
