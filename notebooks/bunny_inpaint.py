@@ -511,12 +511,13 @@ run.say(
 # ## Time
 
 # %% tags=["hide-input"]
-sphere_impute.store_seconds(run, "test", {row: found[row] for row in ("gaussian", "aps")}, key, case.one(0), n_samples)
+timed = {row: found[row] for row in ("gaussian", *flows)}
+sphere_impute.store_seconds(run, "test", timed, key, case.one(0), n_samples)
 for row, sampler in bunny_inpaint.iterative(task, n_steps).items():
     seconds = bunny_inpaint.seconds(sampler, key, case.one(0))
     run.number(f"test.{row}.seconds", seconds, unit="s")
 run.table(
-    bunny_inpaint.rows(["mcg", "dps", "gaussian", "aps"], n_samples, named),
+    bunny_inpaint.rows([*bunny_inpaint.FEW, *timed], n_samples, named),
     {"seconds": ("time for one measurement [s]", ".3g")},
     "test",
     "aps.table2.bunny_inpaint",

@@ -116,7 +116,12 @@ if not real:
 #   the code's blur it is the flow for any linear operator on faces ({doc}`any_operator`), which was not trained for it.
 
 # %% tags=["hide-input"]
-run.say("The search, on four validation photographs for each pair:\n\n" + pairs.search_table(found))
+run.say(
+    "The search, on four validation photographs for each pair:\n\n"
+    + pairs.search_table(found)
+    + "\n\n"
+    + tuning_records.edges(found, pairs.of_search)
+)
 
 # %% tags=["hide-input"]
 samples, times = {}, {}

@@ -155,6 +155,8 @@ for problem, title in (("gaussian16", "Gaussian"), ("mixture2", "Mixture")):
     run.say(
         f"**{title}**, score of the search (KL in nats per dimension, ∞ where it is infinite):\n\n"
         + tuning_records.summary(found[problem], sampler_study.LABELS)
+        + "\n\n"
+        + tuning_records.edges(found[problem], sampler_study.LABELS.get)
     )
 
 # %% [markdown]

@@ -259,7 +259,9 @@ run.verdict(
 run.say(
     "Chosen among {search.dps.tried:.0f} step sizes: {search.dps.step_size} for DPS, {search.mcg.step_size} "
     "for MCG (their "
-    "papers: 1). MCG puts the noisy measurement in the place of the observed cells at its last step, so that at least "
+    "papers: 1). "
+    + tuning_records.edges(search, sphere_impute.method_of)
+    + " MCG puts the noisy measurement in the place of the observed cells at its last step, so that at least "
     "their noise stays in the sample. The share of truths inside the 90 % intervals is that of DPS's few "
     "samples; the page "
     "{{doc}}`samplers` asks the same where the posterior is known."

@@ -19,7 +19,7 @@ from aps_book.experiments.faces_rivals import TASKS, long_run_psnr
 from aps_book.experiments.kept import kept
 from aps_book.experiments.measured import measure
 from aps_book.experiments.sampler_names import FACE_BUDGETS
-from aps_book.record import tuning_records
+from aps_book.record import provenance, tuning_records
 from aps_core import data
 from aps_core.files import sha256_of
 from aps_core.metrics import calibration, evaluation, quality
@@ -35,8 +35,10 @@ GRIDS = {
 }
 WIDENED = {
     "dps": ("step_size", 2.0),
+    "ddrm": ("eta", 2**0.5),
     "pigdm": ("prior_variance", 10**0.5),
 }  # where the best is at an edge; by which factor
+FURTHER = 3  # settings at most, beyond those of GRIDS
 SEARCH = "faces_budgets"
 AT_ONCE = 2  # faces; the first of several parts has the compilation in its time and is left out of it
 N_MANY = 128  # samples whose mean and time are told
@@ -48,22 +50,30 @@ STORED = {  # by column of the record: the score, its factor and its unit
 }
 
 
-def search(task, method, budget, n_faces=4, n=2, progress=None):
+def search(task, method, budget, n_faces=4, n=2, progress=None, found=None):
     """The settings of a sampler with ``budget`` evaluations that have the least energy score on validation faces: what
-    ``tune`` found. The search goes on beyond a setting of WIDENED while the best of all is the last one tried there.
+    ``tune`` found. The search goes on beyond a setting of WIDENED while the best of all is the last one tried there; with
+    ``found``, an earlier search, from where that ended.
     """
     common = {"n_measurements": n_faces, "n": n, "metric": "energy", "progress": progress}
-    found = tune(method, task, {"n_steps": (budget,), **GRIDS[method]}, **common)
-    if method not in WIDENED:
-        return found
-    name, factor = WIDENED[method]
-    tried = set(GRIDS[method][name])
-    while (value := found["best"][name]) in (min(tried), max(tried)) and len(tried) < len(GRIDS[method][name]) + 3:
-        further = value * factor if value == max(tried) else value / factor
-        later = tune(method, task, {one: (v,) for one, v in {**found["best"], name: further}.items()}, **common)
-        tried.add(further)
-        found = tuning_records.merged(found, later)
+    found = found or tune(method, task, {"n_steps": (budget,), **GRIDS[method]}, **common)
+    while (further := beyond(method, found)) is not None:
+        grid = {one: (v,) for one, v in {**found["best"], WIDENED[method][0]: further}.items()}
+        found = tuning_records.merged(found, tune(method, task, grid, **common))
     return found
+
+
+def beyond(method, found):
+    """The next value of the method's setting of WIDENED beyond the edge at which the search ``found`` ends; None where it
+    ends inside, at a bound of the setting, or after FURTHER values.
+    """
+    name, factor = WIDENED[method]
+    tried, value = {row["settings"][name] for row in found["search"]}, found["best"][name]
+    low, high = tuning_records.BOUNDS.get(name, (0.0, np.inf))
+    if value not in (min(tried), max(tried)) or len(tried) >= len(GRIDS[method][name]) + FURTHER:
+        return None
+    further = value * factor if value == max(tried) else value / factor
+    return further if low < further <= high else None
 
 
 def scores(sampler, case, n, key):
@@ -91,14 +101,15 @@ def scores(sampler, case, n, key):
 
 def tuned(name, task, path, progress=print):
     """{METHOD_BUDGET: settings} of every method of FACE_BUDGETS for the Task of the name ``name``: those recorded in ``path``;
-    what was not searched yet is, and is added there.
+    what was not searched yet, or ended at an edge, is gone on with, and is added there.
     """
     settings = {}
     for method, budget in ((method, budget) for method, budgets in FACE_BUDGETS.items() for budget in budgets):
         row = f"{method}_{budget}"
         found = tuning_records.read(path) if path.is_file() else {}
-        if f"{name}.{row}" not in found:
-            found[f"{name}.{row}"] = search(task, method, budget, progress=progress)
+        known = found.get(f"{name}.{row}")
+        if known is None or beyond(method, known) is not None:
+            found[f"{name}.{row}"] = search(task, method, budget, progress=progress, found=known)
             tuning_records.write(path, found)
         settings[row] = found[f"{name}.{row}"]["best"]
     return settings
@@ -125,7 +136,7 @@ def run_task(run, name, n_faces, n, folder, path, progress=print):
 
 def store(run, prefix, found):
     """Keep the scores ``found`` by row under ``PREFIX.ROW``: the columns of STORED, ``seconds`` of one sample and
-    ``seconds_many`` of N_MANY; and what each row has less a trained flow's, paired by face: ``minus_FLOW.psnr`` of single
+    ``seconds_many`` of N_MANY, ``at_once``, how many runs shared the machine then; and what each row has less a trained flow's, paired by face: ``minus_FLOW.psnr`` of single
     samples, ``minus_FLOW.mean`` and ``minus_FLOW.energy``.
     """
     for row, values in found.items():
@@ -133,6 +144,8 @@ def store(run, prefix, found):
             run.mean(f"{prefix}.{row}.{column}", factor * values[score], unit)
         run.number(f"{prefix}.{row}.seconds", float(values["seconds_one"]), unit="s")
         run.number(f"{prefix}.{row}.seconds_many", float(values["seconds"]), unit="s")
+        if "at_once" in values:  # scores that were kept by an older program do not say it
+            run.number(f"{prefix}.{row}.at_once", int(values["at_once"]))
         for flow in faces.trained_rows(found):
             for score, unit in (("psnr", "dB"), ("mean", "dB"), ("energy", None)):
                 if row != flow:
@@ -141,11 +154,12 @@ def store(run, prefix, found):
 
 def timed_scores(sampler, case, n, seed=1):
     """``scores``, and ``seconds_one`` of one sample of one measurement, compiled before; of a sampler without steps the
-    ``seconds`` of N_MANY are those of one call.
+    ``seconds`` of N_MANY are those of one call. ``at_once``: how many runs share the machine, as APS_AT_ONCE says.
     """
     key = jax.random.key(seed)
     found, direct = scores(sampler, case, n, key), isinstance(sampler, AmortizedPosterior)
     repeats = 5 if direct else 1
+    found["at_once"] = np.array(provenance.machine()["at_once"])
     found["seconds_one"] = np.array(evaluation.seconds_per_measurement(sampler, key, case.one(0), 1, repeats))
     if direct:
         found["seconds"] = np.array(evaluation.seconds_per_measurement(sampler, key, case.one(0), N_MANY, repeats))

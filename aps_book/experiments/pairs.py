@@ -159,6 +159,12 @@ def evaluations(found):
     return ", ".join(said)
 
 
+def of_search(key):
+    """What a search is of, in words; key: "PAIR.METHOD"."""
+    pair, _, method = key.partition(".")
+    return f"{TITLES[pair]}, {LABELS[method]}"
+
+
 @dataclass(frozen=True)
 class Fitted:
     """Score priors of several measurements, fitted side by side: one flow for each."""

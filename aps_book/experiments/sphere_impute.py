@@ -121,6 +121,11 @@ def rows(run, prefix, names, both=True):
     return {row: label for row, label in labels.items() if row in ("mcg", "dps") or f"{prefix}.{row}" in known}
 
 
+def method_of(row):
+    """The name of a sampler that iterates, by its row."""
+    return LABELS[row].partition(",")[0]
+
+
 def signals(labels):
     """For the rows of ``rows``: the parameter of the page that says on how many months each stands."""
     return {row: "n_iterative" if row in ("mcg", "dps") else "n_test" for row in labels}

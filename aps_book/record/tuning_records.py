@@ -55,6 +55,54 @@ def _badness(row, metric):
     return -row["psnr"] if metric == "psnr" else row["energy"] if metric == "energy" else row["score"]
 
 
+UNITS = {"psnr": ("psnr", " dB"), "energy": ("energy", " in energy score")}  # by metric: column of a row, unit
+BOUNDS = {"eta": (0.0, 1.0), "eta_b": (0.0, 1.0)}  # of settings: beyond them there is nothing to try
+
+
+def at_edge(search):
+    """The settings of a search (what ``tune`` found) whose best value is the smallest or the largest that was tried, and no
+    bound of the setting itself: [(setting, best value, the nearest other one, what the measure changes by there), ...].
+    The nearest one is of those tried with the other settings as they are, None where there is none; the change is None
+    where that was not finite.
+    """
+    best, found = search["best"], []
+    column = UNITS.get(search["metric"], ("score", ""))[0]
+    measured = {_key(row["settings"]): row.get(column) if row["finite"] else None for row in search["search"]}
+    for name, value in best.items():
+        tried = sorted({row["settings"][name] for row in search["search"]}) if not isinstance(value, str) else []
+        if len(tried) < 2 or value not in (tried[0], tried[-1]) or value in BOUNDS.get(name, ()):
+            continue
+        others = [v for v in tried if v != value and _key({**best, name: v}) in measured]
+        inner = min(others, key=lambda v: abs(v - value), default=None)  # noqa: B023
+        beside = None if inner is None else measured[_key({**best, name: inner})]
+        found.append((name, value, inner, None if beside is None else beside - measured[_key(best)]))
+    return found
+
+
+def _key(chosen):
+    return tuple(sorted(chosen.items()))
+
+
+def edges(found, label=str):
+    """Which of the searches {key: what ``tune`` found} end at the edge of what was tried, and what the next value inside
+    changes there, in words: a small change says that the edge is flat. label: of a key.
+    """
+    said = []
+    for key, search in found.items():
+        unit = UNITS.get(search["metric"], ("", " nats per dimension"))[1]
+        for name, value, inner, change in at_edge(search):
+            changes = "not finite" if change is None else f"{change:+.2g}{unit}"
+            beside = "no other beside it" if inner is None else f"at {_short(inner)}: {changes}"
+            said.append(f"{label(key)}, {name.replace('_', ' ')} = {_short(value)} ({beside})")
+    if not said:
+        return "No chosen setting lies at the edge of what was tried."
+    return "At the edge of what was tried, with the change at the next value inside: " + "; ".join(said) + "."
+
+
+def _short(value):
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+
+
 def settings(row):
     """The settings of a row or of the best, in words: ``n_steps = 100, step size = 0.3``."""
     return ", ".join(f"{name.replace('_', ' ')} = {value}" for name, value in row.items())

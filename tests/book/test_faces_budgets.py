@@ -18,7 +18,7 @@ def fake_tune(best_at):
     """Like ``tune``, with an energy score that is smallest where the varied number is ``best_at``."""
 
     def tune(method, task, grid, **settings):
-        name = next(n for n, values in grid.items() if n in ("step_size", "prior_variance"))
+        name = next(n for n, values in grid.items() if n in ("step_size", "prior_variance", "eta"))
         rows = [
             {"settings": {**{n: v[0] for n, v in grid.items()}, name: value}, "finite": True,
              "energy": abs(np.log(value / best_at))}
@@ -38,6 +38,12 @@ def test_a_search_goes_on_beyond_its_edge(monkeypatch, best_at, found):
     assert len({row["settings"]["step_size"] for row in result["search"]}) == len(result["search"]) <= 7
 
 
+@pytest.mark.parametrize(("best_at", "found"), [(0.3, 0.5 / 2**0.5), (0.7, 0.7), (2.0, 1.0)])
+def test_the_search_of_ddrm_stays_within_the_bounds_of_its_setting(monkeypatch, best_at, found):
+    monkeypatch.setattr(faces_budgets, "tune", fake_tune(best_at))
+    assert faces_budgets.search(None, "ddrm", 50)["best"]["eta"] == pytest.approx(found)
+
+
 def test_scores_of_an_exact_posterior(make_prior):
     """Of a Gaussian posterior the exact mean lies half the squared error of a sample away, and intervals hold 90 %."""
     prior = make_prior(d=16, k=16, shape=(4, 4))
@@ -54,7 +60,7 @@ def test_scores_of_an_exact_posterior(make_prior):
     assert (found["mean"] - found["psnr"]).mean() == pytest.approx(gap, abs=0.6)
     assert found["inside"].mean() == pytest.approx(0.9, abs=0.03)
     assert found["psnr"].shape == found["energy"].shape == (64,)
-    assert found["seconds_one"] > 0 and found["seconds"] > 0
+    assert found["seconds_one"] > 0 and found["seconds"] > 0 and found["at_once"] == 1
 
 
 def test_differences_are_paired_by_face(tmp_path):
@@ -84,10 +90,12 @@ def test_what_is_done_is_kept(tmp_path):
 
 def test_recorded_settings_are_not_searched_again(tmp_path, monkeypatch):
     path = tmp_path / "s.search.json"
-    monkeypatch.setattr(faces_budgets, "search", lambda task, method, budget, progress: {"best": {"n_steps": budget}})
+    monkeypatch.setattr(faces_budgets, "tune", fake_tune(2.0))
+    monkeypatch.setitem(faces_budgets.GRIDS, "pigdm", {"prior_variance": (1.0, 2.0, 3.0)})
+    monkeypatch.setitem(faces_budgets.GRIDS, "ddrm", {"eta": (0.5, 1.0)})
     settings = faces_budgets.tuned("sr2", "task", path)
     monkeypatch.setattr(faces_budgets, "search", None)
     assert faces_budgets.tuned("sr2", "task", path) == settings
-    assert settings["dps_50"] == {"n_steps": 50} and set(settings) == {
+    assert settings["dps_50"] == {"n_steps": 50, "step_size": 2.0} and set(settings) == {
         f"{method}_{n}" for method, budgets in faces_budgets.FACE_BUDGETS.items() for n in budgets
     }
