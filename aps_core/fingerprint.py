@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from aps_core.operators.base import is_of_the_package
+from aps_core.priors.base import capability
 from aps_core.priors.content import settings_of
-from aps_core.priors.gaussian import GaussianPrior
-from aps_core.priors.score_function import ScoreFunctionPrior
 
 TOLERANCE = 1e-3  # of the size of what is compared: the same task on another machine differs by rounding
 
@@ -65,12 +64,12 @@ def same_prior(card, task):
 
 def prior_kind(prior):
     """The word of a prior, or the name of its class."""
-    return getattr(prior, "kind", None) or type(prior).__name__
+    return capability(prior, "kind") or type(prior).__name__
 
 
 def _settings(prior):
     """Those of ``settings_of``; of a GaussianPrior none, whose posteriors do not depend on its diffusion."""
-    return {} if isinstance(prior, GaussianPrior) else settings_of(prior)
+    return {} if capability(prior, "is_gaussian") else settings_of(prior)
 
 
 def _other_settings(card, now):
@@ -128,19 +127,18 @@ def _of_prior(prior):
     what it has learned, a projection of each array, summed up.
     """
     try:
-        gaussian = getattr(prior, "gaussian", None)
-    except ValueError:  # a ScoreFunctionPrior without one
+        gaussian = prior.gaussian
+    except (AttributeError, ValueError):  # a ScoreFunctionPrior without one raises ValueError
         gaussian = None
-    numbers = [] if not isinstance(gaussian, GaussianPrior) else _of_gaussian(gaussian)
+    numbers = [] if gaussian is None else _of_gaussian(gaussian)
     if prior is gaussian:
         return numbers
     held = {id(leaf) for leaf in jax.tree.leaves(gaussian)}
     arrays = [leaf for leaf in jax.tree.leaves(prior) if id(leaf) not in held and hasattr(leaf, "dtype")]
-    learned = not isinstance(prior, ScoreFunctionPrior)
-    if arrays and learned:
+    if arrays and capability(prior, "arrays_tell_all"):
         sums = np.sum([[(i + 1) * n for n in projected(array)] for i, array in enumerate(arrays)], axis=0)
         numbers = numbers + [float(f"{n:.7g}") for n in sums / len(arrays)]
-    elif hasattr(prior, "eps"):
+    elif capability(prior, "has_score"):
         u = jnp.asarray(np.random.default_rng(4).normal(size=int(np.prod(prior.shape))), jnp.float32)
         numbers = numbers + projected(prior.eps(u, 0.5))
     return numbers

@@ -13,8 +13,7 @@ from aps_core import checks, operators
 from aps_core.checks import check_measurement, measured_array, real
 from aps_core.operators import Operator
 from aps_core.operators.content import content_of
-from aps_core.priors.base import PRIOR_WANTED, Prior
-from aps_core.priors.gaussian import GaussianPrior
+from aps_core.priors.base import PRIOR_WANTED, Prior, capability
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -190,7 +189,7 @@ def _check_traced(prior):
 
 def _range_of_draws(prior):
     """(smallest, largest) entry of a signal in [0, 1] or, under a prior that is a Gaussian, of its draws."""
-    if not isinstance(prior, GaussianPrior):
+    if not capability(prior, "is_gaussian"):
         return 0.0, 1.0
     mean, std = np.asarray(prior.mean, np.float64), np.asarray(prior.marginal_std, np.float64)
     return min(0.0, float((mean - DEVIATIONS * std).min())), max(1.0, float((mean + DEVIATIONS * std).max()))

@@ -137,7 +137,7 @@ def scores(setting, n, n_samples, n_iterative=0, seed=0, rivals=("ddrm", "pigdm"
     for row in rivals if n_iterative else ():
         sampler = make_sampler(row, task)
         found[row] = evaluation.evaluate(sampler, key, few, case.x0[:n_iterative], min(n_samples, 4), progress=True)
-    if setting.operator.kind != "identity":
+    if not setting.operator.is_identity:
         return found, None
     guess = np.asarray(tweedie(task.prior, case.measurements.y, task.sigma_y))
     return found, quality.psnr(guess, case.x0)

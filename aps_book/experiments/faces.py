@@ -70,7 +70,7 @@ def amortized(task):
     """
     closed, trained = closed_and_trained(task).values()
     flow = trained.flow
-    tweedies = {"noise2score": make_sampler("noise2score", task)} if task.operator.kind == "identity" else {}
+    tweedies = {"noise2score": make_sampler("noise2score", task)} if task.operator.is_identity else {}
     return {
         "gaussian": closed,
         **tweedies,

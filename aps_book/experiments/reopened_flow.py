@@ -53,7 +53,7 @@ def reopen(posterior):
     """The ReopenedFlow of a trained AmortizedPosterior. Raises ValueError unless it is a DistilledFlow of a denoising
     task.
     """
-    if posterior.task.operator.kind != "identity" or not isinstance(posterior.flow, DistilledFlow):
+    if not posterior.task.operator.is_identity or not isinstance(posterior.flow, DistilledFlow):
         raise ValueError(
             f"posterior must be a DistilledFlow of a denoising task, got {type(posterior.flow).__name__} of {posterior.task.name!r}"
         )

@@ -105,7 +105,7 @@ def iterative(case, found, methods=TUNED, paper=True):
     """
     rows = {}
     for method in methods:
-        if method == "mcg" and case.task.operator.kind == "identity":
+        if method == "mcg" and case.task.operator.is_identity:
             continue
         name = method.replace("_", "-")
         if paper:

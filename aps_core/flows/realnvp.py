@@ -28,7 +28,7 @@ class Whitening:
         """The Whitening of a denoising Task, and the prior's standard deviation along its modes (d,). Raises ValueError
         for another operator.
         """
-        if task.operator.kind != "identity" or not task.operator.diagonal:
+        if not task.operator.is_identity:
             raise ValueError(f'flow "realnvp": whitened is for denoising, got the operator {task.operator!r}')
         prior = task.prior.gaussian
         modes = posterior_modes(prior, task.operator, float(task.sigma_y))

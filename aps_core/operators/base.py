@@ -36,10 +36,11 @@ class Operator:
     overrides what differs from the following; a Task tests what is declared (``declared.check_declared``).
 
     kind: its name in ``settings``. linear: A(x) = M x + b, a matrix and perhaps a constant (see ``offset``). diagonal:
-    A(x) = ``observed(mask)`` * x. random: ``draw`` draws a new mask for every measurement. additive_noise: y is A(x) +
-    N(0, sigma_y^2) on the observed entries; one that overrides ``simulate`` and ``log_likelihood`` says False, and rivals
-    and closed forms refuse it. saturates: the sensor's answer to ``inner``, a linear operator, can be undone.
-    data_range: smallest and largest entry of A(x) for signals in [0, 1], None where that says nothing.
+    A(x) = ``observed(mask)`` * x. is_identity: A(x) = x, diagonal and all of it observed. random: ``draw`` draws a new mask
+    for every measurement. additive_noise: y is A(x) + N(0, sigma_y^2) on the observed entries; one that overrides
+    ``simulate`` and ``log_likelihood`` says False, and rivals and closed forms refuse it. saturates: the sensor's
+    ``response`` to ``inner``, a linear operator, can be undone by ``undo``. data_range: smallest and largest entry of A(x)
+    for signals in [0, 1], None where that says nothing.
     """
 
     shape: tuple[int, ...]
@@ -47,6 +48,7 @@ class Operator:
     kind = None
     linear = True
     diagonal = False
+    is_identity = False
     random = False
     additive_noise = True
     saturates = False

@@ -10,7 +10,6 @@ from aps_core.checks import sizes
 from aps_core.operators.base import Operator, is_of_the_package
 from aps_core.operators.content import FROZEN, action, content_of
 from aps_core.operators.extent import declares_range, exact_range, range_of
-from aps_core.operators.saturation import SaturatingSensor
 
 TOLERANCE = 1e-5  # of the largest number that is compared: an operator may compute in single precision within
 SCALES = (-2.5, 1e-3, 40.0)
@@ -36,7 +35,7 @@ def check_declared(operator):
     name = type(operator).__name__
     _check_hash(operator, name)
     shape, y_shape = (sizes(f"{what} of {name}", getattr(operator, what, None)) for what in ("shape", "y_shape"))
-    if isinstance(operator, SaturatingSensor):
+    if operator.saturates:
         return check_declared(operator.inner)
     rng = np.random.default_rng(0)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
@@ -54,10 +53,10 @@ def check_declared(operator):
             _check_linear(operator, apply, name, rng, shape, seen)
             _check_adjoint(operator, apply, name, rng, shape, mask)
         _check_masks(operator, apply, name, rng.normal(size=shape), mask, seen)
-    if operator.kind == "identity" and not (operator.diagonal and np.all(seen == 1)):
+    if operator.is_identity and not (operator.diagonal and np.all(seen == 1)):
         raise ValueError(
-            f'operator {name} has kind "identity" but does not declare diagonal = True and observe all of x; expected a kind '
-            "of its own"
+            f"operator {name} declares is_identity but does not declare diagonal = True and observe all of x; expected "
+            "is_identity = False"
         )
     _check_noise(operator, name)
     _check_range(operator, name)
@@ -93,7 +92,7 @@ def data_extremes(operator, low=0.0, high=1.0):
     ``data_range`` widened by what the signals go beyond [0, 1]; of an own linear operator that declares none, from its
     matrix.
     """
-    if isinstance(operator, SaturatingSensor):
+    if operator.saturates:
         inner = data_extremes(operator.inner, low, high)
         return None if inner is None else tuple(float(operator.response(end)) for end in inner)
     if operator.data_range is None:

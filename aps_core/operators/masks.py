@@ -17,6 +17,7 @@ class Identity(Operator):
     shape: tuple
     kind = "identity"
     diagonal = True
+    is_identity = True
 
     def __post_init__(self):
         object.__setattr__(self, "shape", sizes("shape", self.shape))

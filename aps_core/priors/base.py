@@ -16,13 +16,18 @@ class Prior:
     start from (its own for a Gaussian one). What else it can do stands in class attributes, so that nobody has to ask
     for its class:
 
+    - is_gaussian: it is its own ``gaussian``, and its density exact.
     - has_score: ``eps(ut, t)``, ``score(ut, t)`` and ``sde``, for ut (d,) at time t; what samplers need.
     - has_log_ratio: ``log_ratio_at(key, x, t)`` and ``t_residual``, the estimated difference of its bound to the
       Gaussian's log density: the control variate of the objective.
     - has_modal_log_ratio: ``modal_log_ratio(key, v, t)``, the same from the amplitudes v of its leading modes alone.
     - has_divergence: ``eps_and_divergence(ut, t)``, the trace of the noise prediction's Jacobian in closed form.
     - has_log_prob_at: ``log_prob_at(ut, t)``, its exact density at every time.
-    - can_be_sampled: ``sample(key, n)`` gives n draws (n, *shape); with ``has_fast_sampler`` ``fast_sampling`` can too.
+    - can_be_sampled: ``sample(key, n)`` gives n draws (n, *shape), ``fast_draws`` does so by the cheapest way; with
+      has_fast_sampler ``fast_sampling.draw`` takes it.
+    - leading_modes: in how many modes of its Gaussian alone it differs from that; None where it may in all.
+    - has_coordinates: ``coordinates(x)``, ``signal(v)``, ``basis`` and ``inner``, the prior of the coordinates.
+    - arrays_tell_all: two of one class with the same arrays and settings are the same.
 
     A prior that is kept in a file also has ``kind`` (its word in ``priors.KINDS``), ``settings()``, what its card says
     (ready for JSON), ``tree()``, its arrays as a nested dict, and the class method ``from_tree(tree, settings)``.
@@ -32,9 +37,11 @@ class Prior:
     dim: Any
     gaussian: Any
     eps: Callable[..., Any]
+    sample: Callable[..., Any]
     replace: Callable[..., Any]  # of every flax.struct dataclass
 
     kind = None
+    is_gaussian = False
     has_score = True
     has_log_ratio = False
     has_modal_log_ratio = False
@@ -42,6 +49,21 @@ class Prior:
     has_log_prob_at = False
     has_fast_sampler = False
     can_be_sampled = True
+    leading_modes = None
+    has_coordinates = False
+    arrays_tell_all = True
+
+    def fast_draws(self, key, n, n_steps, churn=0.0):
+        """n draws (n, *shape) by the cheapest way that it has; n_steps, churn: as in ``fast_sampling.draw``, where a network
+        has to be asked.
+        """
+        del n_steps, churn
+        return self.sample(key, n)
+
+
+def capability(prior, name):
+    """The attribute ``name`` of ``prior``; of an object that is no Prior but has what one must have, the contract's."""
+    return getattr(prior, name, getattr(Prior, name))
 
 
 class LearnedPrior(Prior):

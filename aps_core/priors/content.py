@@ -7,13 +7,14 @@ import jax
 import numpy as np
 
 from aps_core.diffusion import LinearSDE
+from aps_core.priors.base import capability
 
 
 def settings_of(prior):
     """What a learned prior depends on beside its arrays (diffusion, network, times), ready for JSON; of one that no file
     keeps its diffusion alone, where that says what it is.
     """
-    if getattr(prior, "kind", None) is not None:
+    if capability(prior, "kind") is not None:
         return prior.settings()
     sde = getattr(prior, "sde", None)
     return {"sde": sde.settings()} if isinstance(sde, LinearSDE) else {}

@@ -39,7 +39,7 @@ def draw(prior, key, n, n_steps=16, batch=64, progress=False, churn=0.0):
     down; 0 is the probability-flow ODE. Raises ValueError for a prior without a Gaussian residual, a count below 1, a
     negative churn, or one with an odd n_steps.
     """
-    if not getattr(prior, "residual", False):
+    if not prior.has_fast_sampler:
         raise ValueError("draw needs a NetworkPrior that predicts the residual to a Gaussian score")
     for name, value in (("n", n), ("n_steps", n_steps), ("batch", batch)):
         count(name, value)

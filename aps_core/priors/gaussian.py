@@ -25,6 +25,8 @@ class GaussianPrior(Prior):
     (scalar).
     """
 
+    is_gaussian = True
+
     mean: jax.Array
     basis: jax.Array
     excess: jax.Array

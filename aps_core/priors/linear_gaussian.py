@@ -175,7 +175,7 @@ def posterior_modes(prior, operator, sigma_y):
         raise ValueError(
             f"operator has signals of shape {tuple(operator.shape)}, the prior of shape {tuple(prior.shape)}"
         )
-    if operator.kind == "identity" and operator.diagonal and prior.basis.shape[0] == prior.basis.shape[1]:
+    if operator.is_identity and prior.basis.shape[0] == prior.basis.shape[1]:
         arrays = _denoising(prior, sigma_y)
     else:
         arrays = kept("modes", prior, operator, sigma_y, lambda done: _linear(prior, operator, sigma_y, done))

@@ -28,6 +28,8 @@ class ScoreFunctionPrior(DiffusionPrior):
     Raises TypeError or ValueError where one of them is something else, or the score has another shape.
     """
 
+    arrays_tell_all = False  # there is somebody's function, too
+
     def __init__(self, score_fn, shape, sde, gaussian=None, params=None):
         if not callable(score_fn):
             raise TypeError(f"score_fn must be a function score_fn(u, t), got {score_fn!r:.80}")

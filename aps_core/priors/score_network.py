@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aps_core.diffusion import make_sde
-from aps_core.priors import bound
+from aps_core.priors import bound, fast_sampling
 from aps_core.priors.base import DiffusionPrior
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.networks.dense import ResidualMLP
@@ -38,7 +38,6 @@ class NetworkPrior(DiffusionPrior):
 
     kind = "network"
     has_log_ratio = True
-    has_fast_sampler = True
 
     gaussian: GaussianPrior
     params: dict
@@ -81,6 +80,17 @@ class NetworkPrior(DiffusionPrior):
         tokens = cut(np.asarray(tree["tokens"])) if "tokens" in tree else None
         network = build_network(settings["network"], shape, tokens)
         return cls(gaussian, tree["network"], network, settings["residual"], settings["t_residual"])
+
+    @property
+    def has_fast_sampler(self):
+        """Whether it is a residual: then what is Gaussian of the probability-flow ODE is solved exactly."""
+        return self.residual
+
+    def fast_draws(self, key, n, n_steps, churn=0.0):
+        """n draws (n, *shape) by ``fast_sampling.draw``, or of the ODE where the network predicts the whole score."""
+        if self.has_fast_sampler:
+            return fast_sampling.draw(self, key, n, n_steps, churn=churn)
+        return self.sample(key, n)
 
     def eps(self, ut, t):
         """Noise prediction for ``ut`` (d,)."""

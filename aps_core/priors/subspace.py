@@ -14,6 +14,7 @@ import numpy as np
 from scipy.linalg import qr
 
 from aps_core.diffusion import make_sde
+from aps_core.priors import fast_sampling
 from aps_core.priors.base import DiffusionPrior
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.score_network import NetworkPrior
@@ -48,6 +49,7 @@ class SubspacePrior(DiffusionPrior):
     kind = "subspace"
     has_log_ratio = True
     has_modal_log_ratio = True
+    has_coordinates = True
 
     gaussian: GaussianPrior
     inner: NetworkPrior
@@ -101,6 +103,14 @@ class SubspacePrior(DiffusionPrior):
         """The signal (..., *shape) in the subspace at coordinates ``v`` (..., K)."""
         x = self.gaussian.mean + (v - 0.5) @ self.basis.T
         return x.reshape((*v.shape[:-1], *self.shape))
+
+    def fast_draws(self, key, n, n_steps, churn=0.0):
+        """n draws (n, *shape): coordinates by ``fast_sampling.draw``, and the rest outside of the subspace."""
+        k_inside, k_rest = jax.random.split(key)
+        v = fast_sampling.draw(self.inner, k_inside, n, n_steps, churn=churn)
+        rest = jnp.sqrt(self.gaussian.rest) * jax.random.normal(k_rest, (n, self.dim))
+        rest = rest - (rest @ self.basis) @ self.basis.T  # the draws have their part of it inside
+        return self.signal(v) + rest.reshape((n, *self.shape))
 
     @property
     def t_residual(self):

@@ -183,7 +183,7 @@ def check_operator(method, operator, needs):
     kind = type(operator).__name__
     if not operator.additive_noise:
         raise TypeError(f"{method} takes data A(x) + N(0, sigma_y^2), got {kind}, of which something is not told")
-    if needs == "denoising" and operator.kind != "identity":
+    if needs == "denoising" and not operator.is_identity:
         raise TypeError(f"{method} is for denoising only (Identity), got {kind}")
     if needs != "any" and not operator.linear:
         what = "linear operators only" if needs == "linear" else "operators with a singular value decomposition only"

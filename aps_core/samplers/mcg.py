@@ -53,7 +53,7 @@ class MCG(DPS):
     def correct(self, u, s, key, measurement):
         """The projection, down to the level of ``until``."""
         p = self.problem
-        if p.operator.kind == "identity" and p.operator.diagonal:
+        if p.operator.is_identity:
             return u
         sde, mask, shape = p.sde, measurement.mask, p.operator.shape
         observed = p.operator.observed(mask)

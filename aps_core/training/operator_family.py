@@ -85,4 +85,4 @@ def draw_problem(i, shape, seed=0):
     """
     rng = np.random.default_rng([seed, i])
     operator = KINDS[i % len(KINDS)](rng, shape)
-    return operator, _uniform_in_log(rng, *(DENOISING if operator.kind == "identity" else NOISE))
+    return operator, _uniform_in_log(rng, *(DENOISING if operator.is_identity else NOISE))

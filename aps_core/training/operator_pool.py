@@ -90,7 +90,7 @@ def make_pool(task, n, pairs, draws, mirror, seed=0):
         content = io.BytesIO()
         np.savez(content, **_problem(task, gaussian, i, pairs, draws, mirror, seed))
         write_atomically(folder / f"{i:03d}.npz", content.getbuffer())
-    return OperatorPool(folder, pairs, tuple(draw_problem(i, task.shape, seed)[0].kind == "identity" for i in range(n)))
+    return OperatorPool(folder, pairs, tuple(draw_problem(i, task.shape, seed)[0].is_identity for i in range(n)))
 
 
 def _problem(task, gaussian, i, pairs, draws, mirror, seed):

@@ -118,7 +118,7 @@ class Undeclared(Drawn):
 
 
 class Hiding(Own):
-    kind, diagonal = "identity", True
+    is_identity = diagonal = True
     observed = lambda self, mask=None: jnp.asarray([1.0, 1.0, 0.0])  # noqa: E731
 
 
@@ -163,7 +163,7 @@ WRONG = {
     "an identity that hides": (
         lambda: Hiding(lambda x: x * jnp.asarray([1.0, 1.0, 0.0])),
         ValueError,
-        'kind "identity" but does not declare diagonal = True and observe all',
+        "declares is_identity but does not declare diagonal = True and observe all",
     ),
     "a matrix drawn within": (
         lambda: Own(lambda x: jax.random.normal(jax.random.key(3), (D, D)) @ x),

@@ -115,9 +115,9 @@ def evidence_of(task) -> Any:
     if not operator.linear:
         return None
     full = prior.basis.shape[0] == prior.basis.shape[1]
-    if operator.random or (operator.kind == "identity" and not full):
+    if operator.random or (operator.is_identity and not full):
         return MaskedEvidence(prior, sigma_y) if operator.diagonal else None
-    if operator.kind == "identity":
+    if operator.is_identity:
         return _of(prior.mean, prior.basis, prior.excess + prior.rest, sigma_y)
     return _fixed(kept_by(operator), prior, sigma_y)
 

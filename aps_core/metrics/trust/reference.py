@@ -9,7 +9,6 @@ besides. A measurement is doubted where it is more unusual than 95 % of the draw
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtr, ndtri
 
@@ -18,9 +17,6 @@ from aps_core.checks import count, random_key
 from aps_core.fingerprint import differences, made_for
 from aps_core.metrics.trust.evidence import evidence_of
 from aps_core.metrics.trust.statistics import statistics
-from aps_core.priors import fast_sampling
-from aps_core.priors.gaussian import GaussianPrior
-from aps_core.priors.score_function import ScoreFunctionPrior
 
 FOLDER = "diagnose"  # below the folder of weights
 DRAW_STEPS = 32  # evaluations of the network for one draw of the prior
@@ -133,7 +129,7 @@ def make_reference(posterior, key, n=None, signals=None, draws=None, evidence=No
     task, key = posterior.task, random_key("key", key)
     k_draw, k_measure, k_signal = jax.random.split(key, 3)
     if draws is None:
-        n = count("n", n or (N_GAUSSIAN if isinstance(task.prior, GaussianPrior) else N_LEARNED))
+        n = count("n", n or (N_GAUSSIAN if task.prior.is_gaussian else N_LEARNED))
         _enough("n", n, LEAST_DRAWS)
         draws = draw_prior(task.prior, k_draw, n)
     _enough("draws", len(draws), LEAST_DRAWS)
@@ -163,33 +159,7 @@ def draw_prior(prior, key, n, steps=DRAW_STEPS, churn=0.0):
         raise ValueError(
             f"{type(prior).__name__} cannot be sampled, so no reference can be made; expected reference=, made of signals"
         )
-    if getattr(prior, "residual", False):
-        return fast_sampling.draw(prior, key, n, steps, churn=churn)
-    if prior.kind == "subspace":
-        k_inside, k_rest = jax.random.split(key)
-        v = fast_sampling.draw(prior.inner, k_inside, n, steps, churn=churn)
-        rest = jnp.sqrt(prior.gaussian.rest) * jax.random.normal(k_rest, (n, prior.dim))
-        rest = rest - (rest @ prior.basis) @ prior.basis.T  # the draws have their part of it inside
-        return prior.signal(v) + rest.reshape((n, *prior.shape))
-    return _modal_draws(prior, key, n) if prior.kind == "modal" else prior.sample(key, n)
-
-
-def _modal_draws(prior, key, n):
-    """Draws of a ScorePrior: the probability-flow ODE of its K leading modes alone, and the Gaussian in all else."""
-    g, k = prior.gaussian, prior.network.k
-    k_inside, k_outside = jax.random.split(key)
-
-    def score(prior, u, t):
-        alpha, beta = prior.sde.alpha(t), prior.sde.beta(t)
-        variance = (2 * alpha * prior.gaussian.mode_std[:k]) ** 2 + beta**2
-        return -u / variance - prior.modal_residual(u, t) / beta
-
-    amplitudes = (
-        ScoreFunctionPrior(score, (k,), prior.sde, params=prior).sample(k_inside, n, rtol=1e-3, atol=1e-3) - 0.5
-    )
-    x = g.sample(k_outside, n).reshape(n, -1)
-    basis = g.basis[:, :k]
-    return (x + (amplitudes - (x - g.mean) @ basis) @ basis.T).reshape((n, *prior.shape))
+    return prior.fast_draws(key, n, steps, churn)
 
 
 def save_reference(reference, posterior, path):

@@ -9,7 +9,6 @@ from aps_core.diffusion import low_discrepancy
 from aps_core.flows.base import log_standard_normal
 from aps_core.metrics.trust import evidence as evidence_file
 from aps_core.operators import log_likelihood
-from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.terms import estimate
 
 SAMPLES = 8  # of the posterior, for each measurement
@@ -18,7 +17,7 @@ TIMES = 1  # diffusion times at which the prior is asked about each of them
 
 def has_exact_density(prior):
     """Whether ``prior.log_prob(x)`` is exact and cheap: that of a Gaussian or of a mixture of Gaussians."""
-    return isinstance(prior, GaussianPrior) or prior.has_log_prob_at
+    return prior.is_gaussian or prior.has_log_prob_at
 
 
 def statistics(posterior, evidence, measurements):
@@ -69,7 +68,7 @@ def _statistics(flow, params, prior, evidence, sigma_y, key, measurements, *, op
 
 def _log_prior(prior, key, x):
     """Mean of log p over samples ``x`` (n, *shape), and of log p - log p_G, None for a Gaussian."""
-    if isinstance(prior, GaussianPrior):
+    if prior.is_gaussian:
         return jnp.mean(jax.vmap(prior.log_prob)(x)), None
     gaussian = jnp.mean(jax.vmap(prior.gaussian.log_prob)(x))
     if has_exact_density(prior):
