@@ -25,6 +25,8 @@ class GatedMaps(nn.Module):
     """
 
     kind = "gated"
+    has_token_trunk = False
+    has_sites = False
     tokens = None
 
     shape: tuple

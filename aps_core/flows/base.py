@@ -26,6 +26,8 @@ class Flow:
     other missing entries, or for another linear operator, than those they were trained for, because the networks see them in
     the Gaussian posterior.
 
+    has_modal_context: ``k`` coupled modes, ``modal_context(posterior)``, and ``modal_forward`` and ``modal_inverse`` in them.
+
     Every flow passes the same tests: round trip, and log-determinant against automatic differentiation.
     """
 
@@ -39,6 +41,7 @@ class Flow:
     serves_any_noise = False
     serves_any_mask = False
     serves_any_operator = False
+    has_modal_context = False
     of_recipes = True  # whether a recipe's [flow] table can say all that it is
 
     def outside_of(self, family):

@@ -83,7 +83,7 @@ class DistilledFlow(Flow):
         copy: start from the prior's network, else at the closed form; settings: the fields from ``steps`` on.
         """
         prior = task.prior
-        if prior.kind != "network" or prior.network.kind != "patches" or not prior.residual:
+        if not prior.has_fast_sampler or not prior.network.has_token_trunk:
             raise ValueError(
                 'flow "distilled" needs a NetworkPrior whose network is "patches" on the residual to a Gaussian score'
             )

@@ -65,6 +65,7 @@ class GaussianBaseFlow(Flow):
 
     serves_any_noise = True
     serves_any_mask = True
+    has_modal_context = True
 
     prior: GaussianPrior
     sigma_y: float

@@ -101,13 +101,13 @@ class SubspaceFlow(GaussianBaseFlow):
         VectorizedSubspaceFlow. settings: ``steps``, ``width`` and ``depth`` of the couplings, ``told``.
         """
         prior = task.prior
-        if prior.kind != "subspace" or not task.operator.diagonal:
+        if not prior.has_coordinates or not task.operator.diagonal:
             raise ValueError(
                 'flow "subspace" needs a SubspacePrior, and is for denoising and random masks, got other than expected'
             )
         check_masks_are_told("subspace", task.operator)
         network, gaussian = prior.inner.network, prior.gaussian
-        if network.kind != "local" or not prior.inner.residual:
+        if not network.has_sites or not prior.inner.residual:
             raise ValueError(
                 'flow "subspace" needs a SubspacePrior whose network is "local", on the residual to a Gaussian score'
             )

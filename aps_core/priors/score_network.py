@@ -76,7 +76,7 @@ class NetworkPrior(DiffusionPrior):
         gaussian = GaussianPrior(
             g["mean"], g["basis"], g["excess"], g["rest"][0], shape=shape, sde=make_sde(settings["sde"])
         )
-        cut = Neighbourhoods if settings["network"].get("kind") == "local" else Tokens
+        cut = Neighbourhoods if _network_class(settings["network"].get("kind")).has_sites else Tokens
         tokens = cut(np.asarray(tree["tokens"])) if "tokens" in tree else None
         network = build_network(settings["network"], shape, tokens)
         return cls(gaussian, tree["network"], network, settings["residual"], settings["t_residual"])
@@ -215,18 +215,20 @@ def build_network(settings, shape, tokens=None):
     """
     settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
     kind = settings.pop("kind", None)
-    if kind not in NETWORKS:
-        raise ValueError(f"network kind must be one of {sorted(NETWORKS)}, got {kind!r}")
-    if kind in ("local", "patches") and tokens is None:
+    network = _network_class(kind)
+    cuts = network.has_sites or network.has_token_trunk
+    if cuts and tokens is None:
         raise ValueError(f'network "{kind}" needs tokens')
     try:
-        return (
-            NETWORKS[kind](tokens, **settings)
-            if kind in ("local", "patches")
-            else NETWORKS[kind](tuple(shape), **settings)
-        )
+        return network(tokens if cuts else tuple(shape), **settings)
     except TypeError as error:
         raise ValueError(f"network {kind!r}: {error}") from None
+
+
+def _network_class(kind):
+    if kind not in NETWORKS:
+        raise ValueError(f"network kind must be one of {sorted(NETWORKS)}, got {kind!r}")
+    return NETWORKS[kind]
 
 
 def network_settings(network):

@@ -3,7 +3,7 @@ measurement (DPI).
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,7 @@ class DPI:
     objective: dict = field(default_factory=dict)
     optimizer: dict = field(default_factory=dict)
     keep: int = 16
+    search: ClassVar[dict] = {}
     _fitted: dict = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self):

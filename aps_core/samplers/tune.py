@@ -99,7 +99,7 @@ def default_grid(name):
     if name not in METHODS:
         raise ValueError(f"unknown sampler {name!r}; expected one of {sorted(METHODS)}")
     module, cls, _ = METHODS[name]
-    return dict(getattr(getattr(import_module(f"aps_core.samplers.{module}"), cls), "search", {}))
+    return dict(getattr(import_module(f"aps_core.samplers.{module}"), cls).search)
 
 
 def _row(sampler, key, measurements, x0, n, metric):

@@ -9,8 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from aps_core import devices, objective, operators
-from aps_core.fingerprint import prior_kind
-from aps_core.flows.modal import GaussianBaseFlow
+from aps_core.priors.base import capability
 from aps_core.priors.gaussian import gaussian_posterior
 
 AT_ONCE = 256  # contexts between two steps of the bar
@@ -30,15 +29,14 @@ def modal_loss(settings, params, arrays, key, progress):
 
 def _check_modal(task, flow):
     """Raise ValueError unless the flow can be trained in the modes of the task's prior."""
-    if not isinstance(flow, GaussianBaseFlow) or prior_kind(task.prior) != "modal":
+    modes = capability(task.prior, "leading_modes")
+    if not flow.has_modal_context or modes is None:
         raise ValueError(
             f'prior_term "modes" needs a flow of kind "gaussian-base" and a ScorePrior, got {type(flow).__name__} and '
             f"{type(task.prior).__name__}; a SubspacePrior has train_subspace_posterior"
         )
-    if flow.k != task.prior.network.k:
-        raise ValueError(
-            f'prior_term "modes" needs as many coupled modes as the prior has, {task.prior.network.k}, got k = {flow.k}'
-        )
+    if flow.k != modes:
+        raise ValueError(f'prior_term "modes" needs as many coupled modes as the prior has, {modes}, got k = {flow.k}')
 
 
 @jax.jit

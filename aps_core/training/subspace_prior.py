@@ -124,7 +124,7 @@ def _sha256(arrays):
 
 def _params_of(name, expected):
     prior = load_prior(name)[0]
-    if not isinstance(prior, SubspacePrior):
+    if not prior.has_coordinates:
         raise ValueError(
             f"start = {name!r} is the weights of a {type(prior).__name__}, expected those of a SubspacePrior"
         )

@@ -1,4 +1,4 @@
-"""The arrows of the house: every import points down, and no private name leaves its package."""
+"""The arrows of the house: every import points down, no private name leaves its package; attributes decide, not classes."""
 
 import ast
 from pathlib import Path
@@ -158,6 +158,85 @@ def test_the_library_knows_nothing_of_the_book():
 def test_the_library_opens_on_one_screen():
     entries = [p for p in (ROOT / "aps_core").iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()]
     assert len(entries) <= 20, sorted(p.name for p in entries)
+
+
+# What decides stands in attributes of the contracts (Operator, Prior, Flow, networks). Here: what objects of other
+# packages are asked for, and the few places that may ask ours.
+FOREIGN = {"__code__", "__dict__", "__name__", "__wrapped__", "dtype", "idx", "key", "n_frames", "name", "shape"}
+FOREIGN |= {"tag_v2"}  # of a picture
+MAY_ASK = {
+    ("aps_core/data/__init__.py", "pixels"),  # which loaders have 8-bit pixels
+    ("aps_core/flows/tokens.py", "extra"),  # a base of somebody's own, which need not be a PosteriorBase
+    ("aps_core/flows/tokens.py", "operator"),
+    ("aps_core/metrics/perception/distances.py", "Moments"),  # features, or what was computed of them
+    ("aps_core/operators/content.py", "_Same"),  # equality
+    ("aps_core/operators/content.py", "kept_of"),
+    ("aps_core/posterior.py", "Task"),  # a task, or its name
+    ("aps_core/priors/content.py", "LinearSDE"),  # a diffusion of somebody's own has no settings
+    ("aps_core/priors/content.py", "sde"),
+    ("aps_core/priors/networks/local.py", "Neighbourhoods"),  # equality
+    ("aps_core/priors/networks/patches.py", "Tokens"),
+    ("aps_core/priors/score_function.py", "GaussianPrior"),  # a Gaussian, or signals to fit one to
+    ("aps_core/problem.py", "Prior"),  # an object that is no Prior but has what one must have
+    ("aps_core/weights.py", "subspace"),  # the word in a recipe
+}
+
+
+def choices(tree, classes, words):
+    """(line, what is asked for) where code chooses by a class of ours, by a ``kind``, or by whether an attribute is
+    there; an ``if`` that raises is a check of what somebody passed in.
+    """
+    checks = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.body[-1], ast.Raise)
+        for part in ast.walk(node.test)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id == "isinstance" and id(node) not in checks:
+                asked = {part.id for part in ast.walk(node.args[1]) if isinstance(part, ast.Name)}
+                yield from ((node.lineno, name) for name in sorted(asked & classes))
+            elif node.func.id == "hasattr" or (node.func.id == "getattr" and len(node.args) == 3):
+                name = getattr(node.args[1], "value", None)
+                if isinstance(name, str) and id(node) not in checks:
+                    yield node.lineno, name
+        elif isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            asks = any("kind" in ast.unparse(side) for side in sides if not isinstance(side, ast.Constant))
+            named = [side.value for side in sides if isinstance(side, ast.Constant) and side.value in words]
+            yield from ((node.lineno, word) for word in named if asks)
+
+
+def test_attributes_decide_and_not_classes():
+    trees = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in FILES}
+    trees = {name: tree for name, tree in trees.items() if name.startswith("aps_core/")}
+    classes = [node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    kinds = [part for node in classes for part in node.body if isinstance(part, ast.Assign)]
+    kinds = [part.value for part in kinds if ast.unparse(part.targets[0]) == "kind"]
+    words = {kind.value for kind in kinds if isinstance(kind, ast.Constant)} - {None}
+    assert {"identity", "modal", "patches"} <= words
+    names = {node.name for node in classes}
+    found = {(file, *choice) for file, tree in trees.items() for choice in choices(tree, names, words)}
+    wrong = [one for one in sorted(found) if one[2] not in FOREIGN and (one[0], one[2]) not in MAY_ASK]
+    assert not wrong, "\n" + "\n".join(f"{file}:{line}: {name}" for file, line, name in wrong)
+    idle = MAY_ASK - {(file, name) for file, _, name in found}
+    assert not idle, f"{sorted(idle)} ask no longer; take them away"
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("if isinstance(prior, GaussianPrior):\n    x = 1", ["GaussianPrior"]),
+        ("if not isinstance(prior, GaussianPrior):\n    raise TypeError", []),
+        ('x = 1 if operator.kind == "identity" else 2', ["identity"]),
+        ('x = array.dtype.kind in "iu"', []),
+        ('x = hasattr(prior, "eps")', ["eps"]),
+        ('x = getattr(prior, "residual", False)', ["residual"]),
+    ],
+)
+def test_choices_are_found(text, asked):
+    assert [name for _, name in choices(ast.parse(text), {"GaussianPrior"}, {"identity"})] == asked
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ class ResidualMLP(nn.Module):
     """
 
     kind = "dense"
+    has_token_trunk = False
+    has_sites = False
     tokens = None
 
     shape: tuple

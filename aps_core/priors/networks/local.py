@@ -67,6 +67,8 @@ class LocalMLP(nn.Module):
     """
 
     kind = "local"
+    has_token_trunk = False
+    has_sites = True
 
     tokens: Neighbourhoods
     width: int = 96

@@ -16,6 +16,8 @@ class RegimeResidual(nn.Module):
     """
 
     kind = "regimes"
+    has_token_trunk = False
+    has_sites = False
     tokens = None
 
     k: int

@@ -221,6 +221,8 @@ class PatchTransformer(nn.Module):
     """
 
     kind = "patches"
+    has_token_trunk = True
+    has_sites = False
 
     tokens: Tokens
     width: int = 192
