@@ -74,7 +74,7 @@ def train(path=None, recipe=RECIPE, progress=True):
 
     optimizer = loop.Optimizer(**recipe["optimizer"])
     params = network.init(jax.random.key(optimizer.seed), jnp.zeros(prior.gaussian.excess.size))
-    trained = loop.fit(loss, params, arrays, optimizer, evaluate=evaluate, evaluate_every=1000, progress=progress)
+    trained = loop.fit(loss, params, arrays, optimizer, loop.Watch(evaluate, 1000), loop.Session(progress=progress))
     card = {**provenance(recipe, trained), "data_sha256": digits["train"].sha256}
     if path is not None:
         weights.save(path, trained.params, card, np.float16)

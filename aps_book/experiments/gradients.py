@@ -57,7 +57,7 @@ def load(name):
 
 def draw(prior, key):
     """One signal of the prior: of its own, or of the Gaussian under a learned one whose draws are costly."""
-    if getattr(prior, "residual", False):
+    if prior.has_fast_sampler:
         return fast_sampling.draw(prior, key, 1)[0]
     source = prior if prior.has_log_prob_at else prior.gaussian
     return source.sample(key, 1)[0]
@@ -150,7 +150,7 @@ def store_scatter(run, prefix, found, score, truth=None):
         run.number(f"{prefix}traces{n}.mean_error", difference(f["values"].mean(axis=0), truth))
         run.number(f"{prefix}traces{n}.one_error", np.mean([difference(v, truth) for v in f["values"]]))
     few, many = found.values()
-    run.number(f"{prefix}ratio", *spread_ratio(few["values"], many["values"]))
+    run.number(f"{prefix}ratio", *spread_ratio(few["values"], many["values"]), n=len(few["values"]))
 
 
 def has_faces(run):

@@ -53,7 +53,8 @@ def train(posterior, signals, t_mins, steps, batch=8, learning_rate=0.15, seed=0
     optimizer = loop.Optimizer(
         steps, learning_rate, warmup=steps // 10, ema=max(0.0, 1 - 8 / steps), clip=1e3, seed=seed
     )
-    trained = loop.fit(loss, stacked, arrays, optimizer, evaluate_every=max(1, steps // 8), progress=False)
+    watch, session = loop.Watch(every=max(1, steps // 8)), loop.Session(progress=False)
+    trained = loop.fit(loss, stacked, arrays, optimizer, watch, session)
     found = {
         t: AmortizedPosterior(task, flow, jax.tree.map(lambda a, i=i: a[i], trained.params))
         for i, t in enumerate(t_mins)

@@ -86,8 +86,7 @@ def fit(trained, case, steps, n_samples=8, n_scored=64, points=12, learning_rate
         case.measurements,
         optimizer,
         n_samples,
-        evaluate=evaluate,
-        evaluate_every=every,
+        loop.Watch(evaluate, every),
         progress=False,
     )
     at = np.array([row["step"] for row in log.history])
@@ -126,7 +125,7 @@ def store(run, prefix, curve, ours, x0):
         if found is not None:
             run.number(f"{prefix}.reached_{kind}", found, unit="s")
     for row, samples in {"fit": curve.samples, "aps": ours}.items():
-        run.number(f"{prefix}.{row}.ratio", *quality.sample_error_over_mmse(samples, x0))
+        run.number(f"{prefix}.{row}.ratio", *quality.sample_error_over_mmse(samples, x0), n=len(x0))
         run.mean(
             f"{prefix}.{row}.inside",
             [100 * calibration.coverage(s, x, (0.9,))[0] for s, x in zip(samples, x0, strict=True)],
@@ -144,20 +143,31 @@ def say_reached(numbers, prefix, kind):
     return f"not in {{{prefix}.seconds:.1f}} s"
 
 
-def verdict(numbers, tasks):
-    """What the numbers of a record say, as a template for ``Run.say``."""
-    lines = []
-    for name in tasks:
-        gain, error = numbers[f"{name}.gain_mean"]["value"], numbers[f"{name}.gain_mean"]["se"]
-        who = (
-            "no different from APS within two standard errors"
-            if abs(gain) < 2 * error
-            else f"{'better' if gain > 0 else 'worse'} than APS"
+def differences(flows):
+    """What the flow of one measurement has on the amortized one, for ``Run.verdict``; flows: {task: label of the amortized
+    flow, which says what trained it}. Of single samples only which lies above.
+    """
+    found = []
+    for name, label in flows.items():
+        own, amortized = f"{TASKS[name]}: the mean of a flow of its own", in_a_sentence(label)
+        found += (
+            Difference(f"{name}.gain_mean", own, f"that of {amortized}", n="n_test"),
+            Difference(f"{name}.gain_n1", f"{TASKS[name]}: one sample of it", f"one of {amortized}", None, n="n_test"),
         )
-        lines.append(
-            f"- {TASKS[name].capitalize()}: the mean of a flow of its own is {who} ({{{name}.gain_mean:+.2f}} ± {{{name}.gain_mean.se:.2f}} dB) after {{{name}.seconds:.1f}} s for each measurement. "
-            f"The training of the amortized flow, {{{name}.training:,.0f}} s, is worth {numbers[f'{name}.training']['value'] / numbers[f'{name}.seconds']['value']:,.0f} such fits; every later measurement is free."
-        )
+    return tuple(found)
+
+
+def costs(numbers, tasks):
+    """What the fits and the training of the amortized flow cost by the numbers of a record, as a template for
+    ``Run.say``.
+    """
+    lines = [
+        f"- {TASKS[name].capitalize()}: a fit takes {{{name}.seconds:.1f}} s for each measurement; the training of the "
+        f"amortized flow, {{{name}.training:,.0f}} s, is worth "
+        f"{numbers[f'{name}.training']['value'] / numbers[f'{name}.seconds']['value']:,.0f} such fits, and every later "
+        "measurement is free."
+        for name in tasks
+    ]
     if "cost.own.conditional.ratio" in numbers:
         lines.append(
             "- A step of the amortized flow costs {cost.own.conditional.ratio:.2f} times one of the flow of one measurement, and {cost.own.conditional_4.ratio:.2f} times with four samples of each measurement: "
@@ -199,7 +209,7 @@ def step_costs(trained, signals, batch=16, repeats=3):
     flow = single_fit_in_modes.FittedFlow(trained.flow.modes, task.shape, trained.flow.tokens)
     one = jax.tree.map(lambda a: jnp.asarray(a)[None], task.measure(jax.random.key(2), task.signals("train")[0]))
     _, _, log = single_fit_in_modes.fit(
-        flow, task.prior, one, loop.Optimizer(**steps), batch, evaluate_every=1, progress=False
+        flow, task.prior, one, loop.Optimizer(**steps), batch, loop.Watch(every=1), progress=False
     )
     found = {"unconditional": seconds_per_step(log.history, np.min)}
     for name, objective in {

@@ -124,14 +124,14 @@ def objective(flow, params, prior, key, contexts, n_samples=1):
     return sum(parts), {"from_gaussian": parts[0] / flow.dim, "prior_ratio": parts[1] / flow.dim}
 
 
-def fit(flow, prior, measurements, optimizer, n_samples=4, **settings):
+def fit(flow, prior, measurements, optimizer, n_samples=4, watch=loop.Watch(), progress=True):
     """One flow for each of a batch of measurements, trained side by side on ``objective``: (stacked parameters,
     contexts (batch, d), Trained).
 
-    prior: a NetworkPrior that is a residual to the Gaussian of ``flow.modes``. settings: those of ``training.fit``.
-    Raises ValueError for a prior without that residual.
+    prior: a NetworkPrior that is a residual to the Gaussian of ``flow.modes``. watch: see ``loop.fit``. Raises ValueError for a prior without
+    that residual.
     """
-    if not getattr(prior, "residual", False):
+    if not prior.has_fast_sampler:
         raise ValueError("fit needs a NetworkPrior that predicts the residual to a Gaussian score")
     contexts = jax.jit(jax.vmap(flow.context))(measurements)
     params = jax.jit(jax.vmap(flow.init))(jax.random.split(jax.random.key(optimizer.seed), len(contexts)))
@@ -142,5 +142,6 @@ def fit(flow, prior, measurements, optimizer, n_samples=4, **settings):
         value, parts = objective(data["flow"], params, data["prior"], key, data["contexts"], n_samples)
         return value / flow.dim, parts
 
-    trained = loop.fit(loss, params, data, optimizer, label="score prior", **settings)
+    session = loop.Session(progress=progress, label="score prior")
+    trained = loop.fit(loss, params, data, optimizer, watch, session)
     return trained.params, contexts, trained

@@ -36,22 +36,14 @@ class Job:
 def run(job, recipe, *, evaluate_every=None, folder=None, budget=None, progress=True):
     """Train ``job`` with the [optimizer] of its ``recipe``: (what was trained, Trained, card).
 
-    evaluate_every: steps between two evaluations, by default those of the recipe, or 200. folder, budget, progress and
-    errors: see ``loop.fit``.
+    evaluate_every: steps between two evaluations, by default those of the recipe, or 200. folder, budget, progress: of
+    ``loop.Session``. Errors: see there and ``loop.fit``.
     """
-    trained = loop.fit(
-        job.loss,
-        job.params,
-        job.data,
-        loop.Optimizer.of(recipe["optimizer"]),
-        evaluate=job.evaluate,
-        evaluate_every=evaluate_every or recipe.get("evaluate_every", 200),
-        folder=folder,
-        budget=budget,
-        progress=progress,
-        label=recipe.get("name", "training"),
-        inputs={"recipe": {name: value for name, value in recipe.items() if name != "optimizer"}, **job.inputs},
-    )
+    optimizer = loop.Optimizer.of(recipe["optimizer"])
+    watch = loop.Watch(job.evaluate, evaluate_every or recipe.get("evaluate_every", 200))
+    inputs = {"recipe": {name: value for name, value in recipe.items() if name != "optimizer"}, **job.inputs}
+    session = loop.Session(folder, budget, progress, recipe.get("name", "training"), inputs)
+    trained = loop.fit(job.loss, job.params, job.data, optimizer, watch, session)
     card = {**provenance(recipe, trained), **job.facts}
     return job.finish(trained.params, card), trained, card
 

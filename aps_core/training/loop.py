@@ -13,7 +13,8 @@ import json
 import signal
 import threading
 import time
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import jax
@@ -134,39 +135,49 @@ class Trained:
     finished: bool
 
 
-def fit(
-    loss,
-    params,
-    data,
-    optimizer,
-    *,
-    evaluate=None,
-    evaluate_every=100,
-    folder=None,
-    budget=None,
-    progress=True,
-    label="train",
-    inputs=None,
-):
+@dataclass(frozen=True)
+class Watch:
+    """What is measured along the way: ``evaluate(params, data, key) -> dict of floats`` of the averaged weights at step 0,
+    every ``every`` steps and at the end. Without ``evaluate`` the losses alone are logged.
+    """
+
+    evaluate: Callable | None = None
+    every: int = 100
+
+
+@dataclass(frozen=True)
+class Session:
+    """One sitting of a training. folder: where the checkpoint and ``log.csv`` are kept; a run found there is resumed. budget:
+    seconds after which to save and stop. progress: whether a bar ``label`` is shown. inputs: what the run depends on, ready
+    for JSON; a checkpoint that was made from other inputs is refused.
+
+    Raises TypeError or ValueError for a budget that is no time.
+    """
+
+    folder: Path | str | None = None
+    budget: float | None = None
+    progress: bool = True
+    label: str = "train"
+    inputs: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.budget is not None and checks.number("budget", self.budget) < 0:
+            raise ValueError(f"budget must be a time of at least 0 seconds, got {self.budget!r}")
+
+
+def fit(loss, params, data, optimizer, watch=Watch(), session=Session()):
     """Minimise ``loss(params, data, key, progress) -> (value, dict of scalars)`` over ``params``; progress goes from 0
     to 1.
 
-    data: pytree passed to the compiled step as an argument (never baked in). evaluate(params, data, key) -> dict of
-    floats is called on the averaged weights at step 0, every ``evaluate_every`` steps and at the end. folder: where the
-    checkpoint and ``log.csv`` are kept; a run found there is resumed. budget: seconds after which to save and stop.
-    SIGTERM and Ctrl-C save too. inputs: what the run depends on, ready for JSON; a checkpoint that was made from other
-    inputs is refused.
+    data: pytree passed to the compiled step as an argument (never baked in). SIGTERM and Ctrl-C save too.
 
-    Raises TypeError or ValueError for a budget that is no time, FloatingPointError when the loss or its gradient stops
-    being finite (naming the step), WeightsError for a checkpoint that does not fit, and for a folder in which another
-    training is at work.
+    Raises FloatingPointError when the loss or its gradient stops being finite (naming the step), WeightsError for a
+    checkpoint that does not fit, and for a folder in which another training is at work.
     """
-    if budget is not None and checks.number("budget", budget) < 0:
-        raise ValueError(f"budget must be a time of at least 0 seconds, got {budget!r}")
-    folder = Path(folder) if folder else None
+    folder = Path(session.folder) if session.folder else None
     with _alone_in(folder):
-        run = _Run(loss, params, data, optimizer, folder, inputs)
-        return _until_done(run, optimizer, evaluate, evaluate_every, budget, progress, label)
+        run = _Run(loss, params, data, optimizer, folder, session.inputs)
+        return _until_done(run, watch, session)
 
 
 @contextlib.contextmanager
@@ -190,17 +201,17 @@ def _alone_in(folder):
         lock.release()
 
 
-def _until_done(run, optimizer, evaluate, evaluate_every, budget, progress, label):
-    stop = _StopFlag()
+def _until_done(run, watch, session):
+    stop, steps = _StopFlag(), run.optimizer.steps
     begin = last_save = time.monotonic()
     pause = SAVE_SECONDS
     earlier = run.seconds
-    progress = progress and devices.is_main()
-    bar = tqdm(total=optimizer.steps, initial=run.step, desc=label, disable=None if progress else True, mininterval=1.0)
+    hidden = None if session.progress and devices.is_main() else True
+    bar = tqdm(total=steps, initial=run.step, desc=session.label, disable=hidden, mininterval=1.0)
     with stop, bar:
-        if run.step == 0 and not run.history and evaluate is not None:
-            run.log(run.evaluate(evaluate))
-        while run.step < optimizer.steps and not devices.agree(stop.requested):
+        if run.step == 0 and not run.history and watch.evaluate is not None:
+            run.log(run.evaluate(watch.evaluate))
+        while run.step < steps and not devices.agree(stop.requested):
             try:
                 value = run.advance()
             except FloatingPointError:
@@ -209,10 +220,9 @@ def _until_done(run, optimizer, evaluate, evaluate_every, budget, progress, labe
             run.seconds = earlier + time.monotonic() - begin
             bar.update()
             bar.set_postfix(loss=f"{value:.4g}", refresh=False)
-            done = run.step == optimizer.steps
-            if done or run.step % evaluate_every == 0:
-                run.log(run.evaluate(evaluate))
-            if budget is not None and devices.agree(time.monotonic() - begin > budget):
+            if run.step == steps or run.step % watch.every == 0:
+                run.log(run.evaluate(watch.evaluate))
+            if session.budget is not None and devices.agree(time.monotonic() - begin > session.budget):
                 break
             if time.monotonic() - last_save > pause:
                 begin_save = time.monotonic()
@@ -220,15 +230,15 @@ def _until_done(run, optimizer, evaluate, evaluate_every, budget, progress, labe
                 last_save = time.monotonic()
                 pause = SAVE_SECONDS * max(1.0, (last_save - begin_save) / SLOW_SAVE)
         run.save()
-    return Trained(run.ema, run.step, run.seconds, run.history, run.step == optimizer.steps)
+    return Trained(run.ema, run.step, run.seconds, run.history, run.step == steps)
 
 
 class _Run:
     """State of one training run and its checkpoint."""
 
-    def __init__(self, loss, params, data, optimizer, folder, inputs=None):
+    def __init__(self, loss, params, data, optimizer, folder, inputs):
         self.optimizer, self.folder, self.mesh = optimizer, folder, devices.data_mesh()
-        self.inputs = json.loads(json.dumps({"optimizer": asdict(optimizer), **(inputs or {})}))
+        self.inputs = json.loads(json.dumps({"optimizer": asdict(optimizer), **inputs}))
         self.data = devices.replicate(data, self.mesh)
         transform = optimizer.transform()
         self.params, self.ema, self.opt_state = params, params, transform.init(params)
@@ -264,6 +274,17 @@ class _Run:
         self.params, self.ema, self.opt_state = devices.replicate(state, self.mesh)
 
     def key(self, step):
+    def _check_processes(self):
+        """Raise WeightsError unless all processes train the same from the same state: nothing else would tell."""
+        said = json.dumps([self.inputs["optimizer"], self.inputs.get("recipe")], sort_keys=True)
+        if not devices.alike(int(sha256_of(said.encode())[:7], 16)):
+            raise WeightsError("the processes of this run have different recipes, expected the same for all")
+        if not devices.alike(self.step, int(self.sha256[:7], 16)):
+            raise WeightsError(
+                f"the processes of this run find different states in the checkpoint folder {self.folder}, this one that of step "
+                f"{self.step}: expected a folder that all of them see"
+            )
+
         return jax.random.fold_in(jax.random.key(self.optimizer.seed), step)
 
     def advance(self):

@@ -1,4 +1,4 @@
-"""The arrows of the house: every import points down, no private name leaves its package; attributes decide, not classes."""
+"""The arrows of the house: imports point down, no private name leaves its package; attributes decide, not classes."""
 
 import ast
 from pathlib import Path

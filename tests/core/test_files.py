@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from aps_core import checks, operators
 from aps_core.files import remove_unfinished, write_atomically
-from aps_core.training.loop import Optimizer, fit
+from aps_core.training.loop import Optimizer, Session, fit
 from aps_core.weights import WeightsError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -71,7 +71,7 @@ def _loss(params, data, key, progress):
 
 def _fit(folder, steps=3):
     optimizer = Optimizer(steps=steps, warmup=0)
-    return fit(_loss, {"w": jnp.zeros(2)}, jnp.ones(2), optimizer, folder=folder, progress=False)
+    return fit(_loss, {"w": jnp.zeros(2)}, jnp.ones(2), optimizer, session=Session(folder, progress=False))
 
 
 def test_second_training_in_a_folder_is_refused_by_name(tmp_path):

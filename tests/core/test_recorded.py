@@ -9,11 +9,12 @@ import pytest
 
 from aps_core import Identity, Measurement, RandomMask, Task, train, train_posterior
 from aps_core.training import posterior, subspace_posterior
-from aps_core.training.loop import Optimizer, fit
+from aps_core.training.loop import Optimizer, Session, fit
 from aps_core.training.posterior import objective_settings
 from aps_core.training.recorded import load_measurements, measured_once, save_measurements
 from aps_core.training.subspace_prior import fit_subspace_gaussian, start_subspace_prior
 
+QUIET = Session(progress=False)
 RECIPE = {
     "name": "mine",
     "flow": {"kind": "realnvp", "steps": 1, "width": 4},
@@ -156,13 +157,13 @@ def test_defaults_of_the_reverse_divergence():
 def test_frozen_parameters_stay():
     start = {"a": {"b": jnp.ones(3), "bc": jnp.ones(2)}, "c": jnp.ones(2)}
     loss = lambda p, *_: (sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(p)), {})  # noqa: E731
-    trained = fit(loss, start, None, Optimizer(steps=5, warmup=0, ema=0.0, frozen=["a/b"]), progress=False)
+    trained = fit(loss, start, None, Optimizer(steps=5, warmup=0, ema=0.0, frozen=["a/b"]), session=QUIET)
     np.testing.assert_array_equal(trained.params["a"]["b"], 1)
     assert np.all(trained.params["a"]["bc"] < 1) and np.all(trained.params["c"] < 1)
     whole = Optimizer(steps=5, warmup=0, ema=0.0, frozen=["a"])
-    np.testing.assert_array_equal(fit(loss, start, None, whole, progress=False).params["a"]["bc"], 1)
+    np.testing.assert_array_equal(fit(loss, start, None, whole, session=QUIET).params["a"]["bc"], 1)
     with pytest.raises(ValueError, match="frozen names 'd', which is no path of parameters"):
-        fit(loss, start, None, Optimizer(steps=5, warmup=0, frozen=["d"]), progress=False)
+        fit(loss, start, None, Optimizer(steps=5, warmup=0, frozen=["d"]), session=QUIET)
     with pytest.raises(TypeError, match="frozen must be a list of paths"):
         Optimizer(steps=5, warmup=0, frozen="a")
 

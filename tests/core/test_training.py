@@ -40,7 +40,7 @@ from aps_core.priors.score_network import NETWORKS, build_network
 from aps_core.priors.terms import estimate
 from aps_core.training import loop, recipes
 from aps_core.training import posterior as posterior_training
-from aps_core.training.loop import Optimizer, fit
+from aps_core.training.loop import Optimizer, Session, Watch, fit
 from aps_core.training.validation import excess_objective, kl_to_closed_form
 
 RECIPES = sorted((Path(__file__).parent.parent.parent / "recipes").glob("*.toml"))
@@ -58,9 +58,9 @@ def _start():
     return {"w": jnp.zeros(3), "b": jnp.ones(())}
 
 
-def _fit(folder=None, optimizer=OPTIMIZER, params=None, **settings):
-    settings = {"evaluate_every": 1, "progress": False, **settings}
-    return fit(_loss, params or _start(), TARGET, optimizer, folder=folder, **settings)
+def _fit(folder=None, optimizer=OPTIMIZER, params=None, evaluate=None, evaluate_every=1, budget=None):
+    session = Session(folder, budget, progress=False)
+    return fit(_loss, params or _start(), TARGET, optimizer, Watch(evaluate, evaluate_every), session)
 
 
 def _losses(trained):
@@ -115,7 +115,7 @@ def test_a_budget_stops_and_the_next_run_goes_on(tmp_path, uninterrupted):
 
 def test_a_finished_run_is_not_run_again(tmp_path, uninterrupted):
     _fit(tmp_path)
-    again = fit(None, _start(), TARGET, OPTIMIZER, folder=tmp_path, progress=False)
+    again = fit(None, _start(), TARGET, OPTIMIZER, session=Session(tmp_path, progress=False))
     _assert_same(again, uninterrupted)
 
 
@@ -181,7 +181,7 @@ def test_the_loss_that_is_not_finite_names_its_step(tmp_path):
     with pytest.raises(
         FloatingPointError, match=r"the loss is nan.* at step (\d+); the last good state is that of step"
     ) as error:
-        fit(loss, {"w": jnp.array(0.55)}, None, optimizer, folder=tmp_path, progress=False)
+        fit(loss, {"w": jnp.array(0.55)}, None, optimizer, session=Session(tmp_path, progress=False))
     step = int(str(error.value).split(" at step ")[1].split(";")[0])
     assert step in (6, 7, 8)  # 0.1 down at every step of Adam
     state = json.loads((tmp_path / "state.json").read_text())
@@ -193,7 +193,8 @@ def test_a_gradient_that_is_not_finite_stops_before_it_is_applied(tmp_path):
         return jnp.sqrt(params["w"] ** 2), {}  # zero, with a gradient of 0/0
 
     with pytest.raises(FloatingPointError, match="gradient nan at step 1;"):
-        fit(loss, {"w": jnp.zeros(())}, None, Optimizer(steps=5, warmup=0), folder=tmp_path, progress=False)
+        session = Session(tmp_path, progress=False)
+        fit(loss, {"w": jnp.zeros(())}, None, Optimizer(steps=5, warmup=0), session=session)
     assert json.loads((tmp_path / "state.json").read_text())["step"] == 0
 
 
@@ -202,7 +203,8 @@ def test_a_checkpoint_of_other_settings(tmp_path):
     with pytest.raises(WeightsError, match="made from other inputs: optimizer.learning_rate was 0.05, now it is 0.01"):
         _fit(tmp_path, optimizer=Optimizer(steps=30, learning_rate=0.01, warmup=3, ema=0.9, seed=4))
     with pytest.raises(WeightsError, match="another network"):
-        fit(_loss, {"w": jnp.zeros(4), "b": jnp.ones(())}, TARGET, OPTIMIZER, folder=tmp_path, progress=False)
+        session = Session(tmp_path, progress=False)
+        fit(_loss, {"w": jnp.zeros(4), "b": jnp.ones(())}, TARGET, OPTIMIZER, session=session)
 
 
 def _truncate(path):
@@ -529,10 +531,8 @@ def test_the_log_has_one_row_for_the_start(tmp_path):
     loss = lambda params, data, key, progress: (jnp.where(progress < 1, jnp.nan, 0.0) * params["a"], {})  # noqa: E731
     for _ in range(3):
         with pytest.raises(FloatingPointError):
-            loop.fit(
-                loss, {"a": jnp.ones(())}, {}, loop.Optimizer(steps=2), evaluate=lambda *_: {"seen": 1.0}, folder=tmp_path,
-                progress=False,
-            )  # fmt: skip
+            watch, session = Watch(lambda *_: {"seen": 1.0}), Session(tmp_path, progress=False)
+            loop.fit(loss, {"a": jnp.ones(())}, {}, loop.Optimizer(steps=2), watch, session)
     assert len(json.loads((tmp_path / "state.json").read_text())["history"]) == 1
 
 
