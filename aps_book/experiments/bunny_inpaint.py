@@ -22,7 +22,7 @@ from aps_core.metrics import calibration, evaluation, quality
 from aps_core.posterior import gaussian_posterior, load_posterior, untrained_posterior
 from aps_core.priors.fast_sampling import draw
 from aps_core.samplers import make_sampler
-from aps_core.samplers.tune import tune
+from aps_core.samplers.tune import Trials, tune
 from aps_core.tasks import load_task
 
 LABELS = {
@@ -123,13 +123,11 @@ def search(task, path=None, steps=(100, 1000), n_measurements=8, seed=0, progres
     Returns {method and steps, such as "dps-100": what ``tune`` found}, and with ``path`` writes it as JSON. Needs the
     full MNIST.
     """
-    found = {}
+    found, trials = {}, Trials(n=1, n_measurements=n_measurements, key=jax.random.key(seed))
     for n_steps in steps:
         for name in ITERATIVE:
             grid = {"step_size": STEP_SIZES, "n_steps": (n_steps,)}
-            found[f"{name}-{n_steps}"] = tune(
-                name, task, grid, jax.random.key(seed), n_measurements=n_measurements, n=1, progress=progress
-            )
+            found[f"{name}-{n_steps}"] = tune(name, task, grid, trials, progress=progress)
     if path is not None:
         tuning_records.write(path, found)
     return found

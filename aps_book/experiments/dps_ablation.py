@@ -12,7 +12,7 @@ from aps_book.experiments import pictured
 from aps_book.experiments.failures import finite_or_not
 from aps_core.metrics import quality
 from aps_core.samplers import make_sampler
-from aps_core.samplers.tune import tune
+from aps_core.samplers.tune import Trials, tune
 
 GRID = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)  # of the step size, where it is tuned
 
@@ -26,12 +26,12 @@ def tuned_sizes(task, faces, nfe, n_samples=4, progress=None):
     that of the largest n.
     """
     task = replace(task, signals=lambda split: faces)
-    sizes, chosen = {}, range(len(GRID))
+    sizes, chosen, trials = {}, range(len(GRID)), Trials(n_samples, "energy", len(faces))
     for n in sorted(nfe):
         energy, asked = {}, list(chosen)
         while asked:
             grid = {"n_steps": (n,), "step_size": tuple(GRID[i] for i in asked)}
-            found = tune("dps", task, grid, n_measurements=len(faces), n=n_samples, metric="energy", progress=progress)
+            found = tune("dps", task, grid, trials=trials, progress=progress)
             rows = zip(asked, found["search"], strict=True)
             energy |= {i: row["energy"] if row["finite"] else np.inf for i, row in rows}
             best = min(energy, key=energy.get)
@@ -102,4 +102,19 @@ def shape(xs, values, errors, what):
             change, error = values[there] - values[here], np.hypot(errors[here], errors[there])
             word = "flat" if abs(change) < 2 * error else "rising" if change > 0 else "falling"
             said.append(f"{word} to {values[there]:.1f} dB at {xs[there]:g}")
+def sizes_said(record, costs):
+    """The step sizes that were tuned at each number of evaluations, in a sentence, and which lie at the edge of GRID; costs:
+    as in ``points``.
+    """
+    found = {n: record["numbers"].get(f"tuned_size.{label}") for label, n in costs.items()}
+    chosen = {n: number["value"] for n, number in found.items() if number is not None}
+    if not chosen:
+        return "Step sizes tuned at each number of evaluations: not run."
+    sizes = ", ".join(f"{size:g} with {n}" for n, size in chosen.items())
+    at_edge = [str(n) for n, size in chosen.items() if size in (GRID[0], GRID[-1])]
+    edge = f" With {', '.join(at_edge)} it lies at the edge of what was tried." if at_edge else ""
+    tried = ", ".join(f"{size:g}" for size in GRID)
+    return f"Step sizes tuned at each number of evaluations, among {tried}: {sizes}.{edge}"
+
+
     return ", ".join(said)

@@ -25,7 +25,7 @@ from aps_core.files import sha256_of
 from aps_core.metrics import calibration, evaluation, quality
 from aps_core.posterior import AmortizedPosterior
 from aps_core.samplers import make_sampler
-from aps_core.samplers.tune import tune
+from aps_core.samplers.tune import Trials, tune
 from aps_core.tasks import load_task
 
 GRIDS = {
@@ -55,7 +55,7 @@ def search(task, method, budget, n_faces=4, n=2, progress=None, found=None):
     ``tune`` found. The search goes on beyond a setting of WIDENED while the best of all is the last one tried there; with
     ``found``, an earlier search, from where that ended.
     """
-    common = {"n_measurements": n_faces, "n": n, "metric": "energy", "progress": progress}
+    common = {"trials": Trials(n, "energy", n_faces), "progress": progress}
     found = found or tune(method, task, {"n_steps": (budget,), **GRIDS[method]}, **common)
     while (further := beyond(method, found)) is not None:
         grid = {one: (v,) for one, v in {**found["best"], WIDENED[method][0]: further}.items()}

@@ -13,7 +13,7 @@ from aps_book.experiments.sampler_names import names
 from aps_book.record import tuning_records
 from aps_core.metrics import quality
 from aps_core.samplers import make_sampler
-from aps_core.samplers.tune import tune
+from aps_core.samplers.tune import Trials, tune
 from aps_core.tasks import load_task
 
 TASKS = ("denoise", "sr2", "deblur")
@@ -36,9 +36,7 @@ def search(path=None, n_faces=8, n=4, progress=print, tasks=TASKS, grids=None):
     for name in tasks:
         task = load_task(f"faces-{name}")
         for method, grid in (GRIDS if grids is None else grids).items():
-            results[f"{name}.{method}"] = tune(
-                method, task, grid, n_measurements=n_faces, n=n, metric="energy", progress=progress
-            )
+            results[f"{name}.{method}"] = tune(method, task, grid, Trials(n, "energy", n_faces), progress=progress)
             if path:
                 tuning_records.write(path, results)
     return results

@@ -24,7 +24,7 @@ from aps_core.metrics import evaluation, quality
 from aps_core.operators import FourierSubset
 from aps_core.posterior import AmortizedPosterior, load_posterior
 from aps_core.samplers import make_sampler
-from aps_core.samplers.tune import tune
+from aps_core.samplers.tune import Trials, tune
 from aps_core.tasks import load_task
 from aps_core.training import loop
 
@@ -119,7 +119,7 @@ def search(path=None, n_images=4, pairs=PAIRS, grids=None, real=True, progress=p
         task = replace(tasks[prior], signals=lambda split, values=values: values)
         for method, choices in (GRIDS if grids is None else grids).items():
             key, name = f"{pair}.{method}", method.replace("_", "-")
-            one = partial(tune, name, task, n_measurements=n_images, n=1, progress=progress)
+            one = partial(tune, name, task, trials=Trials(n=1, n_measurements=n_images), progress=progress)
             found[key] = tuning_records.extended(found.get(key), choices, one)
             if path:
                 tuning_records.write(path, found)

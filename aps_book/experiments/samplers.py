@@ -16,7 +16,7 @@ from aps_book.record.labels import label_of
 from aps_book.record.verdicts import word
 from aps_core.metrics import quality
 from aps_core.samplers import make_sampler
-from aps_core.samplers.tune import tune
+from aps_core.samplers.tune import Trials, tune
 from aps_core.training import posterior
 
 LOW = {"gaussian16": 0.1, "mixture2": 0.05}  # noise of the searches, where "tuned" means what it says
@@ -76,7 +76,7 @@ def search(path=None, problems=("mixture2", "gaussian16"), methods=TUNED, progre
     for problem in problems:
         n_measurements, n = (8, 256) if problem == "mixture2" else (4, 32)
         case = known_case(problem, LOW[problem], n_measurements, split="val")
-        settings = {"measurements": case.measurements, "metric": case.badness, "n": n}
+        settings = {"trials": Trials(n, case.badness, measurements=case.measurements)}
         for method in methods:
             if method == "mcg" and problem == "gaussian16":
                 continue  # denoising: MCG is DPS
@@ -315,6 +315,18 @@ def sweep(run, prefix, case, sizes, key, n):
         run.number(f"{prefix}.s{i}.size", float(size))
         ratios.append(run.number(f"{prefix}.s{i}.ratio", *_mean(found["ratio"])))
     return ratios
+
+
+def sweep_chart(shown, tuned):
+    """Arguments of ``curves.step_size_plot`` from the numbers of ``sweep`` in a record; tuned: the step size of the search.
+    Raises KeyError where it has none.
+    """
+    numbers, curves = shown["numbers"], {}
+    for level in ("low", "high"):
+        n = sum(key.startswith(f"sweep.{level}.") and key.endswith(".size") for key in numbers)
+        points = [[numbers[f"sweep.{level}.s{i}.{name}"]["value"] for i in range(n)] for name in ("size", "ratio")]
+        curves[f"σ_y = {numbers[f'noise.gaussian16.{level}']['value']:g}"] = points
+    return {"curves": curves, "chosen": {"tuned": tuned, "paper's": 1.0}}
 
 
 def denoising_means(run, aps, key, n_signals, n):

@@ -15,7 +15,7 @@ from aps_core.metrics import evaluation, quality
 from aps_core.posterior import load_posterior
 from aps_core.samplers import make_sampler
 from aps_book.experiments.gauss_newton import LinearizedPosterior
-from aps_core.samplers.tune import tune
+from aps_core.samplers.tune import Trials, tune
 from aps_core.tasks import load_task
 
 LABELS = {"gaussian": "Gaussian, linearized", **names("dps"), "aps": label_of("faces-saturated-held-out")}
@@ -27,11 +27,8 @@ def search(path=None, n_faces=8, n=4, progress=print):
     """The step size of DPS by the energy score of n samples of each of ``n_faces`` validation faces; written with
     ``path``.
     """
-    found = {
-        "dps": tune(
-            "dps", load_task("faces-saturated"), GRID, n_measurements=n_faces, n=n, metric="energy", progress=progress
-        )
-    }
+    task, trials = load_task("faces-saturated"), Trials(n, "energy", n_faces)
+    found = {"dps": tune("dps", task, GRID, trials, progress=progress)}
     if path is not None:
         tuning_records.write(path, found)
     return found

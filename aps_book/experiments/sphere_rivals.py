@@ -13,7 +13,7 @@ from aps_book.record import tuning_records
 from aps_core import data
 from aps_core.metrics import evaluation
 from aps_core.samplers import make_sampler
-from aps_core.samplers.tune import tune
+from aps_core.samplers.tune import Trials, tune
 from aps_core.tasks import load_task
 
 GRID = {"n_steps": (1000,), "step_size": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)}
@@ -28,7 +28,7 @@ def search(path=None, n_months=2, n=4, progress=print):
     task = replace(task, signals=lambda split: val.values[np.linspace(0, len(val.values) - 1, n_months).astype(int)])
     found = {}
     for method in ROWS:
-        found[method] = tune(method, task, GRID, n_measurements=n_months, n=n, metric="psnr", progress=progress)
+        found[method] = tune(method, task, GRID, Trials(n, "psnr", n_months), progress=progress)
         if path:
             tuning_records.write(path, found)
     return found

@@ -15,7 +15,7 @@ from aps_core.operators import FixedMask, Measurement
 from aps_core.priors.mixture import GaussianMixturePrior, gaussian_mixture
 from aps_core.problem import Task
 from aps_core.samplers import make_sampler
-from aps_core.samplers.tune import tune
+from aps_core.samplers.tune import Trials, tune
 
 NOISE = {"low": 0.03, "high": 0.2}  # standard deviation of the measurement
 SHAPES = ("gaussian", "modes")
@@ -121,10 +121,8 @@ def tune_rivals(problem, key, n, rivals=RIVALS):
         return kernel_kl(problem, np.asarray(samples)[0], 150)[0]
 
     one = jax.tree.map(lambda a: a[None], MEASURED)
-    return {
-        name: tune(method, problem.task, grid, key, n=n, metric=score, measurements=one)
-        for name, (method, grid) in rivals.items()
-    }
+    trials = Trials(n, score, key=key, measurements=one)
+    return {name: tune(method, problem.task, grid, trials) for name, (method, grid) in rivals.items()}
 
 
 def draw_rival(problem, name, settings, key, n):

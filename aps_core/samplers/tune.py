@@ -8,7 +8,9 @@ import itertools
 import json
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -18,75 +20,91 @@ import numpy as np
 from aps_core import checks
 from aps_core.files import write_atomically
 from aps_core.metrics import quality
+from aps_core.operators import Measurement
 from aps_core.samplers import METHODS, make_sampler
 from aps_core.tasks import load_task
 
 METRICS = {"psnr": -1, "energy": 1}  # the sign with which smaller is better
 
 
-def tune(
-    name,
-    task,
-    grid=None,
-    key=None,
-    signals="val",
-    n_measurements=8,
-    n=16,
-    metric="psnr",
-    path=None,
-    progress=None,
-    measurements=None,
-):
-    """Try every combination of ``grid`` on ``n_measurements`` measurements of the split ``signals``: a dict with all
-    rows and the best.
+@dataclass(frozen=True)
+class Trials:
+    """What each setting of a search is tried on, and by what it is judged.
 
-    grid: {setting: values to try}; without it that of the sampler's class, ``search``. key: of measurements and
-    samples, the same for every row. n: samples of each measurement. metric: "psnr" of the mean of the n samples
-    (rewards samplers that seek the mean), or "energy", the energy score (smallest in expectation for the posterior
-    itself), or a function of samples (batch, n, *shape) and measurements whose value, kept as "score", is to be small.
-    measurements: a batch of them in the place of simulated ones; with it ``metric`` is such a function, since nothing
-    else is known of the signals. path: JSON file for the result, replaced whole. progress: called with each row.
+    n: samples of each measurement. metric: "psnr" of the mean of the n samples (rewards samplers that seek the mean), or
+    "energy", the energy score (smallest in expectation for the posterior itself), or a function of samples (batch, n,
+    *shape) and measurements whose value, kept as "score", is to be small. n_measurements: of the split ``signals``,
+    simulated. key: of measurements and samples, the same for every setting. measurements: a batch of them in the place
+    of simulated ones; with it ``metric`` is such a function, since nothing else is known of the signals.
+
+    Raises ValueError or TypeError for an unknown metric or what is no count.
+    """
+
+    n: int = 16
+    metric: str | Callable = "psnr"
+    n_measurements: int = 8
+    signals: str = "val"
+    key: jax.Array | None = None
+    measurements: Measurement | None = None
+
+    def __post_init__(self):
+        given = self.measurements is not None
+        if not callable(self.metric) and (self.metric not in METRICS or given):
+            known = "a function" if given else f"one of {sorted(METRICS)} or a function"
+            raise ValueError(f"metric must be {known}, got {self.metric!r}")
+        for name in ("n", "n_measurements"):
+            object.__setattr__(self, name, checks.count(name, getattr(self, name)))
+        if self.metric == "energy" and self.n < 2:
+            raise ValueError(
+                f'metric "energy" needs n of at least 2, got {self.n}: it compares samples with each other'
+            )
+
+    def of(self, task):
+        """(measurements, their signals or None, key of the samples) of a Task."""
+        k_measure, k_sample = jax.random.split(jax.random.key(0) if self.key is None else self.key)
+        if self.measurements is not None:
+            return self.measurements, None, k_sample
+        x0 = np.asarray(task.signals(self.signals))[: self.n_measurements]
+        return task.measure(k_measure, x0), x0, k_sample
+
+    def best(self, rows):
+        """The row that is best by the metric."""
+        metric = self.metric
+        return min(rows, key=lambda row: row["score"] if callable(metric) else METRICS[metric] * row[metric])
+
+
+def tune(name, task, grid=None, trials=Trials(), path=None, progress=None):
+    """Try every combination of ``grid`` in ``trials``: a dict with all rows and the best.
+
+    grid: {setting: values to try}; without it that of the sampler's class, ``search``. path: JSON file for the result,
+    replaced whole. progress: called with each row.
 
     A row has "settings", "psnr" (mean of samples), "energy", "nfe", "seconds" (the first with its compilation) and
-    "finite"; one that is not finite is never the best. Raises ValueError for an unknown name, metric or setting, or
-    where nothing was finite.
+    "finite"; one that is not finite is never the best. Raises ValueError for an unknown name or setting, or where
+    nothing was finite.
     """
-    if not callable(metric) and (metric not in METRICS or measurements is not None):
-        known = "a function" if measurements is not None else f"one of {sorted(METRICS)} or a function"
-        raise ValueError(f"metric must be {known}, got {metric!r}")
-    n, n_measurements = checks.count("n", n), checks.count("n_measurements", n_measurements)
-    if metric == "energy" and n < 2:
-        raise ValueError(f'metric "energy" needs n of at least 2, got {n}: it compares samples with each other')
     grid = default_grid(name) if grid is None else {k: list(v) for k, v in grid.items()}
-    k_measure, k_sample = jax.random.split(jax.random.key(0) if key is None else key)
-    x0 = None
-    if measurements is None:
-        x0 = np.asarray(task.signals(signals))[:n_measurements]
-        measurements = task.measure(k_measure, x0)
+    measurements, x0, key = trials.of(task)
     rows = []
     for values in itertools.product(*grid.values()):
-        rows.append(
-            _row(
-                make_sampler(name, task, **dict(zip(grid, values, strict=True))), k_sample, measurements, x0, n, metric
-            )
-        )
-        rows[-1] = {"settings": dict(zip(grid, values, strict=True)), **rows[-1]}
+        settings = dict(zip(grid, values, strict=True))
+        row = _row(make_sampler(name, task, **settings), key, measurements, x0, trials)
+        rows.append({"settings": settings, **row})
         if progress is not None:
             progress(rows[-1])
     finite = [row for row in rows if row["finite"]]
     if not finite:
         raise ValueError(f"no setting of {name!r} gave finite samples; tried {grid}")
-    best = min(finite, key=lambda row: row["score"] if callable(metric) else METRICS[metric] * row[metric])
     found = {
         "sampler": name,
         "task": task.name,
         "sigma_y": float(task.sigma_y),
         "operator": task.operator.settings(),
-        "signals": None if x0 is None else signals,
+        "signals": None if x0 is None else trials.signals,
         "n_measurements": len(measurements.y),
-        "n": n,
-        "metric": getattr(metric, "__name__", metric),
-        "best": best["settings"],
+        "n": trials.n,
+        "metric": trials.metric.__name__ if callable(trials.metric) else trials.metric,
+        "best": trials.best(finite)["settings"],
         "search": rows,
     }
     if path is not None:
@@ -102,11 +120,11 @@ def default_grid(name):
     return dict(getattr(import_module(f"aps_core.samplers.{module}"), cls).search)
 
 
-def _row(sampler, key, measurements, x0, n, metric):
+def _row(sampler, key, measurements, x0, trials):
     begin = time.perf_counter()
     samples = None  # samples that are not finite are a result of the search
     with suppress(checks.NotFiniteError):
-        samples = np.asarray(sampler.sample(key, measurements, n), np.float64)
+        samples = np.asarray(sampler.sample(key, measurements, trials.n), np.float64)
     seconds = time.perf_counter() - begin
     row = {
         "psnr": None,
@@ -115,11 +133,11 @@ def _row(sampler, key, measurements, x0, n, metric):
         "seconds": round(seconds, 3),
         "finite": samples is not None,
     }
-    if samples is not None and callable(metric):
-        row["score"] = float(metric(samples, measurements))
+    if samples is not None and callable(trials.metric):
+        row["score"] = float(trials.metric(samples, measurements))
     if samples is not None and x0 is not None:
         row["psnr"] = float(quality.psnr(samples.mean(axis=1), x0).mean())
-        if n > 1:
+        if trials.n > 1:
             row["energy"] = float(np.mean([quality.energy_score(s, x) for s, x in zip(samples, x0, strict=True)]))
     return row
 
@@ -143,17 +161,9 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     task = load_task(options.task, **{k: v[0] for k, v in map(_assignment, options.parameter)})
     out = options.out or Path("results") / f"tune-{options.name}-{task.name}.json"
-    found = tune(
-        options.name,
-        task,
-        dict(map(_assignment, options.tried)) or None,
-        jax.random.key(checks.seed("--seed", options.seed)),
-        n_measurements=options.measurements,
-        n=options.samples,
-        metric=options.metric,
-        path=out,
-        progress=_show,
-    )
+    key = jax.random.key(checks.seed("--seed", options.seed))
+    trials = Trials(options.samples, options.metric, options.measurements, key=key)
+    found = tune(options.name, task, dict(map(_assignment, options.tried)) or None, trials, out, _show)
     print(f"best by {options.metric}: {found['best']}; written to {out}")
     return found
 

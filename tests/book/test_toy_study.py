@@ -13,7 +13,7 @@ from scipy.stats import gaussian_kde, multivariate_normal
 
 from aps_book.experiments import toy2d, toy2d_flows
 from aps_book.experiments.densities import divergence, grid_for, kernel_density, within_covariance
-from aps_core.samplers.tune import tune
+from aps_core.samplers.tune import Trials, tune
 from aps_core.training.job import run
 from aps_core.weights import WeightsError
 
@@ -95,12 +95,12 @@ def test_a_search_by_any_measure_takes_its_smallest():
         return -len(seen)
 
     grid = {"step_size": (0.1, 0.2), "n_steps": (5,)}
-    found = tune("dps", problem.task, grid, jax.random.key(0), n=7, metric=last_is_best, measurements=one)
+    found = tune("dps", problem.task, grid, Trials(7, last_is_best, measurements=one))
     assert found["best"] == {"step_size": 0.2, "n_steps": 5}
     assert seen == [((1, 7, 2), (1, 2))] * 2
     assert [row["score"] for row in found["search"]] == [-1, -2] and found["metric"] == "last_is_best"
     with pytest.raises(ValueError, match="metric must be a function"):
-        tune("dps", problem.task, grid, jax.random.key(0), measurements=one)
+        Trials(measurements=one)
 
 
 @pytest.mark.parametrize("name", ["toy2d-closed", "toy2d-exact", "toy2d-surrogate"])

@@ -316,21 +316,20 @@ def test_tuning_records_the_whole_search(make_task, tmp_path):
     task, path = make_task(), tmp_path / "search.json"
     seen = []
     grid = {"step_size": (0.01, 0.05, 1e30), "n_steps": (10,)}
-    settings = dict(n_measurements=4, n=3, progress=seen.append)
-    found = tune.tune("dps", task, grid, jax.random.key(0), metric="psnr", path=path, **settings)
+    found = tune.tune("dps", task, grid, tune.Trials(3, "psnr", 4), path, seen.append)
     assert json.loads(path.read_text()) == json.loads(json.dumps(found))
     assert [row["settings"]["step_size"] for row in found["search"]] == [0.01, 0.05, 1e30] and seen == found["search"]
     rows = [row for row in found["search"] if row["finite"]]
     assert found["best"] == max(rows, key=lambda row: row["psnr"])["settings"]
-    by_energy = tune.tune("dps", task, grid, jax.random.key(0), metric="energy", **settings)
+    by_energy = tune.tune("dps", task, grid, tune.Trials(3, "energy", 4))
     assert by_energy["best"] == min(rows, key=lambda row: row["energy"])["settings"]
     assert all(row["nfe"] == 10 for row in rows)
     with pytest.raises(ValueError, match="no setting of 'dps' gave finite samples"):
-        tune.tune("dps", task, {"step_size": (1e30,), "n_steps": (10,)}, n_measurements=4, n=3)
+        tune.tune("dps", task, {"step_size": (1e30,), "n_steps": (10,)}, tune.Trials(3, n_measurements=4))
     with pytest.raises(ValueError, match="metric must be one of"):
-        tune.tune("dps", task, metric="fid")
+        tune.Trials(metric="fid")
     with pytest.raises(ValueError, match='metric "energy" needs n of at least 2, got 1'):
-        tune.tune("dps", task, metric="energy", n=1)
+        tune.Trials(n=1, metric="energy")
 
 
 def test_every_default_search_is_of_settings_that_exist(make_task):
