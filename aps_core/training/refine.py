@@ -11,6 +11,7 @@ from aps_core.metrics.trust.statistics import has_exact_density
 from aps_core.objective import ReverseDivergence, Target
 from aps_core.posterior import REFINERS, AmortizedPosterior
 from aps_core.training.job import Job, run
+from aps_core.training.loop import Watch
 from aps_core.training.posterior import begun_by, inputs_of
 
 MOST_STEPS = 100_000  # of a refinement that is limited by its seconds
@@ -25,8 +26,7 @@ def refine(
     learning_rate=3e-4,
     n_samples=16,
     seed=0,
-    evaluate=None,
-    evaluate_every=100,
+    watch=Watch(),
     progress=False,
 ):
     """``posterior`` trained on for one ``measurement``: an AmortizedPosterior, whose ``trained_by`` says so.
@@ -34,9 +34,9 @@ def refine(
     ``steps`` of Adam, whose rate falls as a cosine from ``learning_rate`` to a hundredth, or as many as fit into
     ``seconds`` of wall-clock time (compiling included), at a rate that stays. ``n_samples`` samples each. Objective:
     the reverse divergence with the path gradient (``objective.ReverseDivergence``), its prior term exact where the
-    prior has an exact density, else the control variate or the bound. ``evaluate(posterior) -> dict`` is logged every
-    ``evaluate_every`` steps, into the "history" of the result's card. The result is for this measurement: for others
-    it is worse than what it came from.
+    prior has an exact density, else the control variate or the bound. watch: a ``loop.Watch`` whose
+    ``evaluate(posterior) -> dict`` goes into the "history" of the result's card. The result is for this measurement: for
+    others it is worse than what it came from.
 
     Raises TypeError or ValueError for a measurement as ``posterior.sample``, for a batch, for numbers out of range,
     unless one of ``seconds`` and ``steps`` is given, and for a posterior without parameters, such as a closed form.
@@ -47,12 +47,7 @@ def refine(
         positive("seconds", seconds)
     else:
         steps = count("steps", steps)
-    task = posterior.task
-    batched, one = task.batch(measurement)
-    if batched:
-        raise ValueError(f"measurement must be a single one, got a batch of {len(measurement.y)}")
-    if not jax.tree.leaves(posterior.params):
-        raise ValueError(f"posterior must have parameters to train, got {posterior!r}")
+    task, one = posterior.task, _single(posterior, measurement)
     term, times, at_once = _prior_term(task.prior)
     objective = {"kl": "reverse", "prior_term": term, "n_times": times, "n_samples": count("n_samples", n_samples)}
     recipe = {
@@ -72,12 +67,22 @@ def refine(
         loss,
         posterior.params,
         {"flow": posterior.flow, "prior": task.prior, "measurement": jax.tree.map(jnp.asarray, one)},
-        evaluate and (lambda params, data, key: evaluate(replace(posterior, params=params))),
+        watch.evaluate and (lambda params, data, key: watch.evaluate(replace(posterior, params=params))),
         finish=lambda params, card: AmortizedPosterior(task, posterior.flow, params, card),
         facts={"task": task.name, "flow": recipe["flow"], "made_for": made_for(task), **begun_by(posterior)},
         inputs=inputs_of(task, posterior, measurement),
     )
-    return run(job, recipe, evaluate_every=evaluate_every, budget=seconds, progress=progress)[0]
+    return run(job, recipe, evaluate_every=watch.every, budget=seconds, progress=progress)[0]
+
+
+def _single(posterior, measurement):
+    """The one ``measurement`` as a batch. Raises as ``refine``."""
+    batched, one = posterior.task.batch(measurement)
+    if batched:
+        raise ValueError(f"measurement must be a single one, got a batch of {len(measurement.y)}")
+    if not jax.tree.leaves(posterior.params):
+        raise ValueError(f"posterior must have parameters to train, got {posterior!r}")
+    return one
 
 
 def _prior_term(prior):
