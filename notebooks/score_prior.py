@@ -39,12 +39,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_book.record.labels import row_label
 import aps_core
 from aps_book import record
 from aps_book.experiments import measured, training_cost
 from aps_book.experiments import score_prior as study
-from aps_book.figures import curves, images
+from aps_book.figures import curves, images, told
+from aps_book.record.labels import row_label
 from aps_core import data
 
 run = record.start(

@@ -50,6 +50,7 @@ def draw(prior, key, n, stepper="ancestral", n_steps=1000, grid="log-snr", denoi
     stepper: "ancestral" (DDPM), "ddim", "euler-maruyama" (n_steps evaluations each) or "heun" (two for each step, less
     one for the last with ``denoise``); grid: one of ``steppers.GRIDS``. Euler-Maruyama wants "uniform" or "quadratic" times.
     """
+
     def one(key):
         k_start, k_steps = jax.random.split(key)
         u = prior.sde.prior_std * normal(k_start, (prior.dim,))

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_book.record.labels import label_of
 import aps_core
 from aps_book.figures.sliders import Slider
+from aps_book.record.labels import label_of
 from aps_core import data, posterior
 from aps_core.checks import seed as checked_seed
 from aps_core.data.temperature import T_SPAN, to_kelvin

@@ -8,8 +8,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from aps_core import weights
 from aps_book.experiments.gated_maps import GatedMaps
+from aps_core import weights
 from aps_core.priors.score_network import NetworkPrior, denoising_loss, init_network_prior
 from aps_core.tasks import load_task
 from aps_core.training import loop

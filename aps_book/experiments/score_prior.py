@@ -12,6 +12,8 @@ import numpy as np
 from aps_book import record
 from aps_book.experiments import single_fit_in_modes
 from aps_book.experiments.short_trainings import seconds_per_step
+from aps_book.record import Difference
+from aps_book.record.labels import in_a_sentence
 from aps_core.metrics import calibration, quality
 from aps_core.priors import terms
 from aps_core.priors.ode import log_prob_ode
@@ -81,13 +83,7 @@ def fit(trained, case, steps, n_samples=8, n_scored=64, points=12, learning_rate
     optimizer = loop.Optimizer(steps, learning_rate, warmup=steps // 10, ema=max(0.0, 1 - 10 / steps), seed=seed)
     every = max(1, steps // points)
     _, _, log = single_fit_in_modes.fit(
-        flow,
-        trained.task.prior,
-        case.measurements,
-        optimizer,
-        n_samples,
-        loop.Watch(evaluate, every),
-        progress=False,
+        flow, trained.task.prior, case.measurements, optimizer, n_samples, loop.Watch(evaluate, every), progress=False
     )
     at = np.array([row["step"] for row in log.history])
     # the first holds the compilation

@@ -7,14 +7,14 @@ import numpy as np
 from tqdm import tqdm
 
 from aps_book.experiments import faces as faces_study
-from aps_book.experiments import faces_rivals
+from aps_book.experiments import faces_rivals, pictured
+from aps_book.experiments.gauss_newton import LinearizedPosterior
 from aps_book.experiments.sampler_names import names
 from aps_book.record import tuning_records
 from aps_book.record.labels import label_of
 from aps_core.metrics import evaluation, quality
 from aps_core.posterior import load_posterior
 from aps_core.samplers import make_sampler
-from aps_book.experiments.gauss_newton import LinearizedPosterior
 from aps_core.samplers.tune import Trials, tune
 from aps_core.tasks import load_task
 

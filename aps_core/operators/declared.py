@@ -1,6 +1,7 @@
 """What an operator declares, tested by its action on random signals: a wrong word in it would be a wrong posterior."""
 
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,8 @@ def check_declared(operator):
     _check_hash(operator, name)
     shape, y_shape = (sizes(f"{what} of {name}", getattr(operator, what, None)) for what in ("shape", "y_shape"))
     if operator.saturates:
-        return check_declared(operator.inner)
+        sensor: Any = operator
+        return check_declared(sensor.inner)
     rng = np.random.default_rng(0)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         mask = operator.draw(jax.random.key(0))

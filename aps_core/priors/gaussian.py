@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core.checks import count, is_number, random_key, real, real_array
+from aps_core.checks import count, is_number, random_key, real_array
 from aps_core.diffusion import VPSDE
 from aps_core.priors import bound
 from aps_core.priors.base import Prior

@@ -56,7 +56,7 @@ def refine(
         "objective": {**objective, "estimator": "path"},
         "optimizer": _optimizer(steps, number("learning_rate", learning_rate), seed),
     }
-    divergence = ReverseDivergence(term, n_samples, times, "low-discrepancy", at_once, "path")
+    evaluate, divergence = watch.evaluate, ReverseDivergence(term, n_samples, times, "low-discrepancy", at_once, "path")
 
     def loss(params, data, key, progress):
         target = Target(task.operator, task.sigma_y, data["prior"])
@@ -67,7 +67,7 @@ def refine(
         loss,
         posterior.params,
         {"flow": posterior.flow, "prior": task.prior, "measurement": jax.tree.map(jnp.asarray, one)},
-        watch.evaluate and (lambda params, data, key: watch.evaluate(replace(posterior, params=params))),
+        evaluate and (lambda params, data, key: evaluate(replace(posterior, params=params))),
         finish=lambda params, card: AmortizedPosterior(task, posterior.flow, params, card),
         facts={"task": task.name, "flow": recipe["flow"], "made_for": made_for(task), **begun_by(posterior)},
         inputs=inputs_of(task, posterior, measurement),

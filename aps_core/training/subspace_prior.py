@@ -5,6 +5,7 @@ for a network of kind "patches") or ``radius`` (of what a site sees, for kind "l
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -123,7 +124,7 @@ def _sha256(arrays):
 
 
 def _params_of(name, expected):
-    prior = load_prior(name)[0]
+    prior: Any = load_prior(name)[0]
     if not prior.has_coordinates:
         raise ValueError(
             f"start = {name!r} is the weights of a {type(prior).__name__}, expected those of a SubspacePrior"

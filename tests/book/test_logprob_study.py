@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from aps_book.experiments import gaussian16_score, logprob
+from aps_book.experiments.gated_maps import GatedMaps
 from aps_book.experiments.gaussian16_score import TracedPrior
 from aps_core.diffusion import VPSDE
 from aps_core.priors.gaussian import GaussianPrior
-from aps_book.experiments.gated_maps import GatedMaps
 from aps_core.priors.ode import log_prob_ode
 from aps_core.priors.score_network import init_network_prior
 from aps_core.training.job import run

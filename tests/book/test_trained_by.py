@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from aps_book.record.labels import row_label
 import aps_core
 from aps_book import record
 from aps_book.record import tables
+from aps_book.record.labels import row_label
 from aps_core import AmortizedPosterior, files
 from aps_core.training import recipes
 from aps_core.weights import trained_by

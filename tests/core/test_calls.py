@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aps_book.experiments.failures import finite_or_not
 import aps_core
+from aps_book.experiments.failures import finite_or_not
 from aps_core import (
     Identity,
     Measurement,

@@ -108,9 +108,7 @@ def test_what_is_said_of_another_file(own, monkeypatch):
 
 
 def test_what_is_said_without_a_prior(own):
-    with pytest.raises(
-        FileNotFoundError, match="not shipped: `aps train recipes/sphere-fine-prior.toml`"
-    ):
+    with pytest.raises(FileNotFoundError, match="not shipped: `aps train recipes/sphere-fine-prior.toml`"):
         load_task("sphere-fine-impute")
 
 

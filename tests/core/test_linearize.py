@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aps_book.experiments.gauss_newton import LinearizedPosterior
 from aps_core import Task, gaussian_posterior, linearize
 from aps_core.operators import (
     AveragePool,
@@ -18,7 +19,6 @@ from aps_core.operators import (
     SaturatingSensor,
     dense_matrix,
 )
-from aps_book.experiments.gauss_newton import LinearizedPosterior
 
 SHAPE = (4, 4, 1)
 

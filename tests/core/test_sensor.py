@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aps_book.experiments.gauss_newton import LinearizedPosterior
 from aps_core import (
     BicubicDownsample,
     GaussianBlur,
@@ -23,7 +24,6 @@ from aps_core import (
 from aps_core.flows import build_flow
 from aps_core.operators.base import Operator
 from aps_core.priors.gaussian import GaussianPrior
-from aps_book.experiments.gauss_newton import LinearizedPosterior
 
 SHAPE = (6, 6)
 
