@@ -81,8 +81,8 @@ run.table(
 run.table(
     rows,
     {
-        "above_gaussian.psnr": ("mean, above the closed form [dB]", "+.2f"),
-        "above_gaussian.energy": ("energy score, above the closed form", "+.3f"),
+        "above_gaussian.psnr": ("mean minus closed form [dB]", "+.2f"),
+        "above_gaussian.energy": ("energy score minus closed form", "+.3f"),
     },
     caption="Paired differences; a lower energy score is better.",
 )
@@ -107,10 +107,10 @@ run.verdict(
 # %% tags=["hide-input"]
 for column, other in (("tweedie", "Tweedie's estimate"), ("own", "the flow for this operator alone")):
     if known := any_operator.rows(run, [f"above_{column}.psnr"]):
-        energy = {f"above_{column}.energy": (f"energy score, above {other}", "+.3f")} if column == "own" else {}
+        energy = {f"above_{column}.energy": (f"energy score minus {other}", "+.3f")} if column == "own" else {}
         run.table(
             known,
-            {f"above_{column}.psnr": (f"mean, above {other} [dB]", "+.2f"), **energy},
+            {f"above_{column}.psnr": (f"mean minus {other} [dB]", "+.2f"), **energy},
             caption=f"One flow for all beside {other}, paired by face.",
         )
 

@@ -323,6 +323,7 @@ if n_best or "best.dps.psnr" in (record.full_run(run.notebook) or {"numbers": ()
         "best",
         caption="Means of 16 samples with the same prior, and of the three together, on the first test digits of "
         "the full run; and what they have more than the flow's mean on the same digits.",
+        signals="n_best",
     )
 for name, label in bunny_inpaint.BEST.items():
     lead = record.Difference(f"best.{name}.lead", label, f"that of the {named['aps']}", n="n_best")
@@ -489,6 +490,7 @@ run.table(
     },
     "transfer",
     caption="The same digits on several meshes (with the prior's rest), closed form and flow.",
+    signals="n_meshes",
 )
 run.verdict(
     *(

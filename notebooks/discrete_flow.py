@@ -97,6 +97,7 @@ run.table(
     columns,
     "held_out",
     caption="Held-out faces; the score prior's bits are an upper bound",
+    signals=study.stands_on(),
 )
 run.say(f"{{parameters/n_held_out}} faces of **{dataset.name}**. " + study.about(dataset))
 

@@ -103,6 +103,7 @@ run.table(
     {"gaussian": ("Gaussian [dB]", ".2f"), "learned": ("learned prior [dB]", ".2f"), "gain": ("gain [dB]", "+.2f")},
     "tweedie",
     caption="PSNR of the posterior mean for white noise, by Tweedie's formula; the gain is paired by face.",
+    signals=512,  # of the full run, which does not say it
 )
 run.say(
     "In bits per dimension of 8-bit faces: {bits.gaussian:.3f} ± {bits.gaussian.se:.3f} for the Gaussian and at "
@@ -274,7 +275,7 @@ names = {"gaussian": "Gaussian closed form", **faces_rivals.LABELS, "aps": named
 for name, label in faces.TASKS.items():
     run.table(
         names,
-        {"psnr": ("mean of 128 [dB]", ".2f"), "aps_above": ("the flow above it, paired [dB]", "+.2f")},
+        {"psnr": ("mean of 128 [dB]", ".2f"), "aps_above": ("flow minus it, paired [dB]", "+.2f")},
         f"{name}_long",
         caption=f"The mean of 128 samples, {label}, all on the same faces.",
         signals="n_long",
@@ -416,6 +417,7 @@ for name, title in (("val", "CelebA validation faces"), ("lfw", "LFW faces"), ("
             name,
             faces.ROBUST_PAPER[name],
             f"Denoising, {title}.",
+            signals="n_robust",
         )
         where = "" if others[name] is not None else "full/"
         mean = record.Difference(
@@ -444,6 +446,7 @@ run.table(
     },
     "noise",
     caption="Denoising with a flow trained at noise 0.1.",
+    signals="n_robust",
 )
 
 # %% [markdown]

@@ -259,7 +259,8 @@ samplers = {
 }
 for task, rows in samplers.items():
     for name, sampler in rows.items():
-        run.numbers(f"{task}.{name}", gaussian16.compare(sampler, key_table, measurements[task], n_samples))
+        scores = gaussian16.compare(sampler, key_table, measurements[task], n_samples)
+        run.numbers(f"{task}.{name}", scores, n=n_test)
     for name in ("closed_form", "realnvp_elbo", "structured_elbo"):
         run.numbers(f"{task}.{name}", gaussian16.seconds(rows[name], key_table, measurements[task], n_samples), "s")
 _ = run.mean(
@@ -279,7 +280,7 @@ rows = {
     "structured_elbo": f"{ours}, structured, ELBO",
     "structured_exact": f"{ours}, structured, exact",
 }
-run.table(rows, columns, "denoise", caption='Denoising, protocol "held-out"')
+run.table(rows, columns, "denoise", caption='Denoising, protocol "held-out"', signals="n_test")
 
 # %% tags=["hide-input"]
 rows = {
@@ -289,7 +290,7 @@ rows = {
     "structured_untrained": "untrained flow: wrong base",
     "structured_elbo": f"{ours}, structured, ELBO",
 }
-run.table(rows, columns, "mask", caption='Random mask, protocol "held-out"')
+run.table(rows, columns, "mask", caption='Random mask, protocol "held-out"', signals="n_test")
 
 # %% [markdown]
 # Time per measurement, compiled and without transfers; training does not change it. With the mask, the closed form and
@@ -481,9 +482,9 @@ left = {
 }
 v = {name: task.prior.sde.v_min / 4 for name, task in trap_tasks.items()}
 for name, found in left.items():
-    run.number(f"trap.{name}.kl", found["kl"], found["kl_se"], "nats per dimension")
-    run.number(f"trap.{name}.ratio", found["ratio"], found["ratio_se"])
-    run.number(f"trap.{name}.change", found["ratio_change"], found["ratio_change_se"])
+    run.number(f"trap.{name}.kl", found["kl"], found["kl_se"], "nats per dimension", found["n"])
+    run.number(f"trap.{name}.ratio", found["ratio"], found["ratio_se"], n=found["n"])
+    run.number(f"trap.{name}.change", found["ratio_change"], found["ratio_change_se"], n=found["n"])
     run.number(f"trap.{name}.smallest", found["variance_ratio"][-8:].mean())
     run.number(f"trap.{name}.v", v[name])
 run.numbers("trap.untouched", {"kl": 0.0, "ratio": left["fine"]["ratio_before"], "smallest": 1.0})
@@ -500,7 +501,13 @@ rows = {
     "coarse": "t_min = 1e-3, start-time term",
     "coarse_no_start": "t_min = 1e-3, no start-time term",
 }
-run.table(rows, columns, "trap", caption=f"{run.stated('trap_steps')} training steps from the exact posterior")
+run.table(
+    rows,
+    columns,
+    "trap",
+    caption=f"{run.stated('trap_steps')} training steps from the exact posterior",
+    signals=short_trainings.N_MEASUREMENTS,
+)
 
 # %% tags=["hide-input"]
 curves = {rows[name]: (eigenvalues, found["variance_ratio"]) for name, found in left.items()}

@@ -97,6 +97,7 @@ labels = {f"traces{n}": f"{n} trace estimators" for n in probes}
 run.table(
     labels,
     {"relative_std": ("median relative std", ".4f")},
+    signals="trials",
     caption="Relative standard deviation of the gradient over trials, median over pixels",
 )
 
@@ -109,6 +110,7 @@ columns = {
 run.table(
     labels,
     columns,
+    signals="trials",
     caption=f"Distance of the gradients from the known one, relative to its norm; {run.stated('trials')} trials",
 )
 
@@ -177,6 +179,7 @@ if gradients.has_faces(run):
         "faces",
         "feng.figure2",
         "Gradients of the network for grey faces",
+        signals="network_trials",
     )
 else:
     run.say("The full run has not been made with this network yet.")

@@ -81,7 +81,7 @@ key_code = jax.random.fold_in(key_traces, 1)
 x = logprob.draw(prior, key_draw, n_draws)
 reference = logprob.log_density(prior, x, "dopri5", logprob.CLOSE)["log_q"]
 kl, kl_se = logprob.divergence(prior, x, reference)
-run.number("kl", kl, kl_se, "nats")
+run.number("kl", kl, kl_se, "nats", n_draws)
 run.number("target", logprob.TARGET, unit="nats")
 run.say(
     "The network has {network.parameters:,.0f} parameters and saw {training.draws:,.0f} draws in "
@@ -107,7 +107,7 @@ run.say(
 # %% tags=["hide-input"]
 table = logprob.solver_table(prior, x, reference, tolerance, euler_steps)
 for row, found in table.items():
-    run.number(f"solver.{row}.kl", *found["kl"])
+    run.number(f"solver.{row}.kl", *found["kl"], n=n_draws)
     run.number(f"solver.{row}.nfe", found["nfe"])
     run.number(f"solver.{row}.bias", found["bias"], unit="nats")
     run.number(f"solver.{row}.error", found["error"], unit="nats")
@@ -126,6 +126,7 @@ run.table(
     "solver",
     "feng.table1",
     caption=f"Solvers, adaptive ones with tolerance {record.exact(tolerance)}; time of {run.stated('n_draws')} images",
+    signals="n_draws",
 )
 
 # %% tags=["hide-input"]
@@ -150,7 +151,7 @@ run.table(
 coded = logprob.by_code(prior, x, reference, key_code)
 for name in ("nfe", "bias", "error", "scatter"):
     run.number(f"code.dopri5.{name}", coded[name], unit=None if name == "nfe" else "nats")
-run.number("code.dopri5.kl", *coded["kl"], "nats")
+run.number("code.dopri5.kl", *coded["kl"], "nats", n_draws)
 run.number("code.dopri5.seconds", float(f"{coded['seconds']:.2g}"), unit="s")
 run.table(
     {"dopri5": "Dopri5, the program's defaults"},
@@ -207,7 +208,8 @@ run.number("traces.exact", exact_log_p, unit="nats")
 run.number("traces.formula", single, unit="nats")
 for count, trial in zip(counts, values, strict=True):
     run.mean(f"traces.k{count}.mean", trial, "nats")
-    run.number(f"traces.k{count}.std", trial.std(ddof=1), trial.std(ddof=1) / np.sqrt(2 * (trials - 1)), "nats")
+    error = trial.std(ddof=1) / np.sqrt(2 * (trials - 1))
+    run.number(f"traces.k{count}.std", trial.std(ddof=1), error, "nats", trials)
     run.number(f"traces.k{count}.formula", single / np.sqrt(count), unit="nats")
 run.chart(
     curves_figures.trace_band,
@@ -229,7 +231,13 @@ columns = {
     "std": ("standard deviation [nats]", ".2f"),
     "formula": ("formula [nats]", ".2f"),
 }
-run.table(rows, columns, "traces", caption="Log-probability of one image by the number of trace estimators")
+run.table(
+    rows,
+    columns,
+    "traces",
+    caption="Log-probability of one image by the number of trace estimators, over trials",
+    signals="trials",
+)
 run.say(
     "The exact trace gives {traces.exact:.2f} nats. A single estimator scatters by "
     f"{{traces.k{counts[0]}.std:.1f}} nats, {counts[-1]} of them by {{traces.k{counts[-1]}.std:.2f}}; the formula has "

@@ -161,8 +161,8 @@ found = {name: method.run(variant, steps, seed) for name, variant in variants.it
 without = run.shown_by("start")["parameters"]["left_out"]
 fewer = f" Rows of the table without a curve were not trained in this run ({', '.join(without)})." if without else ""
 for name, result in found.items():
-    run.number(f"run.{name}.start", result["kl"][0], result["se"][0])
-    run.number(f"run.{name}.kl", result["kl"][-1], result["se"][-1])
+    run.number(f"run.{name}.start", result["kl"][0], result["se"][0], n=method.N_MEASUREMENTS)
+    run.number(f"run.{name}.kl", result["kl"][-1], result["se"][-1], n=method.N_MEASUREMENTS)
     run.number(f"run.{name}.seconds", steps * result["seconds_per_step"], unit="s")
 
 
@@ -192,7 +192,8 @@ for name in labels:
     task = method.problem("gaussian", variants[name].t_min)
     run.number(f"run.{name}.formula", method.predicted_kl(task, name.endswith("start")))
 columns = {"formula": ("formula", ".4f"), "kl": ("KL [nats/dim]", ".4f"), "seconds": ("time [s]", ".1f")}
-run.table(labels, columns, "run", caption=f"Gaussian problem, {run.stated('steps')} steps from a wrong base")
+caption = f"Gaussian problem, {run.stated('steps')} steps from a wrong base"
+run.table(labels, columns, "run", caption=caption, signals=method.N_MEASUREMENTS)
 
 # %% tags=["hide-input"]
 short = {name: label.removeprefix("t_min = ") for name, label in labels.items()}
@@ -231,7 +232,8 @@ labels = {
 for name in ("t5_start", "importance", "uniform"):
     run.number(f"run.{name}.noise", method.gradient_noise(gaussian, variants[name].objective, jax.random.key(seed)))
 columns = {"noise": ("noise", ".1f"), "kl": ("KL [nats/dim]", ".4f"), "seconds": ("time [s]", ".1f")}
-run.table(labels, columns, "run", caption="Gaussian problem, t_min = 1e-5 with the start-time term")
+caption = "Gaussian problem, t_min = 1e-5 with the start-time term"
+run.table(labels, columns, "run", caption=caption, signals=method.N_MEASUREMENTS)
 
 # %% tags=["hide-input"]
 run.chart(
@@ -264,9 +266,8 @@ labels = {
 for name in ("mixture", "no_control_variate"):
     run.number(f"run.{name}.noise", method.gradient_noise(mixture, variants[name].objective, jax.random.key(seed)))
 columns = {"noise": ("noise", ".1f"), "kl": ("KL [nats/dim]", ".4f"), "seconds": ("time [s]", ".1f")}
-run.table(
-    labels, columns, "run", caption="Mixture problem; Gaussian base and control variate unless the row says otherwise"
-)
+caption = "Mixture problem; Gaussian base and control variate unless the row says otherwise"
+run.table(labels, columns, "run", caption=caption, signals=method.N_MEASUREMENTS)
 
 # %% tags=["hide-input"]
 run.chart(

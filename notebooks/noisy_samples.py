@@ -139,13 +139,14 @@ for name, t in [("exact", None), *zip(labels, t_mins, strict=True)]:
 psnr = {"n1": ("N = 1 [dB]", ".2f"), "n128": (f"N = {run.stated('n_samples')} [dB]", ".2f")}
 calibrated = {"ratio": ("spread / error", ".2f"), "inside": ("in 90 % intervals [%]", ".1f")}
 rows = study.table_rows({"exact": "exact", **labels})
-run.table(rows, psnr, "gaussian", caption="Gaussian prior: PSNR of one sample and of the mean.")
+run.table(rows, psnr, "gaussian", caption="Gaussian prior: PSNR of one sample and of the mean.", signals="n_test")
 run.table(
     rows,
     calibrated,
     "gaussian",
     caption="Gaussian prior: variance of the samples over the squared error of their mean, and coverage of the "
     "central 90 % intervals of the pixels.",
+    signals="n_test",
 )
 
 # %% tags=["hide-input"]
@@ -202,11 +203,17 @@ for name, t in zip(labels, t_mins, strict=True):
     run.mean(f"{name}.change_n1", scores[t].values["psnr_n1"] - exact.values["psnr_n1"], "dB")
     run.mean(f"{name}.change_n128", scores[t].values["psnr_mean"] - exact.values["psnr_mean"], "dB")
 rows = study.table_rows({"exact": "shipped flow", **labels})
-run.table(rows, psnr, caption="Learned prior: PSNR of one sample and of the mean, of the flow trained at each t_min.")
+run.table(
+    rows,
+    psnr,
+    caption="Learned prior: PSNR of one sample and of the mean, of the flow trained at each t_min.",
+    signals="n_test",
+)
 run.table(
     rows,
     calibrated,
     caption="Learned prior: variance of the samples over the squared error of their mean, and coverage.",
+    signals="n_test",
 )
 
 # %% tags=["hide-input"]

@@ -156,6 +156,7 @@ for pair, title in titles.items():
         pair,
         f"feng.figure3.{pairs.PAPER[pair]}",
         f"{title[0].upper()}{title[1:]}: single samples.",
+        signals="n_images",
     )
 full = record.full_run("pairs")
 run.say(
@@ -201,7 +202,11 @@ columns = {
 }
 for pair, title in titles.items():
     run.table(
-        pairs.rows(run, pair), columns, pair, caption=f"{title[0].upper()}{title[1:]}: mean, spread, fit to the data."
+        pairs.rows(run, pair),
+        columns,
+        pair,
+        caption=f"{title[0].upper()}{title[1:]}: mean, spread, fit to the data.",
+        signals="n_images",
     )
 
 # %% [markdown]

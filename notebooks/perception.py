@@ -150,6 +150,7 @@ for name, label in perception.TASKS.items():
                 perception.SETS,
                 name,
                 caption=f"{label[0].upper()}{label[1:]}: distance of the set to other faces.",
+                signals="n_faces",
             )
         near = {row: title for row, title in rows.items() if row != "truth"}
         run.table(
@@ -157,6 +158,7 @@ for name, label in perception.TASKS.items():
             perception.EACH,
             name,
             caption=f"{label[0].upper()}{label[1:]}: nearness of each picture to its truth.",
+            signals="n_faces",
         )
 
 # %% [markdown]
@@ -204,6 +206,7 @@ for name, label in perception.TASKS.items():
             name,
             caption=f"{label[0].upper()}{label[1:]}: samples of the flow with all of their noise, and with less; "
             f"pixels inside the 90 % intervals of {run.stated('n_samples')} of them.",
+            signals="n_faces",
         )
 run.say(perception.enough_cooling(numbers, temperatures_used))
 

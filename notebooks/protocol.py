@@ -348,7 +348,7 @@ for split, title in (("test", "Test faces"), ("val", "Validation faces")):
         for kind, name in (("n1", "N = 1"), ("n128", f"N = {run.stated('n_samples')}"))
     }
     columns = {"psnr": ("PSNR [dB]", ".2f"), "ssim": ("SSIM, 7 × 7", ".3f"), "ssim11": ("SSIM, 11 × 11", ".3f")}
-    run.table(rows, columns, split, caption=f"{title}, denoising, noise 0.1.")
+    run.table(rows, columns, split, caption=f"{title}, denoising, noise 0.1.", signals="n_test")
 
 # %% tags=["hide-input"]
 run.table(
@@ -359,6 +359,7 @@ run.table(
         "energy": ("energy score", "+.4f"),
     },
     caption="The flow of the paper's protocol minus the held-out one, paired by face.",
+    signals="n_test",
 )
 for split, title in (("test", "test faces"), ("val", "validation faces")):
     key, that = f"{split}_paired.paper", "of the held-out flow"
@@ -381,7 +382,8 @@ for kind in ("psnr_n128", "psnr_n1"):
     value, error = change[0]["value"] - change[1]["value"], float(np.hypot(*(c["se"] for c in change)))
     run.number(f"advantage.{kind}", value, error, "dB", n_test)
 single = [run.as_dict()["numbers"][f"{split}.paper_n1.psnr"] for split in ("test", "val")]
-run.number("apart.n1", single[0]["value"] - single[1]["value"], float(np.hypot(*(s["se"] for s in single))), "dB")
+error = float(np.hypot(*(s["se"] for s in single)))
+run.number("apart.n1", single[0]["value"] - single[1]["value"], error, "dB", n_test)
 run.number(
     "apart.paper",
     record.paper_value("aps.table2.celeba_denoise.aps_n1.psnr")
@@ -422,6 +424,7 @@ if n_objective or "objective.test.change" in (record.full_run("protocol") or {"n
         "objective",
         caption="Objective of the flow of the paper's protocol minus that of the held-out one, in nats for 3072 "
         "entries, paired by face.",
+        signals="n_objective",
     )
 
 # %% [markdown]
@@ -450,6 +453,7 @@ run.table(
     "own",
     caption=f"{used['n_faces']} test faces, denoising, noise 0.1. Numbers of the recorded training of the paper's "
     f"network; the other rows are on the same faces.",
+    signals=used["n_faces"],
 )
 run.say(
     "At that point its samples are all but equal: 90 % intervals hold {own.realnvp.inside_90:.1f} % of the pixels "

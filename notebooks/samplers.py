@@ -349,6 +349,7 @@ run.table(
     {"psnr": ("PSNR [dB]", ".2f"), "above": ("minus the formula [dB]", "+.4f")},
     "denoise",
     caption="Gaussian problem, low noise: estimates of the posterior mean",
+    signals="n_denoise",
 )
 run.number(
     "paper.lead",

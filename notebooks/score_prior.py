@@ -104,6 +104,7 @@ for name, posterior in posteriors.items():
         name,
         caption=f"{study.TASKS[name].capitalize()}: PSNR, and whether the spread is right: squared error of a "
         f"sample over that of the mean, and pixels in their 90 % intervals (2 and 90 % for an exact posterior).",
+        signals="n_test",
     )
     numbers = run.as_dict()["numbers"]
     run.say(
@@ -214,7 +215,10 @@ run.say(
 # ## What it means
 
 # %% tags=["hide-input"]
-run.say(study.verdict(run.as_dict()["numbers"], tasks))
+differences = study.differences({name: row_label(posterior.card) for name, posterior in posteriors.items()})
+run.verdict(*differences, before="In this build:")
+run.verdict(*differences, before="In the full run:", source="full")
+run.say(study.costs(run.as_dict()["numbers"], tasks))
 
 # %% [markdown]
 # ## What it does not show

@@ -285,6 +285,7 @@ run.table(
     "val",
     "aps.table5.era5_val_impute",
     "Validation months, on whose measurements no flow was trained (names of the protocols as above).",
+    signals="val.months",
 )
 run.say(
     f"Between test and validation months the flow under study ($N = 1$) goes from {{test.{studied}_n1.psnr:.2f}} to "
@@ -308,12 +309,14 @@ run.table(
     {"psnr_n128": ("PSNR of the mean [dB]", "+z.3f"), "psnr_n1": ("PSNR of one sample [dB]", "+z.3f")},
     "paired",
     caption="PSNR minus that of the Gaussian closed form, paired over the test months (mean ± standard error).",
+    signals="n_test",
 )
 run.table(
     sphere_impute.rows(run, "paired", order[3:], both=False),
     {"energy": ("energy score", "+z.4f"), "objective": ("APS objective [nats]", "+z,.1f")},
     "paired",
     caption="Energy score and objective minus those of the closed form, paired alike.",
+    signals="n_test",
 )
 run.verdict(
     record.Difference(f"paired.{studied}.psnr_n128", "the mean of the trained flow", "that of the closed form"),
@@ -392,7 +395,11 @@ columns = {
     f"{name}_{level}": (f"{sphere_impute.LABELS[name]}, {level} %", ".1f") for name in shown for level in (50, 90)
 }
 run.table(
-    groups, columns, "coverage", caption="Coverage in per cent on test months (mean ± standard error over months)."
+    groups,
+    columns,
+    "coverage",
+    caption="Coverage in per cent on test months (mean ± standard error over months).",
+    signals="n_test",
 )
 run.say(
     "The squared error of one sample over that of the posterior mean is "
@@ -525,12 +532,15 @@ if frames is not None:
     sphere_impute.store_inside(run, "era5", frame_scores)
 source = "" if frames is not None else "full/"
 if labels := sphere_impute.rows(run, "era5", order[2:]):
-    run.table(labels, quality, "era5", "aps.table2.era5_impute", "Five ERA5 fields under the prior of monthly means.")
+    caption = "ERA5 fields under the prior of monthly means."
+    fields = sphere_impute.ERA5_FIELDS
+    run.table(labels, quality, "era5", "aps.table2.era5_impute", caption, signals=fields)
     run.table(
         sphere_impute.rows(run, "era5_coverage", order[2:], both=False),
         {"50": ("50 % interval", ".1f"), "90": ("90 % interval", ".1f")},
         "era5_coverage",
-        caption="Coverage in per cent of the cells of the five ERA5 fields.",
+        caption="Coverage in per cent of the cells of the ERA5 fields.",
+        signals=fields,
     )
     run.say(
         f"On these fields the flow under study has {{{source}era5.{studied}_n128.psnr:.2f}} ± "

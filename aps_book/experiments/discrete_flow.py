@@ -154,6 +154,11 @@ def store_likelihoods(run, priors, key, held_out, n_ode=0, n_times=64):
             run.mean(f"held_out.{kind}.gain", (values - gaussian[: len(values)]) / dim)
 
 
+def stands_on():
+    """Which parameter says on how many held-out faces each row of their table stands."""
+    return {"gaussian": "n_held_out", **dict.fromkeys(LABELS, "n_held_out"), **dict.fromkeys(ODE_LABELS, "n_ode")}
+
+
 def prior_draws(priors, key, n, n_steps=12):
     """n draws (n, *shape) of each of the priors {kind: prior}; a diffusion prior is drawn with ``n_steps`` evaluations."""
 

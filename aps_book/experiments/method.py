@@ -124,7 +124,10 @@ def kl_to_truth(posterior, key, measurements, n=64):
     return float(kl.mean()), float(kl.std(ddof=1) / np.sqrt(len(kl)))
 
 
-def run(variant, steps=400, seed=0, n_measurements=64, evaluations=8):
+N_MEASUREMENTS = 64  # that training does not see, on which ``run`` measures
+
+
+def run(variant, steps=400, seed=0, n_measurements=N_MEASUREMENTS, evaluations=8):
     """Train ``variant`` for ``steps`` steps: {"step", "kl", "se"} as arrays over training, and "seconds_per_step".
 
     kl in nats per entry on measurements that training does not see. Compilation and evaluation are not part of the time

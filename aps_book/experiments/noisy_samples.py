@@ -111,7 +111,7 @@ def store(run, prefix, scores):
     error, spread = values["error"].mean(), values["spread"].mean()
     run.numbers(prefix, {"spread": np.sqrt(spread), "error": np.sqrt(error)})
     change = quality.mean_and_standard_error(values["spread"] - spread / error * values["error"])[1]
-    run.number(f"{prefix}.ratio", spread / error, change / error)
+    run.number(f"{prefix}.ratio", spread / error, change / error, n=len(values["error"]))
 
 
 def store_formula(run, prefix, found, n):

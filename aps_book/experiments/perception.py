@@ -145,9 +145,10 @@ def store_distances(run, name, features, reference):
     fid = {row: _frechet(x, moments) for row, x in features.items()}
     kid = {row: perception.kernel_distance(x, reference) for row, x in features.items()}
     for row in features:
-        _store_pair(run, f"{name}.{row}", fid[row], kid[row])
+        n = len(features[row])
+        _store_pair(run, f"{name}.{row}", fid[row], kid[row], n)
         if row != REFERENCE:
-            _store_pair(run, f"{name}_paired.{row}", fid[row] - fid[REFERENCE], kid[row] - kid[REFERENCE])
+            _store_pair(run, f"{name}_paired.{row}", fid[row] - fid[REFERENCE], kid[row] - kid[REFERENCE], n)
 
 
 def _frechet(features, moments):
@@ -157,10 +158,10 @@ def _frechet(features, moments):
     )
 
 
-def _store_pair(run, key, fid, kid):
-    """FID, its value followed by those with a part left out, and KID."""
-    run.number(f"{key}.fid", fid[0], (GROUPS - 1) / np.sqrt(GROUPS) * fid[1:].std(ddof=1))
-    run.number(f"{key}.kid", 1000 * kid.value, 1000 * kid.se)
+def _store_pair(run, key, fid, kid, n):
+    """FID, its value followed by those with a part left out, and KID; n: of the pictures."""
+    run.number(f"{key}.fid", fid[0], (GROUPS - 1) / np.sqrt(GROUPS) * fid[1:].std(ddof=1), n=n)
+    run.number(f"{key}.kid", 1000 * kid.value, 1000 * kid.se, n=n)
 
 
 def store_sets(run, found, dataset, n_reference, progress=False):
@@ -214,6 +215,7 @@ def measure_draws(n_faces=256, n_reference=2048, directory="weights/results"):
         "prior",
         _frechet(features, perception.Moments.of(reference)),
         perception.kernel_distance(features, reference),
+        len(draws),
     )
     run.number("prior.draws", len(draws))
     run.uses_data(dataset, faces.prior_faces("test"))
@@ -227,7 +229,7 @@ def store_draws(run):
     if found is None:
         return {}
     for key, number in found["numbers"].items():
-        run.number(key, number["value"], number["se"])
+        run.number(key, number["value"], number["se"], n=number.get("n"))
     return {"draws of the prior": found["numbers"]["prior.kid"]["value"]}
 
 
@@ -312,8 +314,9 @@ def cooling(numbers, temperatures, measure="kid"):
 
 
 def enough_cooling(numbers, temperatures, row="dps"):
-    """A sentence for each task: the largest of 1 and ``temperatures`` at which a sample of APS has a lower KID than
-    ``row``, with both PSNRs and the share of pixels inside the 90 % intervals there.
+    """A sentence for each task: the largest of 1 and ``temperatures`` at which the KID of a sample of the flow is less than
+    that of ``row`` by two standard errors of the difference, as if the two were independent, with both PSNRs and the
+    share of pixels inside the 90 % intervals there.
     """
     said = []
     for name, title in TASKS.items():
@@ -327,16 +330,24 @@ def enough_cooling(numbers, temperatures, row="dps"):
         value = lambda key, what: numbers[f"{name}.{key}.{what}"]["value"]  # noqa: B023, E731
         if not all(f"{name}.{key}.kid" in numbers for key in (row, *rows)):
             continue
-        below = [key for key in rows if value(key, "kid") < value(row, "kid")]
+        other = numbers[f"{name}.{row}.kid"]
+        below = [key for key in rows if _resolved_below(numbers[f"{name}.{key}.kid"], other)]
         if not below:
-            said.append(f"For {title} it has at none of these temperatures.")
+            said.append(f"For {title} at none of these temperatures.")
             continue
         key, given = below[0], "all of its noise" if below[0] == "aps_n1" else f"{rows[below[0]]:g} of its noise"
         said.append(
-            f"For {title} it has with {given}: 1000 KID {value(key, 'kid'):.1f} against {value(row, 'kid'):.1f}, PSNR {value(key, 'psnr'):.2f} against "
+            f"For {title} with {given}: 1000 KID {value(key, 'kid'):.1f} against {value(row, 'kid'):.1f}, PSNR {value(key, 'psnr'):.2f} against "
             f"{value(row, 'psnr'):.2f} dB, and {value(key, 'inside_90'):.1f} % of the pixels inside its 90 % intervals."
         )
-    return f"When has a sample of the flow a lower KID than one of {SHORT[row]}? " + " ".join(said) if said else ""
+    asked = f"Where is the difference of the KID to one of {SHORT[row]} resolved for a sample of the flow? "
+    return asked + " ".join(said) if said else ""
+
+
+def _resolved_below(number, other):
+    """Whether a number is less than another by two standard errors of their difference, as if independent."""
+    difference = {"value": number["value"] - other["value"], "se": float(np.hypot(number["se"], other["se"]))}
+    return verdicts.word(difference, None) == "below"
 
 
 if __name__ == "__main__":

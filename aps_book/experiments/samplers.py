@@ -313,7 +313,7 @@ def sweep(run, prefix, case, sizes, key, n):
     for i, size in enumerate(sizes):
         found = case.judge(draw(make_sampler("dps", case.task, step_size=float(size)), key, case, n)[0])
         run.number(f"{prefix}.s{i}.size", float(size))
-        ratios.append(run.number(f"{prefix}.s{i}.ratio", *_mean(found["ratio"])))
+        ratios.append(run.number(f"{prefix}.s{i}.ratio", *_mean(found["ratio"]), n=len(found["ratio"])))
     return ratios
 
 

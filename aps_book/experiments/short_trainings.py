@@ -34,8 +34,18 @@ def diagonal_task(eigenvalues, sigma_y=0.1, t_min=1e-5):
     return Task(Identity((dim,)), sigma_y, prior, signals, name="diagonal", unit_range=False)
 
 
+N_MEASUREMENTS = 256  # on which ``start_from_exact`` measures
+
+
 def start_from_exact(
-    task, prior_term, steps=200, learning_rate=2e-4, seed=0, n_measurements=256, n_samples=128, progress=False
+    task,
+    prior_term,
+    steps=200,
+    learning_rate=2e-4,
+    seed=0,
+    n_measurements=N_MEASUREMENTS,
+    n_samples=128,
+    progress=False,
 ):
     """Train a GaussianBaseFlow that starts as the exact posterior, and measure where training leaves it.
 
@@ -43,7 +53,7 @@ def start_from_exact(
     ``ratio``, the squared error of single samples over that of the exact posterior mean, each entry in units of its
     posterior standard deviation (2 for an exact sampler), with ``ratio_se``; ``ratio_before``, the same for the exact
     posterior on the same draws, and the paired ``ratio_change`` with ``ratio_change_se``; ``variance_ratio`` (d,),
-    sample variance over posterior variance.
+    sample variance over posterior variance; ``n``, the number of measurements.
     """
     recipe = {
         "name": f"start from exact, {prior_term}",
@@ -70,6 +80,7 @@ def start_from_exact(
     return {
         "kl": kl,
         "kl_se": kl_se,
+        "n": len(x0),
         "ratio": ratio,
         "ratio_se": ratio_se,
         "ratio_before": ratio_before,

@@ -22,6 +22,7 @@ from aps_core.training import validation
 
 VECTORIZED = "sphere-impute-realnvp"  # weights of the paper's architecture
 VECTORIZED_FLOW = {"kind": "realnvp", "steps": 24, "width": 16}
+ERA5_FIELDS = 5  # of the full run, which does not say it
 ROWS = {"held-out": "held_out", "paper": "aps"}  # protocol -> row; the paper's own rows are those of its own protocol
 LABELS = {
     "mcg": "MCG, tuned, N = 1",

@@ -55,7 +55,7 @@ def stored(name: str) -> Measured:
             f"{name!r}: " + ("there is no full run" if record is None else "the full run has no such number")
         )
     number = record["numbers"][key]
-    return Measured(number["value"], number["se"] or 0.0, size(record, number, "n_test"))
+    return Measured(number["value"], number["se"] or 0.0, size(record, number))
 
 
 def evaluate(formula: str, look_up: Callable[[str], Measured] = stored) -> Measured:
@@ -140,8 +140,9 @@ class Filled(string.Formatter):
 
 
 def _in_words(gap: Measured, form: str) -> str:
-    """A difference in dB as a sentence holds it: its size, and on which side it lies."""
-    amount = f"{format(abs(gap.value), form)} ± {format(gap.se, form)} dB"
+    """A difference in dB as a sentence holds it: its size, and on which side it lies. The paper's have no standard error."""
+    error = f" ± {format(gap.se, form)}" if gap.se else ""
+    amount = f"{format(abs(gap.value), form)}{error} dB"
     if abs(gap.value) < RESOLVED * gap.se:
         return f"{amount} (not resolved) from"
     return f"{amount} {'above' if gap.value > 0 else 'below'}"

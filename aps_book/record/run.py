@@ -164,13 +164,13 @@ class Run:
             raise ValueError(f"{key}: expected at least two values, got {values.size}")
         return self.number(key, values.mean(), values.std(ddof=1) / math.sqrt(values.size), unit, values.size)
 
-    def numbers(self, prefix: str, values: Mapping[str, Any], unit: str | None = None) -> None:
-        """Store several numbers as ``prefix.name``; a pair is a value with its standard error."""
+    def numbers(self, prefix: str, values: Mapping[str, Any], unit: str | None = None, n: int | None = None) -> None:
+        """Store several numbers as ``prefix.name``; a pair is a value with its standard error. n: as in `number`."""
         for name, value in values.items():
             if isinstance(value, tuple) and len(value) != 2:
                 raise ValueError(f"{prefix}.{name} = {value!r}: expected a number, or a pair with its standard error")
             value, se = value if isinstance(value, tuple) else (value, None)
-            self.number(f"{prefix}.{name}", value, se, unit)
+            self.number(f"{prefix}.{name}", value, se, unit, n)
 
     def uses_weights(self, *things: Any) -> None:
         """Note the weights that the notebook uses: paths, or cards with `name` and `sha256`."""
@@ -340,15 +340,16 @@ class Run:
           paper: what stands before the row in the keys of ``paper_values.toml``; without it the table has no
             column of the paper.
           caption: a sentence above the table.
-          signals: for rows that do not all stand on the same signals: each cell then says on how many it does. A
-            number, or the name of the parameter that says it, for all rows or by row; it is asked only where the
-            numbers of a record do not say it themselves.
+          signals: on how many signals the rows stand: for rows that do not all stand on the same ones, and for records
+            that do not say it. A number, or the name of the parameter or of the number that says it, for all rows or
+            by row; it is asked only where the numbers of a record do not say it themselves. Each cell then says on how
+            many it stands, or the caption, where all do on the same.
           paper_rows: the paper's row beside a row of another name; that row's own then stands beside nothing else.
 
         Raises:
           KeyError: no cell of a row stands in this run, the full run or the paper; an unknown `paper`.
-          ValueError: numbers of one column stand on different numbers of signals, and `signals` is not given; a label
-            that says APS and not what trained the flow.
+          ValueError: numbers of one column stand on different numbers of signals, or have a standard error and do not
+            say on how many, and `signals` is not given; a label that says APS and not what trained the flow.
         """
         full, source = full_run(self.notebook), (paper_value, signals, paper_rows)
         _show(tables.comparison(self.as_dict(), full, rows, columns, prefix, paper, caption, *source))

@@ -31,8 +31,10 @@ def comparison(
     text: all three in one); paper_rows: rows
     beside which another row of the paper stands than that of their own name, which is then not shown twice.
 
-    Raises ValueError where numbers of one column stand on different numbers of signals and ``signals`` is not given;
-    with it every cell says on how many it stands.
+    Raises ValueError where ``signals`` is not given and numbers of one column stand on different numbers of signals, or
+    have a standard error and nobody says on how many. With it every cell says on how many it stands, or the caption where
+    all of a source stand on the same. Numbers that say the same n are taken to stand on the same signals: a page measures
+    its signals once, and what is run on fewer takes the first of them.
     """
     _check_labels(rows)
     _check_labels({column: label for column, (label, _) in columns.items()})
@@ -42,17 +44,23 @@ def comparison(
         for source in (record, full):
             _same_signals(source, rows, columns, prefix)
     sources = ["paper"] * (paper is not None) + ["full run", "this build"]
+    sizes = {"this build": _one_size(record, rows, columns, prefix, signals)}
+    if full is not None:
+        sizes["full run"] = _one_size(full, rows, columns, prefix, signals)
+    asked = {  # of a cell: what says on how many signals it stands, where the caption does not
+        source: {row: None if sizes.get(source) else _of(signals, row) for row in rows} for source in sources
+    }
     body = []
     for row, label in rows.items():
         cells, found = [], False
         for column, (_, form) in columns.items():
-            key = ".".join(filter(None, [prefix, row, column]))
+            key = _key(prefix, row, column)
             by_source = {
                 "paper": _plain(paper_value(f"{paper}.{of_paper[row]}.{column}"), form)
                 if paper is not None and row in of_paper
                 else DASH,
-                "full run": _stored(full, key, form, _of(signals, row)) if full is not None else "not run",
-                "this build": _stored(record, key, form, _of(signals, row)),
+                "full run": _stored(full, key, form, asked["full run"][row]) if full is not None else "not run",
+                "this build": _stored(record, key, form, asked["this build"][row]),
             }
             cells += [by_source[source] for source in sources]
             found |= any(cell not in EMPTY for cell in by_source.values())
@@ -61,8 +69,8 @@ def comparison(
         body.append((label, cells))
     note = _full_run_note(full)
     return {
-        "text/html": _html(columns, sources, body, caption, note),
-        "text/plain": _text(columns, sources, body, caption, note),
+        "text/html": _html(columns, sources, body, caption, note, sizes),
+        "text/plain": _text(columns, sources, body, caption, note, sizes),
     }
 
 
@@ -98,16 +106,35 @@ def _of(signals: int | str | Mapping[str, int | str] | None, row: str) -> int | 
 
 def _same_signals(record, rows, columns, prefix) -> None:
     for column in columns if record is not None else ():
-        found = {}
-        for row in rows:
-            number = record["numbers"].get(".".join(filter(None, [prefix, row, column])))
-            if number is not None and number.get("n") is not None:
-                found[row] = number["n"]
+        stored = {row: record["numbers"].get(_key(prefix, row, column)) for row in rows}
+        found = {row: number["n"] for row, number in stored.items() if number and number.get("n") is not None}
+        unsaid = [row for row, number in stored.items() if number and number["se"] is not None and row not in found]
+        if unsaid and sum(number is not None for number in stored.values()) > 1:
+            raise ValueError(
+                f"column {column!r}: nobody says on how many signals {unsaid} stand; give `signals`, or n where the "
+                "numbers are stored"
+            )
         if len(set(found.values())) > 1:
             raise ValueError(
                 f"column {column!r}: its rows stand on different numbers of signals, {found}; give `signals`, so that "
                 "each cell says on how many"
             )
+
+
+def _key(prefix: str | None, row: str, column: str) -> str:
+    return ".".join(filter(None, [prefix, row, column]))
+
+
+def _one_size(record, rows, columns, prefix, signals) -> int | None:
+    """On how many signals all numbers of a source stand that have a standard error; None where that is not one number, or
+    where several parameters say it: then each cell does.
+    """
+    asked = {_of(signals, row) for row in rows}
+    if signals is None or len(asked) > 1:
+        return None
+    stored = (record["numbers"].get(_key(prefix, row, column)) for row in rows for column in columns)
+    found = {size(record, number, *asked) for number in stored if number is not None and number["se"] is not None}
+    return found.pop() if len(found) == 1 else None
 
 
 def _full_run_note(full: Mapping[str, Any] | None) -> tuple[str, str]:
@@ -122,7 +149,7 @@ def _full_run_note(full: Mapping[str, Any] | None) -> tuple[str, str]:
     return short, long
 
 
-def _html(columns, sources: Sequence[str], body, caption: str | None, note: tuple[str, str]) -> str:
+def _html(columns, sources: Sequence[str], body, caption: str | None, note: tuple[str, str], sizes) -> str:
     """Paper and full run on the page, this build in a fold; without a full run this build takes its place."""
     cells = {  # (row, quantity, source): what stands there
         (i, j, source): values[j * len(sources) + k]
@@ -132,11 +159,18 @@ def _html(columns, sources: Sequence[str], body, caption: str | None, note: tupl
     }
     ran = any(text not in EMPTY for (_, _, source), text in cells.items() if source == "full run")
     on_page = [source for source in sources if source != ("this build" if ran else "full run")]
-    title = f'<p class="aps-caption">{escape(caption)}</p>' if caption else ""
+    above = " ".join(filter(None, [caption, _on(sizes.get("full run" if ran else "this build"))]))
+    title = f'<p class="aps-caption">{escape(above)}</p>' if above else ""
     named = caption or ", ".join(label for label, _ in columns.values())
     main = _grid(columns, on_page, body, cells, named)
-    fold = f'<details class="aps-build"><summary>This build</summary>{_grid(columns, ["this build"], body, cells, named)}</details>'
+    summary = escape(" ".join(filter(None, ["This build", _on(sizes["this build"])])))
+    build = _grid(columns, ["this build"], body, cells, named)
+    fold = f'<details class="aps-build"><summary>{summary}</summary>{build}</details>'
     return title + main + (fold if ran else "") + folded(*note)
+
+
+def _on(n: int | None) -> str:
+    return "" if n is None else f"(n = {n:,})"
 
 
 def _grid(columns, sources: Sequence[str], body, cells: Mapping[tuple[int, int, str], str], named: str) -> str:
@@ -184,8 +218,12 @@ def folded(short: str, long: str) -> str:
     return f'<details class="aps-provenance"><summary>{escape(short)}</summary>{escape(long)}</details>'
 
 
-def _text(columns, sources: Sequence[str], body, caption: str | None, note: tuple[str, str]) -> str:
-    heads = [f"{label}, {source}" for label, _ in columns.values() for source in sources]
+def _text(columns, sources: Sequence[str], body, caption: str | None, note: tuple[str, str], sizes) -> str:
+    heads = [
+        " ".join(filter(None, [f"{label}, {source}", _on(sizes.get(source))]))
+        for label, _ in columns.values()
+        for source in sources
+    ]
     lines = [" | ".join(["", *heads])] + [" | ".join([label, *cells]) for label, cells in body]
     return "\n".join([caption or "", *lines, " ".join(note)]).strip()
 

@@ -77,7 +77,10 @@ def sentence(record: Mapping[str, Any], difference: Difference) -> str:
 
 
 def size(record: Mapping[str, Any], number: Mapping[str, Any], n: int | str | None = None) -> int | None:
-    """On how many signals a number stands: what it says itself, or else ``n``, a number or a parameter's name."""
-    if number.get("n") is not None:
-        return number["n"]
-    return record["parameters"].get(n) if isinstance(n, str) else n
+    """On how many signals a number stands: what it says itself, or else ``n``: a number, or the name of the parameter, or
+    the key of the number, that says it. None where nobody does.
+    """
+    if number.get("n") is not None or not isinstance(n, str):
+        return n if number.get("n") is None else number["n"]
+    said = record["parameters"].get(n, record["numbers"].get(n, {}).get("value"))
+    return None if said is None else int(said)

@@ -295,7 +295,7 @@ def test_figure_name_is_checked(run):
 
 
 def test_table_has_paper_full_run_and_this_build(run, shown, full):
-    run.number("test.aps_n1.psnr", 37.04, se=0.05)
+    run.number("test.aps_n1.psnr", 37.04, se=0.05, n=4)
     run.number("test.gaussian.psnr", 37.11)
     rows = {"gaussian": "Gaussian", "dps": "DPS <fast>", "aps_n1": "flow"}
     run.table(rows, {"psnr": ("PSNR", ".2f")}, "test", "aps.table2.era5_impute", "Imputation")
@@ -338,11 +338,28 @@ def test_table_refuses_rows_on_different_signals_unless_each_cell_says_how_many(
     run.table(rows, columns, "test", signals="n_test")
     assert "flow | – | 2.0 ± 0.6 (n = 3)" in shown[-1]["text/plain"]
     assert "DPS | – | 1.5 ± 0.5 (n = 2)" in shown[-1]["text/plain"]
-    run.number("aps_n1.psnr", 37.04)
-    run.table(
-        {"aps_n1": "flow"}, columns, signals={"aps_n1": "n_test"}
-    )  # the older record has no n: its parameter does
-    assert "flow | 36.5 ± 0.0 (n = 242) | 37.0 (n = 4)" in shown[-1]["text/plain"]
+    run.mean("aps_n1.psnr", [37.0, 37.1, 37.0, 37.1])
+    run.table({"aps_n1": "flow"}, columns, signals={"aps_n1": "n_test"})  # the older record's parameter says it
+    head, row, _ = shown[-1]["text/plain"].splitlines()
+    assert head.endswith("PSNR, full run (n = 242) | PSNR, this build (n = 4)") and "(n =" not in row
+    html = shown[-1]["text/html"]
+    assert ">(n = 242)</p>" in html and "<summary>This build (n = 4)</summary>" in html
+    run.number("test.odd.psnr", 3.0, 0.5)
+    with pytest.raises(ValueError, match=r"column 'psnr': nobody says on how many signals \['odd'\] stand"):
+        run.table({"aps": "flow", "odd": "number"}, columns, "test")
+
+
+def test_signals_of_several_parameters_are_said_cell_by_cell(run, shown):
+    """Also where both are the same number: they need not be the same signals."""
+    run.mean("test.aps.psnr", [1.0, 2.0])
+    run.mean("test.dps.psnr", [1.0, 2.0])
+    run.number("val.months", 2)
+    rows, columns = {"aps": "flow", "dps": "DPS"}, {"psnr": ("PSNR", ".1f")}
+    run.table(rows, columns, "test", signals={"aps": "n_test", "dps": "val.months"})
+    assert shown[-1]["text/plain"].count("(n = 2)") == 2
+    run.number("test.odd.psnr", 3.0, 0.5)
+    run.table({"odd": "number"}, columns, "test", signals="val.months")
+    assert "PSNR, this build (n = 2)" in shown[-1]["text/plain"]
 
 
 # verdicts

@@ -12,6 +12,7 @@ import pytest
 from aps_book import record
 from aps_book.experiments import score_prior
 from aps_book.experiments.measured import Case
+from aps_book.record import verdicts
 from aps_core import data
 from aps_core.flows.distilled import DistilledFlow
 from aps_core.operators import Identity
@@ -69,8 +70,12 @@ def test_what_is_stored_and_said(tmp_path):
         and "deblur.reached_n1" not in numbers
     )
     run.number("denoise.training", 400.0), run.number("deblur.training", 400.0)
-    assert numbers["deblur.gain_mean"]["value"] < -10 and "worse than APS" in score_prior.verdict(numbers, ["deblur"])
-    assert score_prior.verdict(numbers, ["denoise", "deblur"]).count("is worth 100 such fits") == 2
+    mean, single = score_prior.differences({"deblur": "flow (forward, draws of the prior)"})
+    said = verdicts.sentence(run.as_dict(), mean)
+    assert numbers["deblur.gain_mean"]["value"] < -10 and "n = 3" in said
+    assert said.startswith("Deblurring: the mean of a flow of its own is **worse** than that of the flow (forward")
+    assert "**below** one of the flow" in verdicts.sentence(run.as_dict(), single)
+    assert score_prior.costs(numbers, ["denoise", "deblur"]).count("is worth 100 such fits") == 2
     assert score_prior.known(run, "denoise")[:2] == ["start", "fit"]
 
 
