@@ -48,10 +48,10 @@ run.say(overview.psnr_table(run, shown))
 # ## Beside the samplers that iterate
 #
 # These were run on fewer signals. The two tables below hold each row to those: all numbers of a row are of the same
-# signals. "Flow" is the other one of the table above, on the sphere that of the reverse divergence. All methods use the
-# same prior; what iterates has its settings tuned on validation signals, at the budgets of the section that follows
-# (on the bunny DDRM has its defaults, DAPS fewer levels and inner steps than those, and the step size of DPS is that
-# found for half its evaluations).
+# signals. The two flows are those of the table above. On faces a task has two rows: one of many faces, where APS was
+# not run, and one of few, where it was. All methods use the same prior; what iterates has its settings tuned on
+# validation signals, at the budgets of the section that follows (on the bunny DDRM has its defaults, DAPS fewer levels
+# and inner steps than those, and for the means the step size of DPS is that found for half its evaluations).
 # "not run" means that the full run has not that method on those signals.
 
 # %% tags=["hide-input"]
@@ -71,17 +71,20 @@ run.verdict(*overview.differences(run, "mean", means), before="Paired by signal:
 # what it takes and what it gives, as far as the full runs have measured it: times of one measurement on two CPU cores,
 # compiled before, PSNR of one sample and of the mean of 128 (of a method that iterates, from fewer and their variance),
 # energy score (the smaller, the nearer to the truth as a distribution), the share of the truth inside the central 90 %
-# intervals. The last column says on how many signals the quality stands; rows on different numbers of them are near
-# each other, not paired. Times come from runs beside which other work may have run.
+# intervals. The last column says on how many signals the quality stands; rows on the same number of them, from the same
+# run, stand on the same signals, and others are near each other, not paired. Times come from runs beside which other
+# work may have run.
 
 # %% tags=["hide-input"]
 settings = quality_time.collect_plane(run, experiments)
 if quality_time.budgets_were_run(run, settings):
     run.say(
         "On faces the rows with an energy score minus that of APS, and APS (reverse divergence) itself, stand on the "
-        "same faces and were timed with nothing beside them; settings of samplers were chosen on validation faces "
-        "for each budget. The difference is paired by face. The other rows come from other runs."
+        "same faces; settings of samplers were chosen on validation faces for each budget. The difference is paired by "
+        f"face. The other rows come from other runs. {quality_time.beside_their_times()}"
     )
+    run.say(quality_time.diverging_rule())
+    run.say(quality_time.edges_of_budgets())
 for task in dict.fromkeys(one.task for one in settings.values()):
     run.say(f"**{overview.EXPERIMENTS[task].label}**\n\n" + quality_time.plane_table(run, settings, task))
     differences = quality_time.plane_differences(run, settings, task)

@@ -23,9 +23,9 @@ NOT_RUN, ABSENT = "not run", "–"
 class Experiment:
     """One row: where its full run keeps the numbers, and where the paper's stand (None: it has no such experiment).
 
-    reverse: the row of the flow that the reverse divergence alone has trained, as the paper's; other, other_weights:
-    the row of another one and its weights. None: there is none. What the tables of subsets and the plane call the flow
-    is the other one, or with none that of reverse_weights.
+    reverse, reverse_weights: the row of the flow that the reverse divergence alone has trained, as the paper's, and its
+    weights; other, other_weights: those of another one. None: there is none. What the plane calls the flow is the other
+    one, or with none that of reverse_weights.
     """
 
     label: str
@@ -42,7 +42,7 @@ class Experiment:
 
     @property
     def flow(self):
-        """The weights of the flow in the tables of subsets and in the plane."""
+        """The weights of the flow in the plane."""
         return self.other_weights or self.reverse_weights
 
 
@@ -60,6 +60,7 @@ EXPERIMENTS = {
     "bunny": Experiment(
         "digits on the bunny, 30 % missing",
         "bunny_inpaint",
+        reverse_weights="bunny-inpaint-reverse",
         other_weights="bunny-inpaint-held-out",
         seconds="test.aps_n1.seconds",
         paper="aps.table2.bunny_inpaint",
@@ -69,15 +70,26 @@ EXPERIMENTS = {
         "faces, noise 0.1",
         "faces",
         "denoise",
+        reverse_weights="faces-denoise-reverse",
         other_weights="faces-denoise-held-out",
         seconds="time.aps.seconds",
         paper="aps.table2.celeba_denoise",
     ),
     "sr2": Experiment(
-        "faces, 2x super-resolution", "faces", "sr2", other_weights="faces-sr2-held-out", paper="aps.table3"
+        "faces, 2x super-resolution",
+        "faces",
+        "sr2",
+        reverse_weights="faces-sr2-reverse",
+        other_weights="faces-sr2-held-out",
+        paper="aps.table3",
     ),
     "deblur": Experiment(
-        "faces, blurred", "faces", "deblur", other_weights="faces-deblur-held-out", paper="aps.table3"
+        "faces, blurred",
+        "faces",
+        "deblur",
+        reverse_weights="faces-deblur-reverse",
+        other_weights="faces-deblur-held-out",
+        paper="aps.table3",
     ),
     "sensor": Experiment(
         "faces, blurred, saturating sensor",
@@ -87,7 +99,14 @@ EXPERIMENTS = {
         seconds="time.aps",
     ),
 }
-METHODS = {"gaussian": "closed form", **names("mcg", "dps", "ddrm", "pigdm", "daps"), "aps": "flow"}
+METHODS = {
+    "gaussian": "closed form",
+    **names("mcg"),
+    "mcg_stopped": "MCG, stopped",
+    **names("dps", "ddrm", "pigdm", "daps"),
+    "reverse": "APS, reverse divergence",
+    "aps": "another flow",
+}
 FLOWS = {name: label_of(one.flow) for name, one in EXPERIMENTS.items()}  # labels that say what trained them
 FACES = FLOWS["denoise"]  # those of the other tasks on faces are trained in the same way
 
@@ -97,18 +116,35 @@ class Subset:
     """Where a page keeps PSNR of several methods on the same signals, and paired differences.
 
     Attributes:
+      task: of EXPERIMENTS.
       page: of the record.
       n: the parameter that says on how many signals.
       keys: of PSNR by method of METHODS.
-      above: keys of paired differences of the flow to a method, each with the sign that makes it flow minus method.
+      above: keys of paired differences of a flow to a method, each with the sign that makes it flow minus method.
+      flow: which flow that is, "reverse" or "aps".
+      said: what sets it apart from another subset of its task, in words.
       samples: of how many samples the mean is, in words; "" for single samples.
     """
 
+    task: str
     page: str
     n: str
     keys: dict
     above: dict = field(default_factory=dict)
+    flow: str = "aps"
+    said: str = ""
     samples: str = ""
+
+    @property
+    def label(self):
+        """Its experiment and what sets it apart, in words."""
+        return EXPERIMENTS[self.task].label + (f", {self.said}" if self.said else "")
+
+    @property
+    def weights(self):
+        """Those of its flow."""
+        one = EXPERIMENTS[self.task]
+        return one.reverse_weights if self.flow == "reverse" else one.other_weights
 
 
 def _rows(template, **names):
@@ -116,31 +152,74 @@ def _rows(template, **names):
 
 
 ITERATIVE = ("dps", "ddrm", "pigdm")
+EVALUATIONS = 50  # the budget at which the subsets of ``_at_a_budget`` have what iterates
+
+
+def _at_a_budget(task, column, samples=""):
+    """The faces of ``faces_budgets``, on which APS stands beside the rivals, each tuned for EVALUATIONS."""
+    rivals = {method: f"{method}_{EVALUATIONS}" for method in ITERATIVE}
+    rows = {"gaussian": "gaussian", **rivals}
+    return Subset(
+        task,
+        "faces",
+        "n_budgets",
+        _rows(f"budgets_{task}.{{}}.{column}", **rows, reverse="reverse", aps="aps"),
+        {method: (f"budgets_{task}.{row}.minus_reverse.{column}", -1) for method, row in rows.items()},
+        "reverse",
+        f"{EVALUATIONS} evaluations",
+        samples,
+    )
+
+
 SINGLES = {
     "sphere": Subset(
+        "sphere",
         "sphere_impute",
         "n_iterative",
-        _rows("iterative.{}.psnr_n1", gaussian="gaussian", mcg="mcg", dps="dps", aps="held_out"),
+        _rows("iterative.{}.psnr_n1", gaussian="gaussian", mcg="mcg", dps="dps", reverse="held_out"),
         {"dps": ("iterative.held_out.above_dps", 1)},
+        "reverse",
+    ),
+    "bunny": Subset(
+        "bunny",
+        "bunny_inpaint",
+        "n_iterative",
+        _rows(
+            "iterative.{}.psnr",
+            gaussian="gaussian_n1",
+            mcg="mcg",
+            mcg_stopped="mcg_stopped",
+            dps="dps",
+            reverse="reverse_n1",
+            aps="aps_n1",
+        ),
+        {"dps": ("iterative.reverse.above_dps", 1)},
+        "reverse",
     ),
     **{
         task: Subset(
+            task,
             "perception",
             "n_faces",
             _rows(f"{task}.{{}}.psnr", gaussian="gaussian_n1", dps="dps", ddrm="ddrm", pigdm="pigdm", aps="aps_n1"),
+            said="without APS",
         )
         for task in ("denoise", "sr2", "deblur")
     },
-    "sensor": Subset("sensor", "n_dps", {}, {"dps": ("paired.aps_dps", 1)}),
+    **{f"{task}_budget": _at_a_budget(task, "psnr") for task in ("denoise", "sr2", "deblur")},
+    "sensor": Subset("sensor", "sensor", "n_dps", {"dps": "test.dps.psnr"}, {"dps": ("paired.aps_dps", 1)}),
 }
 MEANS = {
     "sphere": Subset(
+        "sphere",
         "sphere_impute",
         "n_iterative",
-        _rows("iterative.{}.psnr_mean", gaussian="gaussian", mcg="mcg", dps="dps", aps="held_out"),
+        _rows("iterative.{}.psnr_mean", gaussian="gaussian", mcg="mcg", dps="dps", reverse="held_out"),
+        flow="reverse",
         samples="16 of DPS and MCG, 128 of the others",
     ),
     "bunny": Subset(
+        "bunny",
         "bunny_inpaint",
         "n_best",
         _rows("best.{}.psnr", dps="dps", ddrm="ddrm", daps="daps"),
@@ -149,12 +228,18 @@ MEANS = {
     ),
     **{
         task: Subset(
+            task,
             "faces",
             "n_long",
             _rows(f"{task}_long.{{}}.psnr", **{method: method for method in ("gaussian", *ITERATIVE, "aps")}),
             {method: (f"{task}_long.{method}.aps_above", 1) for method in ("gaussian", *ITERATIVE)},
+            said="without APS",
             samples="128, from 4 and their variance",
         )
+        for task in ("denoise", "sr2", "deblur")
+    },
+    **{
+        f"{task}_budget": _at_a_budget(task, "mean", "128, from 16 and their variance")
         for task in ("denoise", "sr2", "deblur")
     },
 }
@@ -308,7 +393,7 @@ def collect_subsets(run, kind, subsets, names):
     done = {}
     for name, subset in subsets.items():
         full = full_run(subset.page)
-        if name not in names or full is None:
+        if subset.task not in names or full is None:
             continue
         done[name] = subset
         for method, where in subset.keys.items():
@@ -317,9 +402,9 @@ def collect_subsets(run, kind, subsets, names):
             keep(run, f"{kind}.{name}.above.{method}", full, where, subset.n, sign)
         known = run.as_dict()["numbers"]
         for method in subset.above:
-            pair = known.get(f"{kind}.{name}.{method}"), known.get(f"{kind}.{name}.above.{method}")
-            if f"{kind}.{name}.aps" not in known and all(pair):
-                run.number(f"{kind}.{name}.aps", pair[0]["value"] + pair[1]["value"], None, "dB", pair[0]["n"])
+            pair, flow = [known.get(f"{kind}.{name}.{key}") for key in (method, f"above.{method}")], subset.flow
+            if f"{kind}.{name}.{flow}" not in known and all(pair):
+                run.number(f"{kind}.{name}.{flow}", pair[0]["value"] + pair[1]["value"], None, "dB", pair[0]["n"])
     return done
 
 
@@ -364,11 +449,8 @@ def psnr_table(run, experiments):
     ]
     for name, one in experiments.items():
         paper = f"{_paper(one, 'dps')} | {_paper(one, 'aps_n1')} / {_paper(one, 'aps_n128')}"
-        above = {
-            flow: " / ".join(cell(known, f"{name}.{flow}_above_{kind}", "+.2f") for kind in ("n1", "n128"))
-            for flow in ("reverse", "other")
-        }
         n = (known.get(f"{name}.gaussian_n1") or {}).get("n")
+        above = {flow: _above(known, name, flow, n) for flow in ("reverse", "other")}
         lines.append(
             f"| {{{{doc}}}}`{one.label} <{one.page}>` | {paper} | {ABSENT if n is None else f'{n:,}'} | "
             f"{_pair(known, name, 'gaussian', n)} | {_pair(known, name, 'reverse', n)} | {above['reverse']} | "
@@ -400,7 +482,7 @@ def subset_table(run, kind, subsets):
         "signals",
         *(["mean of"] if means else []),
         *(METHODS[m] for m in methods),
-        "what trained the flow",
+        "what trained the other flow",
     ]
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for name, subset in subsets.items():
@@ -408,14 +490,14 @@ def subset_table(run, kind, subsets):
         if all(cell == NOT_RUN for cell in cells):
             continue
         n = next(known[f"{kind}.{name}.{m}"]["n"] for m in methods if f"{kind}.{name}.{m}" in known)
-        label = f"{{{{doc}}}}`{EXPERIMENTS[name].label} <{subset.page}>`"
-        trained = _trained(EXPERIMENTS[name].flow)
+        label = f"{{{{doc}}}}`{subset.label} <{subset.page}>`"
+        trained = _trained(EXPERIMENTS[subset.task].other_weights if f"{kind}.{name}.aps" in known else None)
         lines.append("| " + " | ".join([label, f"{n:,}", *([subset.samples] if means else []), *cells, trained]) + " |")
     return "\n".join(lines)
 
 
 def differences(run, kind, subsets):
-    """What the flow has on every rival where a record has it paired, for ``Run.verdict``; of single samples only which is
+    """What the flow of a subset has on every rival where a record has it paired, for ``Run.verdict``; of single samples only which is
     above, since a sample that is nearer to the truth than an exact one is not better.
     """
     known = run.as_dict()["numbers"]
@@ -444,10 +526,18 @@ def cell(known, key, form, absent=ABSENT):
 def _pair(known, name, row, n):
     """One sample and the mean of a row; where they stand on others than ``n`` signals, with how many."""
     keys = [f"{name}.{row}_{kind}" for kind in ("n1", "n128")]
+    return " / ".join(f"{{{key}:.2f}}" if key in known else ABSENT for key in keys) + _on_others(known, keys, n)
+
+
+def _above(known, name, flow, n):
+    """What a flow has on the closed form, one sample and the mean, likewise."""
+    keys = [f"{name}.{flow}_above_{kind}" for kind in ("n1", "n128")]
+    return " / ".join(cell(known, key, "+.2f") for key in keys) + _on_others(known, keys, n)
+
+
+def _on_others(known, keys, n):
     on = {known[key]["n"] for key in keys if key in known} - {n}
-    return " / ".join(f"{{{key}:.2f}}" if key in known else ABSENT for key in keys) + "".join(
-        f" (n = {other})" for other in sorted(filter(None, on))
-    )
+    return "".join(f" (n = {other:,})" for other in sorted(filter(None, on)))
 
 
 def _paper(one, row):

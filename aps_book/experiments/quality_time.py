@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from aps_book.experiments.overview import ABSENT, EXPERIMENTS, FLOWS, NOT_RUN, cell, keep
 from aps_book.experiments.sampler_names import FACE_BUDGETS, NAMES
-from aps_book.record import Difference
+from aps_book.record import Difference, tuning_records
 from aps_book.record.labels import in_a_sentence, label_of
 from aps_book.record.run import full_run
 
@@ -50,9 +50,37 @@ def _direct(task, label, row, prefix, seconds, coverage, page=None):
     )  # fmt: skip
 
 
-def _of_sphere(label, row):
-    seconds = (f"test.{row}_n1.seconds", f"test.{row}_n128.seconds")
-    return _direct("sphere", label, row, "test", seconds, f"coverage.all.{row}_90")
+def _seconds(row):
+    """Keys of the time of one sample and of 128 of a row without steps, on the sphere and the bunny."""
+    return {"seconds": f"test.{row}_n1.seconds", "seconds_many": f"test.{row}_n128.seconds"}
+
+
+def _of_sphere(label, row, **timed):
+    """A row on the few months that DPS and MCG were run on; of those two the mean is of few samples, and left out."""
+    key = f"iterative.{row}"
+    return Setting(
+        "sphere", label, f"{key}.psnr_n1", f"{key}.psnr_mean" if timed else None, energy=f"{key}.energy",
+        coverage=f"{key}.coverage_90", n="n_iterative",
+        above=None if row == "held_out" else f"{key}.minus_flow.energy",
+        **(timed or {"seconds": f"test.{row}.seconds"}),
+    )  # fmt: skip
+
+
+def _of_bunny(label, row):
+    """A row without steps on the few digits that DPS and MCG were run on."""
+    key = f"iterative.{row}"
+    return Setting("bunny", label, f"{key}_n1.psnr", f"{key}_n128.psnr", energy=f"{key}.energy",
+                   coverage=f"{key}.coverage_90", n="n_iterative", **_seconds(row))  # fmt: skip
+
+
+def _of_sensor(label, row):
+    """A row without steps on the few faces that DPS was run on."""
+    key = f"iterative.{row}"
+    return Setting("sensor", label, f"{key}.psnr_n1", f"{key}.psnr_mean", f"time.{row}", coverage=f"{key}.coverage_90",
+                   n="n_dps")  # fmt: skip
+
+
+BUNNY_RUN, SENSOR_RUN = "iterative.dps.psnr", "iterative.aps.psnr_n1"  # full runs without them have all signals alone
 
 
 BUDGETS_RUN = "budgets_denoise.aps.psnr"  # where there is none, the full run of faces has these instead
@@ -111,21 +139,29 @@ SETTINGS = (
             page="dps_ablation"),
     *_on_faces("sr2"),
     *_on_faces("deblur"),
-    _of_sphere("closed form", "gaussian"),
-    Setting("sphere", "MCG, tuned, 1000 evaluations", "test.mcg.psnr", seconds="test.mcg.seconds", n="n_iterative",
-            coverage="iterative.mcg.coverage_90"),
-    Setting("sphere", "DPS, tuned, 1000 evaluations", "test.dps.psnr", seconds="test.dps.seconds", n="n_iterative",
-            coverage="iterative.dps.coverage_90"),
-    _of_sphere(FLOWS["sphere"], "held_out"),
-    _direct("bunny", "closed form", "gaussian", "test", ("test.gaussian_n1.seconds", "test.gaussian_n128.seconds"),
-            "plain.gaussian.coverage_90"),
+    _of_sphere("closed form", "gaussian", **_seconds("gaussian")),
+    _of_sphere("MCG, tuned, 1000 evaluations", "mcg"),
+    _of_sphere("DPS, tuned, 1000 evaluations", "dps"),
+    _of_sphere(FLOWS["sphere"], "held_out", **_seconds("held_out")),
+    _of_bunny("closed form", "gaussian"),
     Setting("bunny", "MCG, tuned, 1000 evaluations", "test.mcg.psnr", seconds="test.mcg.seconds", n="n_iterative"),
+    Setting("bunny", "MCG stopped, 1000 evaluations", "iterative.mcg_stopped.psnr", n="n_iterative",
+            seconds="test.mcg_stopped.seconds"),
     Setting("bunny", "DPS, tuned, 1000 evaluations", "test.dps.psnr", seconds="test.dps.seconds", n="n_iterative"),
-    _direct("bunny", FLOWS["bunny"], "aps", "test", ("test.aps_n1.seconds", "test.aps_n128.seconds"),
-            "plain.aps.coverage_90"),
-    _direct("sensor", "Laplace's approximation", "gaussian", "test", ("time.gaussian", None), "test.gaussian.inside_90"),
+    _of_bunny(label_of("bunny-inpaint-reverse"), "reverse"),
+    _of_bunny(FLOWS["bunny"], "aps"),
+    *(
+        replace(_direct("bunny", label, row, "test", tuple(_seconds(row).values()), f"plain.{row}.coverage_90"),
+                unless=BUNNY_RUN)
+        for row, label in {"gaussian": "closed form", "aps": FLOWS["bunny"]}.items()
+    ),
+    _of_sensor("Laplace's approximation", "gaussian"),
     Setting("sensor", "DPS, tuned, 100 evaluations", "test.dps.psnr", seconds="time.dps", n="n_dps"),
-    _direct("sensor", FLOWS["sensor"], "aps", "test", ("time.aps", None), "test.aps.inside_90"),
+    _of_sensor(FLOWS["sensor"], "aps"),
+    *(
+        replace(_direct("sensor", label, row, "test", (f"time.{row}", None), f"test.{row}.inside_90"), unless=SENSOR_RUN)
+        for row, label in {"gaussian": "Laplace's approximation", "aps": FLOWS["sensor"]}.items()
+    ),
 )  # fmt: skip
 COLUMNS = {
     "seconds": ("1 sample [s]", ".3g"),
@@ -140,7 +176,7 @@ COLUMNS = {
 
 def collect_plane(run, names):
     """Keep what every Setting takes and gives, as ``plane.TASK.iNN.COLUMN``; returns {key: Setting} of those of which
-    any number is there.
+    any quality is there.
     """
     done = {}
     for i, one in enumerate(SETTINGS):
@@ -155,7 +191,8 @@ def collect_plane(run, names):
                 continue
             other, _, key = where.rpartition("/")
             n = None if column.startswith("seconds") else one.n or "n_test"
-            found.append(keep(run, f"{prefix}.{column}", full_run(other) if other else full, key, n))
+            kept = keep(run, f"{prefix}.{column}", full_run(other) if other else full, key, n)
+            found.append(kept and not column.startswith("seconds"))  # seconds without any quality are no point
         if any(found):
             done[prefix] = one
     return done
@@ -190,8 +227,8 @@ def plane_differences(run, settings, task):
             if method not in best or known[f"{prefix}.energy"]["value"] < known[f"{best[method]}.energy"]["value"]:
                 best[method] = prefix
     return tuple(
-        Difference(f"{prefix}.above", settings[prefix].label, in_a_sentence(label_of(f"faces-{task}-reverse")), "lower",
-                   "+.3f", measure="energy score")
+        Difference(f"{prefix}.above", settings[prefix].label, in_a_sentence(label_of(EXPERIMENTS[task].reverse_weights)),
+                   "lower", "+.3f", measure="energy score")
         for prefix in best.values()
     )  # fmt: skip
 
@@ -223,7 +260,70 @@ def in_words(panels, what):
 
 def budgets_were_run(run, settings):
     """Whether the planes have the samplers on faces at several budgets."""
-    return any(f"{prefix}.above" in run.as_dict()["numbers"] for prefix in settings)
+    known = run.as_dict()["numbers"]
+    return any(f"{prefix}.above" in known and one.psnr.startswith("budgets_") for prefix, one in settings.items())
+
+
+def beside_their_times():
+    """What ran beside the samplers on faces while they were timed, in a sentence, from the record; "" without one."""
+    full = full_run("faces") or {}
+    made = full.get("added", {}).get("budgets")
+    if made is None:
+        return ""
+    known = {key: one["value"] for key, one in made["numbers"].items() if key.endswith(".at_once")}
+    rows = sum(key.endswith(".seconds") for key in made["numbers"])
+    alone = sum(value == 1 for value in known.values())
+    if len(known) == rows:
+        others = "" if alone == rows else ", the others with another run beside: their times are upper bounds"
+        return f"{alone} of the {rows} settings were timed with nothing beside them{others}."
+    at_once = made["provenance"].get("at_once", 1)
+    if at_once == 1:
+        return "They were timed with nothing beside them."
+    return (
+        f"Times were kept from several calls. The call that ended the record had {at_once - 1} other run beside it, and the "
+        f"record does not say which of the {rows} settings were timed in it: all their times are upper bounds."
+    )
+
+
+def diverging_rule():
+    """What the searches on faces found of PiGDM's rule "score", in a sentence; "" without them."""
+    try:
+        found = tuning_records.read(tuning_records.path("faces_budgets"))
+    except FileNotFoundError:
+        return ""
+    rows = {key: one["search"] for key, one in found.items() if ".pigdm_" in key}
+    of = lambda search, rule: [row for row in search if row["settings"]["rule"] == rule]  # noqa: E731
+    tried = [row for search in rows.values() for row in of(search, "score")]
+    finite = [row["energy"] for row in tried if row["finite"]]
+    paper = [min(row["energy"] for row in of(search, "paper") if row["finite"]) for search in rows.values()]
+    if not tried or not paper:
+        return ""
+    least = f"the least of the others is {min(finite):,.3g}" if finite else "there is no other"
+    return (
+        f'PiGDM with its rule "score" was tried {len(tried)} times on validation faces, at '
+        f"{_among(rows)} even steps: {len(tried) - len(finite)} of the energy scores are not finite, and {least}. By the rule "
+        f'"paper" the least at each task and budget lie from {min(paper):.2f} to {max(paper):.2f}.'
+    )
+
+
+def _among(rows):
+    """The budgets of the keys "TASK.METHOD_BUDGET", in words."""
+    return " and ".join(str(n) for n in sorted({int(key.rpartition("_")[2]) for key in rows}))
+
+
+def edges_of_budgets():
+    """Which searches on faces end at an edge, in words; "" without them."""
+    try:
+        found = tuning_records.read(tuning_records.path("faces_budgets"))
+    except FileNotFoundError:
+        return ""
+
+    def of(key):
+        task, _, row = key.partition(".")
+        method, _, budget = row.partition("_")
+        return f"{NAMES[method]} with {budget} evaluations ({EXPERIMENTS[task].label})"
+
+    return tuning_records.edges(found, of)
 
 
 def plane_points(run, settings, kinds=tuple(KINDS)):
