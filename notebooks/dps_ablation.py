@@ -119,6 +119,7 @@ run.table(
     caption="PSNR of one sample of DPS. A number of evaluations at which a sample diverged has a dash.",
     signals="n_test",
 )
+run.say(f"In {source}: {dps_ablation.sizes_said(shown, costs)}")
 
 # %% tags=["hide-input"]
 pictures = {f"DPS {n}": by_nfe[f"n{n}"]["samples"][:4] for n in nfe}

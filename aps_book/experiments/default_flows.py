@@ -88,7 +88,7 @@ def say(name):
     )
     return (
         f'`load_posterior("{name}")` gives the flow that was trained by the {one["flows"][one["chosen"]]["trained_by"]}. It was chosen on '
-        f"{one['signals']} validation signals by the energy score (less is better), with 90 % intervals that hold about as much: {scores}."
+        f"{one['signals']} validation signals by the energy score (the smaller, the nearer to the truth), with 90 % intervals that hold about as much: {scores}."
     )
 
 

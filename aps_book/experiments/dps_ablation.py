@@ -89,6 +89,21 @@ def evaluations(*records):
     return {f"n{n}": n for n in sorted(every)}
 
 
+def sizes_said(record, costs):
+    """The step sizes that were tuned at each number of evaluations, in a sentence, and which lie at the edge of GRID; costs:
+    as in ``points``.
+    """
+    found = {n: record["numbers"].get(f"tuned_size.{label}") for label, n in costs.items()}
+    chosen = {n: number["value"] for n, number in found.items() if number is not None}
+    if not chosen:
+        return "Step sizes tuned at each number of evaluations: not run."
+    sizes = ", ".join(f"{size:g} with {n}" for n, size in chosen.items())
+    at_edge = [str(n) for n, size in chosen.items() if size in (GRID[0], GRID[-1])]
+    edge = f" With {', '.join(at_edge)} it lies at the edge of what was tried." if at_edge else ""
+    tried = ", ".join(f"{size:g}" for size in GRID)
+    return f"Step sizes tuned at each number of evaluations, among {tried}: {sizes}.{edge}"
+
+
 def shape(xs, values, errors, what):
     """How a curve goes, in words: from its first point to its highest and on to its last, each with its PSNR.
 

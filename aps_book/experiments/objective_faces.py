@@ -244,7 +244,8 @@ def causes(numbers):
         f"**d, the start:** the lowest of the bound's times pay {start[0]:+.0f} ± {start[1]:.0f} of the "
         f"{paid[0]:+.0f} ± {paid[1]:.0f} nats.",
         f"**e, a mistake of the optimizer:** {'excluded' if paid[0] > 2 * paid[1] else 'not excluded'}: the objective "
-        f"of the free mean is {paid[0]:.0f} ± {paid[1]:.0f} nats lower, on measurements that training did not see.",
+        f"of the free mean differs by {-paid[0]:+.0f} ± {paid[1]:.0f} nats from that of the frozen one, on measurements "
+        "that training did not see.",
     ]
     return "Full run:\n\n" + "\n".join(f"- {line}" for line in lines if line)
 
@@ -264,10 +265,10 @@ def _family(numbers):
         return "**b, the family:** not run."
     exact, seeking, apart = (numbers[key] for key in keys)
     return (
-        f"**b, the family:** in a mixture, with the exact density, the mean of a flow of this kind loses "
-        f"{exact['value']:.2f} ± {exact['se']:.2f} dB by the reverse divergence, {seeking['value']:+.2f} ± "
-        f"{seeking['se']:.2f} dB on the forward divergence; trained on with the bound, which is exact there, it loses "
-        f"{apart['value']:+.2f} ± {apart['se']:.2f} dB on that."
+        f"**b, the family:** in a mixture, with the exact density, the mean of a flow of this kind costs "
+        f"{exact['value']:.2f} ± {exact['se']:.2f} dB against the exact mean by the reverse divergence, which is "
+        f"{seeking['value']:+.2f} ± {seeking['se']:.2f} dB to the cost by the forward one; training on with the bound, "
+        f"which is exact there, changes it by {apart['value']:+.2f} ± {apart['se']:.2f} dB."
     )
 
 

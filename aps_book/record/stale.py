@@ -342,6 +342,25 @@ def _files(name: str, root: Path) -> set[Path]:
     return {path / "__init__.py"}
 
 
+def of_no_commit(root: Path = ROOT) -> dict[str, str | None]:
+    """{name: commit} of the records, added ones too, whose code nobody can get again: made in a checkout with changes that
+    no commit has, or at a commit that is not in the history of this one.
+
+    Raises ValueError where the history is not there to be asked: outside of git, or in a shallow clone.
+    """
+    git = ["git", "-C", str(root)]
+    shallow = subprocess.run([*git, "rev-parse", "--is-shallow-repository"], capture_output=True, text=True)
+    if shallow.stdout.strip() != "false":
+        raise ValueError(f"{root}: expected a git checkout with its whole history")
+    known = set(subprocess.run([*git, "rev-list", "HEAD"], capture_output=True, text=True).stdout.split())
+    made = {p.stem: _json(p).get("provenance") for p in sorted((root / "weights" / "results").glob("*.json"))}
+    return {
+        name: one.get("commit")
+        for name, one in made.items()
+        if one is not None and (one.get("modified") or one.get("commit") not in known)
+    }
+
+
 def without_record(root: Path = ROOT) -> list[str]:
     """Notebooks that book/build.toml gives full-size parameters, and of which there is no record."""
     table = tomllib.loads((root / "book" / "build.toml").read_text("utf-8"))

@@ -14,8 +14,9 @@ class Noise2Score(Sampler):
 
     With u = 2 x - 1 the data 2 y - 1 = u + 2 sigma_y n is a diffused signal up to its scale: at the time where
     beta/alpha = 2 sigma_y, u_t = alpha (2 y - 1), and Tweedie's estimate at u_t is the posterior mean of the prior,
-    exactly so for an exact score. (The paper trains a score of y itself; a diffusion prior has it already.) No method
-    with the same prior has a smaller mean squared error. It is a point estimate: all n samples are the same.
+    exactly so for an exact score. (The paper trains a score of y itself; a diffusion prior has it already.) On draws
+    of the prior, and with its exact score, no estimate has a smaller mean squared error; on other signals one may. It
+    is a point estimate: all n samples are the same.
 
     Raises ValueError where 2 sigma_y is not among the noise levels of the diffusion. nfe: 1.
     """

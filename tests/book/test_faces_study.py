@@ -233,6 +233,15 @@ def test_the_step_size_is_searched_from_the_one_that_was_best_before(monkeypatch
     assert len(tried) < 6 * len(dps_ablation.GRID)
 
 
+def test_the_ablation_says_which_step_sizes_were_tuned():
+    from aps_book.experiments import dps_ablation
+
+    found = {"numbers": {f"tuned_size.n{n}": {"value": size} for n, size in ((10, 8.0), (200, 1.0))}}
+    said = dps_ablation.sizes_said(found, {"n10": 10, "n50": 50, "n200": 200})
+    assert said.endswith(": 8 with 10, 1 with 200. With 10 it lies at the edge of what was tried.")
+    assert dps_ablation.sizes_said({"numbers": {}}, {"n10": 10}).endswith("not run.")
+
+
 def test_the_ablation_says_how_its_curves_go():
     """What the record of the full run has, in words that follow the numbers."""
     from aps_book.experiments import dps_ablation

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import jupytext
@@ -13,6 +14,7 @@ import pytest
 
 from aps_book import notebooks
 from aps_book.experiments import overview
+from aps_book.record import claims
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -52,6 +54,26 @@ def said(node):
     return ""
 
 
+def texts(source):
+    """What the strings of a program say, each whole: not docstrings, errors, and keys without a blank."""
+    found = []
+
+    def visit(node):
+        if isinstance(node, ast.Raise | ast.Assert):
+            return
+        if isinstance(node, ast.JoinedStr | ast.BinOp | ast.Constant) and (text := said(node)):
+            found.append(text)
+            return
+        children = list(ast.iter_child_nodes(node))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
+            children.remove(node.body[0])
+        for child in children:
+            visit(child)
+
+    visit(ast.parse(source))
+    return [text for text in found if " " in text]
+
+
 def comparing(text, number):
     """Sentences with a word that compares and something that matches ``number``; words inside of fields do not count."""
     plain = text.replace("{{", "⟨").replace("}}", "⟩")
@@ -82,10 +104,39 @@ def test_claims_of_the_overview_do_not_compare_in_words():
     assert [one for _, claim in overview.CLAIMS for one in comparing(claim, FIELD)] == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "aps_book/experiments").glob("*.py")), ids=lambda path: path.stem)
+def test_no_string_of_an_experiment_compares_in_words_beside_a_number(path):
+    odd = [one for text in texts(path.read_text("utf-8")) for one in comparing(text, FIELD)]
+    assert odd == [], "say it by record.Difference, or without the word"
+
+
+def test_no_claim_compares_in_words_beside_our_number():
+    """Nor a note; what the paper says, and what it is held against, it says in its own words."""
+    found = tomllib.loads((ROOT / "book/claims.toml").read_text("utf-8"))
+    said_here = [one.get(part, "") for one in found["claim"] for part in ("ours", "note")]
+    assert [one for text in (*said_here, *found["sentences"]) for one in comparing(text, FIELD)] == []
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md"))], ids=lambda path: path.stem)
+def test_no_page_compares_in_words_beside_a_typed_number(path):
+    """But for what is computed from the records: the sentences of the front page."""
+    text = " ".join(re.sub(r"\n\s*(?=[-*|]|\n)", ". ", path.read_text("utf-8")).split())
+    for sentence in claims.sentences():
+        text = text.replace(sentence, "")
+    assert comparing(text, TYPED) == []
+
+
 def test_every_exception_is_needed():
     sources = {path.stem: path.read_text("utf-8") for path in NOTEBOOKS}
     for (name, part), why in ALLOWED.items():
         assert why and any(part in one for one in offences(sources[name])), f"{name}: {part!r} is no exception any more"
+
+
+def test_texts_of_a_program_are_found_whole():
+    source = '"""It is better than {x}."""\nKEY = "above"\n\n\ndef say(x):\n    raise ValueError(f"{x} is worse")\n'
+    source += '    return f"A lies {x:.2f} " + "dB above B." + str(x)\n'
+    assert texts(source) == ["A lies {x} dB above B."]
+    assert comparing(texts(source)[0], FIELD)
 
 
 def test_a_comparison_is_found_where_it_stands():

@@ -153,7 +153,7 @@ def test_causes_are_said_from_the_numbers():
     assert "not excluded" in objective_faces.causes({**numbers, "paid.objective": _number(10.0, 20.0)})
     keys = ("exact.lost", "mode_seeking", "apart")
     numbers |= {f"family.contrast.{key}": _number(0.1, 0.01) for key in keys}
-    assert "loses 0.10 ± 0.01 dB" in objective_faces.causes(numbers)
+    assert "costs 0.10 ± 0.01 dB against the exact mean" in objective_faces.causes(numbers)
 
 
 def test_family_is_kept_paired(tmp_path):

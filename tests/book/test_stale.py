@@ -134,6 +134,44 @@ def test_other_weights_and_an_unknown_commit_are_named(repository):
         stale.ages(["chapters"], root)
 
 
+def test_records_of_no_commit_are_named(repository):
+    root, change = repository
+    assert stale.of_no_commit(root) == {}
+    path = root / "weights/results/chapter.json"
+    record = json.loads(path.read_text())
+    added = {"provenance": {"commit": "0" * 40, "modified": False}}
+    change("weights/results/chapter.added-more.json", json.dumps(added))
+    record["provenance"]["modified"] = True
+    path.write_text(json.dumps(record))
+    commit = record["provenance"]["commit"]
+    assert stale.of_no_commit(root) == {"chapter": commit, "chapter.added-more": "0" * 40}
+
+
+OLD = {  # of before this was asked, by commit: from a modified checkout, or one whose commits were left behind
+    "any_mask": "84c9479f6",
+    "any_operator": "50bd73a97",
+    "blind_impute": "76dc7ef66",
+    "bunny_inpaint.added-reverse": "b6cb53dba",
+    "cost": "72f7b6f76",
+    "noisy_samples": "0ff4fdcfd",
+    "protocol.added-family": "72015b22d",
+    "protocol.added-mean": "c826aebe2",
+    "protocol.added-remedy": "561e1f44f",
+    "protocol.added-step": "15b1331a6",
+    "sensor": "0ff4fdcfd",
+    "trust": "8bce5aa92",
+}
+
+
+def test_new_records_are_of_a_commit_of_this_history():
+    """A full run is made from a clean checkout of a commit that stays."""
+    try:
+        found = stale.of_no_commit()
+    except ValueError as error:
+        pytest.skip(str(error))
+    assert {name for name, commit in found.items() if not (commit or "").startswith(OLD.get(name, "none"))} == set()
+
+
 def test_no_record_stands_on_other_weights_than_those_that_are_shipped():
     """Of this project: the full runs were made with the weights that lie beside them."""
     folder = stale.ROOT / "weights" / "results"
