@@ -5,35 +5,91 @@ import numpy as np
 import pytest
 
 import aps_core
-from aps_book.experiments import trust
+from aps_book import record
+from aps_book.experiments import trust, trust_faults, trust_mending
+from aps_book.figures import diagnoses
 from aps_core.metrics.trust import importance
 from aps_core.metrics.trust.reference import shipped_reference
 
 
 def test_area_under_the_curve():
-    assert trust.area([-5, -4], [0, -1, -2]) == 1.0
-    assert trust.area([0, 0], [0, 0]) == 0.5
+    assert trust.area([-5, -4], [0, -1, -2]) == (1.0, 0.0)
+    assert trust.area([0, 0], [0, 0])[0] == 0.5
     rng = np.random.default_rng(0)
     wrong, right = rng.normal(-1, 1, 3000), rng.normal(0, 1, 3000)
-    assert abs(trust.area(wrong, right) - 0.760) < 0.02  # Phi(1 / sqrt 2)
+    found, error = trust.area(wrong, right)
+    assert abs(found - 0.760) < 3 * error and 0.004 < error < 0.008  # Phi(1 / sqrt 2)
+
+
+def test_the_curve_has_the_area():
+    rng = np.random.default_rng(1)
+    wrong, right = np.append(rng.normal(-1, 1, 60), -np.inf), rng.normal(0, 1, 80)
+    false, found = trust.curve(wrong, right)
+    assert (false[0], found[0], false[-1], found[-1]) == (0, 0, 1, 1)
+    assert np.isclose(np.trapezoid(found, false), trust.area(wrong, right)[0])
 
 
 def test_faulty_pictures_have_the_shape_of_faces():
-    found = trust.pictures(np.random.default_rng(0).random((3, 32, 32, 3)).astype(np.float32), 3)
-    assert {"swapped", "turned", "cifar10", "weather", "uniform"} <= set(found)
+    found, used = trust_faults.pictures(np.random.default_rng(0).random((3, 32, 32, 3)).astype(np.float32), 3)
+    assert {"swapped", "turned", "prior_cifar10", "weather", "uniform"} <= set(found) <= set(trust_faults.FAULTS)
     assert all(np.shape(v) == (3, 32, 32, 3) for v in found.values())
+    names = {one.name for one in used}
+    assert {"prior-cifar10", "ncep-temperature"} <= names and ("cifar10" in names) == ("cifar10" in found)
+
+
+def test_packaged_draws_of_the_prior_are_not_those_measured_first():
+    drawn, packaged = trust_faults.draws_of_prior(None, 32)
+    faces = aps_core.data.faces.prior_faces("test").values
+    assert packaged.name == "prior-faces" and np.array_equal(drawn, faces[-32:]) and len(faces) >= 64 + 32
+
+
+def test_an_aim_is_reached_missed_or_not_settled():
+    least, about = trust.Aim("turned", "share", 50.0, "higher"), trust.Aim("drawn", "share", 5.0, None, 2.0)
+    number = lambda value, se: {"value": value, "se": se}  # noqa: E731
+    assert [least.reached(number(v, 2.0)) for v in (8.0, -8.0, 3.0)] == [True, False, None]
+    assert [about.reached(number(v, 0.5)) for v in (0.1, -0.2, 4.0, -4.0, 2.2)] == [True, True, False, False, None]
+    assert trust.Aim("right", "share", 15.0, "lower").reached(number(8.0, 2.0)) is False
+
+
+def test_numbers_of_a_comparison(tmp_path, monkeypatch):
+    """Right ones, draws and faults from p-values that are given: shares, areas, aims and the sentence on them."""
+    p = {"right": [0.5, 0.02, 0.3, 0.9], "drawn": [0.4, 0.6, 0.7, 0.2], "noise_2": [1e-5, 1e-4], "turned": [0.3, 0.01]}
+    monkeypatch.setattr(trust, "diagnosed", lambda _, one: (np.log(one), np.array(one) < 0.05))
+    monkeypatch.setattr(trust, "full_run", lambda name: None)
+    run = record.Run("trust", {}, tmp_path)
+    curves = trust.compared(run, "denoise", None, p)
+    trust.store_aims(run, ["denoise"])
+    numbers = run.as_dict()["numbers"]
+    assert numbers["diagnose.denoise.right.share"]["value"] == 25.0
+    assert numbers["diagnose.denoise.noise_2.auc"]["value"] == 1.0
+    assert numbers["diagnose.denoise.turned.auc_drawn"]["value"] == 0.875  # 7 of 8 pairs
+    assert np.isclose(numbers["aim.noise_2.denoise"]["value"], 0.05)
+    assert set(curves) == {"noise_2", "turned"} and curves["turned"][3] == (0.25, 0.5)
+    said = trust.tally(run)
+    assert "Of 4 aims this build reaches 1 by" in said and "aim.turned.denoise" in said
+    assert set(trust.aim_rows(run)) == {"right", "drawn", "noise_2", "turned"}
+    assert len(diagnoses.roc_panels(trust.roc_panels({"denoise": curves})).axes) >= 2
+
+
+def test_scores_are_drawn_in_the_order_of_modes():
+    scores = {"modes_17_32": 0.1, "misfit": -9.0, "modes_5_8": 1.0, "rest": 0.3, "closeness": 3.0}
+    fig = diagnoses.score_rows({"one": scores, "none": {}})
+    labels = [tick.get_text() for tick in fig.axes[0].get_yticklabels()]
+    assert labels[2:] == ["energy of modes 5 to 8", "energy of modes 17 to 32", "energy outside all modes"]
+    with pytest.raises(ValueError, match="no scores"):
+        diagnoses.score_rows({"refused": {}})
 
 
 @pytest.mark.long
 def test_corrections_on_a_known_posterior():
     task = aps_core.load_task("gaussian16")
-    closed, trained = aps_core.gaussian_posterior(task), aps_core.load_posterior(task, weights=trust.TRAINED)
+    closed, trained = aps_core.gaussian_posterior(task), aps_core.load_posterior(task, weights=trust_mending.TRAINED)
     measured = task.measure(jax.random.key(1), task.signals("test")[0])
-    mean, _ = trust.exact_moments(closed, measured)
+    mean, _ = trust_mending.exact_moments(closed, measured)
     found = importance(trained, jax.random.key(0), measured, 4000)
     z = (found.mean().ravel() - mean) / found.mean_error().ravel()
     assert np.sqrt(np.mean(z**2)) < 1.6 and found.pareto_k < 0.9
-    assert importance(trust.wrong_on_purpose(trained), jax.random.key(0), measured, 4000).pareto_k > 0.7
+    assert importance(trust_mending.wrong_on_purpose(trained), jax.random.key(0), measured, 4000).pareto_k > 0.7
 
 
 @pytest.mark.slow

@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import genpareto, kstest
+from scipy.stats import genpareto, kstest, norm
 
 from aps_core import AveragePool, Identity, Measurement, RandomMask, Task, WeightsError, gaussian_posterior
 from aps_core.flows.modal import GaussianBaseFlow
 from aps_core.metrics import calibration
-from aps_core.metrics.trust import diagnose, importance, make_reference, metropolis
+from aps_core.metrics.trust import diagnose, importance, latent_mala, make_reference, metropolis
 from aps_core.metrics.trust import reference as reference_file
 from aps_core.metrics.trust.evidence import evidence_of, summary
+from aps_core.metrics.trust.langevin import walk
 from aps_core.metrics.trust.psis import effective_sample_size, fit_generalized_pareto, psis
 from aps_core.posterior import AmortizedPosterior
 from aps_core.priors.gaussian import GaussianPrior
@@ -197,6 +198,49 @@ def test_a_correction_brings_a_wrong_mean_back(white):
     assert np.abs((chains.mean() - mean) / std).max() < 0.15 and 0.2 < chains.acceptance < 1
 
 
+def test_scores_are_the_p_values_with_a_sign(posterior, task):
+    for found in diagnose(posterior, measured(task, 20, 2.0)):
+        assert found.scores.keys() == found.p_values.keys() - {"all"}
+        for name, score in found.scores.items():
+            assert np.isclose(2 * norm.sf(abs(score)), found.p_values[name], rtol=1e-6)
+    more = np.mean([found.scores["modes_9_16"] for found in diagnose(posterior, measured(task, 20, 2.0))])
+    less = np.mean([found.scores["modes_9_16"] for found in diagnose(posterior, measured(task, 20, 0.4))])
+    assert more > 1 and less < -1
+
+
+def test_langevin_steps_walk_to_a_gaussian_in_two_dimensions():
+    """From far away and with the wrong spread: mean and covariance of the last states, and the acceptance aimed at."""
+    mean, covariance = jnp.array([1.0, -0.5]), jnp.array([[0.5, 0.3], [0.3, 0.4]])
+    precision = jnp.linalg.inv(covariance)
+    start = 3.0 + 0.1 * jax.random.normal(jax.random.key(0), (2000, 2))
+    run = jax.jit(lambda key: walk(lambda z: -0.5 * (z - mean) @ precision @ (z - mean), key, start, 60, 40, keep=4))
+    found = run(jax.random.key(1))
+    assert found.states.shape == (4, 2000, 2) and found.log_density.shape == (40, 2000)
+    last = np.asarray(found.states[-1])
+    assert np.abs(last.mean(axis=0) - mean).max() < 4 * np.sqrt(0.5 / 2000)
+    assert np.abs(np.cov(last.T) - covariance).max() < 0.08
+    assert abs(float(found.acceptance.mean()) - 0.574) < 0.06
+
+
+@pytest.mark.slow
+def test_langevin_steps_mend_a_flow_that_weights_cannot(white):
+    """A flow of a third of the spread: k-hat condemns the weights, proposals from it stay narrow, these steps do not."""
+    one = jax.tree.map(lambda a: a[0], measured(white, 1))
+    exact = gaussian_posterior(white).flow.context(one)
+    mean, std = (np.asarray(a, np.float64) for a in (exact.mean, exact.marginal_std))
+    narrow = wrong_flow(white, 0.0, 0.3)
+    chains = latent_mala(narrow, jax.random.key(2), one, n=1000, steps=30, warmup=40)
+    assert chains.reliable and abs(chains.drift) < 3 and np.isnan(chains.pareto_k)
+    spread = np.asarray(chains.samples, np.float64).std(axis=0)
+    assert np.abs(spread / std - 1).max() < 0.12 and np.abs((chains.mean() - mean) / chains.mean_error()).max() < 4.5
+    proposed = np.asarray(metropolis(narrow, jax.random.key(2), one, n=1000, steps=30).samples).std(axis=0)
+    assert (proposed / std).mean() < 0.9 * (spread / std).mean()
+    short = latent_mala(narrow, jax.random.key(2), one, n=1000, steps=2, warmup=1)
+    assert not short.reliable and short.drift > 3
+    with pytest.raises(ValueError, match="steps must be at least 2"):
+        latent_mala(narrow, jax.random.key(2), one, steps=1)
+
+
 def test_k_says_when_a_flow_is_too_wrong_to_be_corrected(white):
     one = jax.tree.map(lambda a: a[0], measured(white, 1))
     found = importance(wrong_flow(white, 0.0, 0.3), jax.random.key(1), one, 4000)
@@ -210,6 +254,8 @@ def test_a_correction_by_a_rough_bound_is_not_available(make_score_prior):
     one = own.measure(jax.random.key(0), prior.gaussian.sample(jax.random.key(1), 1)[0])
     found = importance(gaussian_posterior(own), jax.random.key(2), one, 50)
     assert not found.available and found.log_weight_error > 1 and "Monte Carlo error" in found.reason
+    walked = latent_mala(gaussian_posterior(own), jax.random.key(2), one, 50)
+    assert not walked.available and "only as an estimate" in walked.reason
     with pytest.raises(ValueError, match="not available"):
         found.mean()
     near = replace(own, prior=make_score_prior(d=8, k=4, k_modes=3, scale=0.01))

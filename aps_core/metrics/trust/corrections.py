@@ -1,6 +1,7 @@
-"""Corrections of a flow with its exact density: importance weights, and Metropolis steps that propose from the flow.
+"""Corrections of a flow with its exact density: importance weights, Metropolis steps that propose from the flow, and
+Langevin steps in its latent space.
 
-log w(x) = log p(y | x) + log p(x) - log q(x | y). With the exact density of the prior both are exact in the limit.
+log w(x) = log p(y | x) + log p(x) - log q(x | y). With the exact density of the prior all are exact in the limit.
 Where a learned prior has only an estimate of its bound, the error of the estimate is that of log w; from an error of
 1 nat on the weights are those of the noise, and a correction is not available.
 """
@@ -13,12 +14,14 @@ import numpy as np
 
 from aps_core.checks import count, finite_result, random_key
 from aps_core.flows.base import log_standard_normal
+from aps_core.metrics.trust.langevin import walk
 from aps_core.metrics.trust.psis import UNRELIABLE, effective_sample_size, psis
 from aps_core.metrics.trust.statistics import has_exact_density
 from aps_core.operators import log_likelihood
 
 LARGEST_ERROR = 1.0  # nats, of a log-weight
 GROUPS, TIMES = 8, 32  # independent estimates of the bound for each sample, and the times of each
+DRIFTING = 3.0  # standard errors by which log pi of chains may still move
 PROBE, PROBE_TIMES = 4, 8  # samples, and times, by which a correction that is out of reach is known early
 
 
@@ -29,7 +32,8 @@ class Correction:
 
     samples (n, *shape); log_weights (n,), normalised and Pareto-smoothed; pareto_k, to be believed below 0.7; ess, the
     effective sample size; log_weight_error, the median Monte Carlo error of a log-weight in nats, 0 where the prior's
-    density is exact. Of ``metropolis`` the weights are equal, and ``acceptance`` is the share of accepted proposals.
+    density is exact. Of ``metropolis`` and ``latent_mala`` the weights are equal, and ``acceptance`` is the share of accepted
+    proposals; drift, of ``latent_mala`` alone, says by how many standard errors log pi still rose while its chains walked.
     """
 
     available: bool
@@ -40,11 +44,14 @@ class Correction:
     pareto_k: float = np.nan
     ess: float = np.nan
     acceptance: float = np.nan
+    drift: float = np.nan
 
     @property
     def reliable(self):
-        """Whether the corrected mean may be believed: available, and k-hat below 0.7."""
-        return self.available and self.pareto_k < UNRELIABLE
+        """Whether the corrected mean may be believed: available, and k-hat below 0.7, or of Langevin steps a drift of at
+        most 3 standard errors.
+        """
+        return self.available and (self.pareto_k < UNRELIABLE or abs(self.drift) < DRIFTING)
 
     def mean(self):
         """The corrected posterior mean, ``*shape``. Raises ValueError where no correction is available."""
@@ -101,6 +108,55 @@ def metropolis(posterior, key, measurement, n=1000, steps=16):
     return Correction(True, "", error, x[at], equal, psis(log_w.ravel())[1], ess, accepted / (steps * n))
 
 
+def latent_mala(posterior, key, measurement, n=256, steps=50, warmup=50):
+    """Metropolis-adjusted Langevin steps in the latent space of the flow: ``n`` chains that start from samples of it.
+
+    With x = f(z; y), the flow, the chains walk through z towards
+
+        log pi(z) = log p(y | f(z)) + log p(f(z)) + log |df/dz|,
+
+    which is standard normal where the flow is the posterior, so that one step size serves all directions however narrow
+    the posterior is. ``langevin.walk`` has the step and its size, found in ``warmup`` steps that do not count. Unlike
+    proposals from the flow they reach what it misses. The samples are the last states of the chains; ``drift`` is the mean
+    rise of log pi from the first half of the steps to the second, over chains, in its standard errors.
+
+    Returns and raises as ``importance``, and ValueError for fewer than 2 steps. Available for an exact density of the
+    prior alone: with an estimate of it the acceptance would be that of its noise.
+    """
+    key, n = _checked(posterior, key, measurement, n)
+    steps, warmup = count("steps", steps), count("warmup", warmup)
+    if steps < 2:
+        raise ValueError(f"steps must be at least 2, got {steps}")
+    prior = posterior.task.prior
+    if not has_exact_density(prior):
+        return _not_available(posterior, _probed(posterior, key, measurement))
+    arrays = (posterior.flow, posterior.params, prior, float(posterior.task.sigma_y), key, measurement)
+    x, log_density, acceptance = _walked(*arrays, operator=posterior.task.operator, n=n, steps=steps, warmup=warmup)
+    finite_result(f"states of chains of {posterior!r}", x, log_density)
+    early, late = np.split(np.asarray(log_density, np.float64), [steps // 2])
+    rise = late.mean(axis=0) - early.mean(axis=0)
+    drift = float(rise.mean() / max(rise.std(ddof=1) / np.sqrt(n), 1e-12))
+    equal = np.full(n, -np.log(n))
+    return Correction(
+        True, "", 0.0, np.asarray(x), equal, ess=float(n), acceptance=float(np.mean(acceptance)), drift=drift
+    )
+
+
+@partial(jax.jit, static_argnames=("operator", "n", "steps", "warmup"))
+def _walked(flow, params, prior, sigma_y, key, measurement, *, operator, n, steps, warmup):
+    """Last states x (n, *shape), log pi (steps, n) and acceptance (steps,)."""
+    context, (k_start, k_walk) = flow.context(measurement), jax.random.split(key)
+
+    def log_density(z):
+        x, log_det = flow.forward(params, z, context)
+        x = x.reshape(flow.shape)
+        return log_likelihood(operator, sigma_y, x, measurement) + prior.log_prob(x) + log_det
+
+    walked = walk(log_density, k_walk, jax.random.normal(k_start, (n, flow.dim)), warmup, steps)
+    x = jax.vmap(lambda z: flow.forward(params, z, context)[0].reshape(flow.shape))(walked.states[-1])
+    return x, walked.log_density, walked.acceptance
+
+
 def _checked(posterior, key, measurement, n):
     key, n = random_key("key", key), count("n", n)
     if posterior.task.batch(measurement)[0]:
@@ -127,12 +183,17 @@ def _weighed(posterior, key, measurement, n):
     if has_exact_density(posterior.task.prior):
         x, log_w = _estimated(posterior, key, measurement, n, (1, 0))
         return x, log_w[:, 0], 0.0
-    probe = _estimated(posterior, key, measurement, PROBE, (GROUPS, PROBE_TIMES))[1]
-    error = _error(probe) * np.sqrt(PROBE_TIMES / TIMES)
+    error = _probed(posterior, key, measurement)
     if error > 2 * LARGEST_ERROR:
         return None, None, error
     x, log_w = _estimated(posterior, key, measurement, n, (GROUPS, TIMES))
     return x, log_w.mean(axis=1), _error(log_w)
+
+
+def _probed(posterior, key, measurement):
+    """The median error of a log-weight, from a few samples and times."""
+    probe = _estimated(posterior, key, measurement, PROBE, (GROUPS, PROBE_TIMES))[1]
+    return _error(probe) * np.sqrt(PROBE_TIMES / TIMES)
 
 
 def _error(log_w):

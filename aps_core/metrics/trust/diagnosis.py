@@ -2,7 +2,7 @@
 
 import math
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import numpy as np
@@ -23,12 +23,14 @@ class Diagnosis:
 
     verdict: "trust", "doubt" or "refuse". p_values: two-sided, by the name of the statistic (see
     ``metrics.trust.statistics``), and "all" for all of them together, which alone decides; empty where the
-    measurement was refused by its values before anything was computed. text: one sentence that says why.
+    measurement was refused by its values before anything was computed. text: one sentence that says why. scores: each
+    statistic as a standard normal score among those of the reference, positive where it is larger than usual.
     """
 
     verdict: str
     p_values: dict = field(repr=False)
     text: str = ""
+    scores: dict = field(default_factory=dict, repr=False)
 
     def __str__(self):
         return self.text
@@ -73,9 +75,10 @@ def diagnose(posterior, measurement, key=None, reference=None):
         stacked = jax.tree.map(lambda *a: np.stack(a), *(ones[i] for i in valid))
         values = {name: np.asarray(v) for name, v in statistics(posterior, evidence, stacked).items()}
         _check_names(used, values)
-        p = used.p_values(values)
+        p, scores = used.p_values(values), used.scores(values)
         for row, i in enumerate(valid):
             judged = _judged({name: float(v[row]) for name, v in p.items()}, values, row, used)
+            judged = replace(judged, scores={name: float(v[row]) for name, v in scores.items()})
             found[i] = _within_family(posterior, judged)
     batched = np.ndim(measurement.y) > len(task.y_shape)
     return [found[i] for i in range(len(ones))] if batched else found[0]
@@ -106,9 +109,8 @@ def _within_family(posterior, judged):
     if outside is None or judged.verdict == "refuse":
         return judged
     before = f" {judged.text}" if judged.verdict == "doubt" else ""
-    return Diagnosis(
-        "doubt", judged.p_values, f"Doubt: the flow was not trained for such an operator: {outside}.{before}"
-    )
+    text = f"Doubt: the flow was not trained for such an operator: {outside}.{before}"
+    return replace(judged, verdict="doubt", text=text)
 
 
 _memory: dict = {}  # id of a posterior -> (weak reference to it, evidence, own Reference or None)
@@ -160,6 +162,8 @@ def describe(name, value, usual):
         return f"under noise and prior it is {'less' if value > usual else 'more'} probable, by {nats}"
     if name == "prior_ratio":
         return f"the prior finds its samples {nats} {'more' if value > usual else 'less'} probable than usual"
+    if name == "fit":
+        return f"given its samples the data are {'more' if value > usual else 'less'} probable than usual, by {nats}"
     times = f"{math.exp(min(abs(value - usual), 600.0)):.3g} times {more} than usual"
     if name == "misfit":
         return f"the squared misfit of its samples to the data is {times}"

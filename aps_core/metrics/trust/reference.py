@@ -56,15 +56,31 @@ class Reference:
         ways of halving are averaged. Beyond the reference p falls exponentially, as its tail does. Where there are
         signals, p is the larger of p among the draws and a third of p among the signals.
         """
-        given = np.stack([np.asarray(found[name], np.float64) for name in self.names], axis=-1)
-        draws, signals = self.values[: self.n_draws], self.values[self.n_draws :]
-        each = two_sided(normal_scores(draws, given))
-        if len(signals):
-            each = np.maximum(each, two_sided(normal_scores(signals, given)) / LENIENCE)
+        given, (draws, signals) = self._stacked(found), np.split(self.values, [self.n_draws])
+        each = self._each(given)[1]
         halves = np.split(np.random.default_rng(0).permutation(len(draws)), [len(draws) // 2])
         folds = [_together(draws[half], draws[other], signals, given) for half, other in (halves, halves[::-1])]
         p = {name: each[:, j] for j, name in enumerate(self.names)}
         return {**p, "all": np.maximum(np.mean(folds, axis=0), LOWEST)}
+
+    def scores(self, found):
+        """Each statistic of ``found``, dict name -> (b,), as a standard normal score (b,): positive where it is larger
+        than usual, and beyond +-1.96 where its p-value is below 5 %.
+        """
+        sign, each = self._each(self._stacked(found))
+        return {name: sign[:, j] * -ndtri(each[:, j] / 2) for j, name in enumerate(self.names)}
+
+    def _stacked(self, found):
+        return np.stack([np.asarray(found[name], np.float64) for name in self.names], axis=-1)
+
+    def _each(self, given):
+        """Signs and two-sided p-values (b, s) of each statistic alone."""
+        draws, signals = np.split(self.values, [self.n_draws])
+        among = normal_scores(draws, given)
+        each = two_sided(among)
+        if len(signals):
+            each = np.maximum(each, two_sided(normal_scores(signals, given)) / LENIENCE)
+        return np.sign(among), np.minimum(each, 1.0)
 
 
 def normal_scores(values, given):

@@ -1,0 +1,91 @@
+"""Corrections of a flow where the posterior is known, and refinement beside a flow that is fitted to one measurement."""
+
+import jax
+import numpy as np
+
+from aps_book.record.labels import label_of
+from aps_core.flows.wrappers import tempered
+from aps_core.metrics.trust import importance, latent_mala, metropolis
+from aps_core.posterior import untrained_posterior
+from aps_core.training.loop import Watch
+
+TRAINED = "gaussian16-realnvp-denoise"
+LABELS = {"trained": label_of(TRAINED), "narrow": "the same, its noise too small"}
+NARROW = 0.8  # factor of the noise of a flow that is wrong on purpose
+METHODS = {"": "importance weights", "_metropolis": "independence Metropolis", "_mala": "MALA in its latent space"}
+OWN_RATE = 1e-3  # learning rate of a flow that starts untrained, as in its recipe
+
+
+def rows():
+    """Labels of the rows of a table of corrections."""
+    return {flow + method: f"{label}, {said}" for flow, label in LABELS.items() for method, said in METHODS.items()}
+
+
+def wrong_on_purpose(posterior):
+    """The posterior with its noise made smaller by NARROW: too sure of itself."""
+    return tempered(posterior, NARROW)
+
+
+def exact_moments(closed, measurement):
+    """Mean (d,) and standard deviation (d,) of a closed-form posterior."""
+    context = closed.flow.context(measurement)
+    return np.asarray(context.mean, np.float64), np.asarray(context.marginal_std, np.float64)
+
+
+def correct(run, row, posterior, measurement, truth, n, n_chains, steps, seed=0):
+    """Keep what importance weights of ``n`` samples, and Metropolis and Langevin steps of ``n_chains`` chains, make of a
+    posterior whose mean and standard deviations ``truth`` (d,) are known: k-hat, effective share of the samples,
+    acceptance, and the rms error of the mean before and after, in posterior standard deviations.
+    """
+    key = jax.random.key(seed)
+    found = {
+        "": importance(posterior, key, measurement, n),
+        "_metropolis": metropolis(posterior, key, measurement, n_chains, steps),
+        "_mala": latent_mala(posterior, key, measurement, n_chains, steps, steps),
+    }
+    mean, std = truth
+    plain = (np.asarray(found[""].samples, np.float64).mean(axis=0).ravel() - mean) / std
+    run.number(f"correct.{row}.plain", np.sqrt(np.mean(plain**2)))
+    for method, one in found.items():
+        prefix = f"correct.{row}{method}"
+        run.number(f"{prefix}.ess", 100 * one.ess / len(one.samples), unit="%")
+        for name, value in (("k", one.pareto_k), ("acceptance", 100 * one.acceptance), ("drift", one.drift)):
+            if np.isfinite(value):
+                run.number(f"{prefix}.{name}", value, unit="%" if name == "acceptance" else None)
+        for name, error in (("weighted", one.mean().ravel() - mean), ("expected", one.mean_error().ravel())):
+            run.number(f"{prefix}.{name}", np.sqrt(np.mean((error / std) ** 2)))
+
+
+def refined(posterior, closed, measurement, steps, every, n=128, seed=0, **settings):
+    """(steps, KL, standard error, seconds) along a refinement of ``posterior`` for one measurement, KL in nats to the
+    closed form, seconds with compilation.
+    """
+
+    def evaluate(now):
+        x, log_q = now.sample_and_log_prob(jax.random.key(seed), measurement, n)
+        away = np.asarray(log_q - closed.log_prob(x, measurement), np.float64)
+        return {"kl": float(away.mean()), "kl_se": float(away.std(ddof=1) / np.sqrt(n))}
+
+    after = posterior.refine(measurement, steps=steps, watch=Watch(evaluate, every), **settings)
+    return tuple(np.array([row[name] for row in after.card["history"]]) for name in ("step", "kl", "kl_se", "seconds"))
+
+
+def of_its_own(posterior):
+    """The same flow before any training, from which one measurement alone may train it."""
+    return untrained_posterior(posterior.task, posterior.card["flow"])
+
+
+def refinement_chart(curves):
+    """Arguments of the chart: KL against seconds, of {label: what ``refined`` gives}; the start stands at the first step."""
+    points = {}
+    for label, (steps, kl, se, seconds) in curves.items():
+        per_step = seconds[-1] / max(steps[-1], 1)
+        points[label] = (np.maximum(seconds, per_step), kl, se)
+    return {
+        "lines": {label: (x, y) for label, (x, y, _) in points.items()},
+        "points": points,
+        "xlabel": "seconds for this measurement, compiling included",
+        "ylabel": "KL (nats)",
+        "log_y": True,
+        "log_x": True,
+    }
