@@ -24,6 +24,7 @@ class DistilledContext:
     mean: jax.Array  # mu_G(y) (d,)
     signal: jax.Array  # mu_G(y) about the prior mean, in the scale that the score network sees (d,)
     noise: jax.Array  # A^T (y - A mu_G) / sigma_y (d,)
+    guess: jax.Array | None = None  # what the score network, as it came, says in the place of o(y) (d,)
 
 
 class PosteriorNetwork(nn.Module):
@@ -150,15 +151,23 @@ class DistilledFlow(Flow):
         """
         if self.teacher is None:
             raise ValueError("the flow has no copy of the score network, expected one that was made with copy = True")
-        noise = self.network.apply(self.teacher, context.signal, self.t, context.noise)
-        return context.mean - self.modes.pull @ noise
+        return context.mean - self.modes.pull @ self._score_network(context)
+
+    def _score_network(self, context):
+        """Noise (d,) that the score network, as it came, finds."""
+        return self.network.apply(self.teacher, context.signal, self.t, context.noise)
 
     def _seen(self, params, context):
         """Shift (d,), log-scale of the modes (d,), hidden tokens and log-scale of the entries (n_tokens, size)."""
         tokens = jnp.concatenate([self.tokens.cut(part) for part in self._inputs(context)], axis=1)
         h, residual, log_scale, bands = self._network.apply(params["network"], tokens, self.t)
-        shift = -(self.modes.pull @ self.tokens.join(residual))
+        shift = -(self.modes.pull @ self._found(self.tokens.join(residual), context))
         return shift, self._spectrum(params, bands), h, jnp.where(self.tokens.valid, log_scale, 0.0)
+
+    def _found(self, residual, context):
+        """o(y) (d,), given what the trained network says of it."""
+        del context
+        return residual
 
     _n_outputs = property(lambda self: self.n_bands, doc="Number of band log-scales.")
 
@@ -204,12 +213,30 @@ def matched_noise(prior, variance):
     """The noise level sigma (in the scale of signals) at which denoising under a GaussianPrior leaves the mean
     ``variance``, by bisection.
     """
-    spread = np.append(
-        np.asarray(prior.excess + prior.rest, np.float64), np.full(prior.dim - prior.excess.size, float(prior.rest))
-    )
+    spread = _variances(prior)
     low, high = 1e-5, 1e3
     for _ in range(80):
         middle = np.sqrt(low * high)
         left = np.mean(spread * middle**2 / (spread + middle**2))
         low, high = (middle, high) if left < variance else (low, middle)
     return float(middle)
+
+
+def distance_from_denoising(modes, prior):
+    """How far a posterior under a GaussianPrior is from one of denoising, 0 at any noise level of it: root of the mean squares
+    of log-ratios of standard deviations to those that denoising leaves at the ``matched_noise``, along the modes by their
+    size (which tells a blur) and of the entries (which tells a mask).
+    """
+    spread, noise = _variances(prior), matched_noise(prior, float(modes.mean_variance))
+    left = spread * noise**2 / (spread + noise**2)
+    rest, basis = left[-1] if prior.excess.size < prior.dim else 0.0, np.asarray(prior.basis, np.float64)
+    entries = rest + basis**2 @ (left[: prior.excess.size] - rest)
+    along = np.log(np.sort(np.asarray(modes.std, np.float64))) - np.log(np.sort(left)) / 2
+    across = np.log(np.asarray(modes.marginal_std, np.float64)) - np.log(entries) / 2
+    return float(np.sqrt(np.mean(along**2) + np.mean(across**2)))
+
+
+def _variances(prior):
+    """Variances (d,) of the modes of a GaussianPrior, those of the rest among them."""
+    rest = np.full(prior.dim - prior.excess.size, float(prior.rest))
+    return np.append(np.asarray(prior.excess + prior.rest, np.float64), rest)

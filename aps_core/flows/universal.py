@@ -4,12 +4,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from aps_core.flows.distilled import DistilledFlow, hats, matched_time
+from aps_core.flows.distilled import DistilledFlow, distance_from_denoising, hats, matched_time
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.linear_gaussian import posterior_modes
 
 SLACK = 1.25  # how far beyond the family of training an operator still counts as of it
 LOG_STD = (-7.0, 2.5)  # of the modes, between which the bands of the standard deviation lie
+NEAR = 0.05  # distance from denoising within which the shift is that of the score network
 
 
 @flax.struct.dataclass
@@ -24,10 +25,17 @@ class UniversalFlow(DistilledFlow):
 
     Before any training it is Tweedie's estimate at every noise level of denoising, and for other operators the first
     guess of a DistilledFlow. A new operator costs one factorization (``posterior_modes``).
+
+    Training for all operators at once takes the shift away from Tweedie's estimate, which denoising needs no training for.
+    So the shift of a trained flow that is ``anchored`` is that of the score network plus a share of how the trained network
+    differs from it: 1 - exp(-(D / NEAR)^2), with the ``distance_from_denoising`` D. That is 0 for denoising and 1 for all
+    that is not nearly so. Scales and couplings are the trained ones; the density stays exact.
     """
 
     gaussian: GaussianPrior | None = None  # the prior's Gaussian
     prior_std: jax.Array | None = None  # its marginal standard deviations (d,)
+    share: jax.Array | float = 1.0  # of the trained network in the shift
+    anchored: bool = flax.struct.field(pytree_node=False, default=False)  # whether that is below 1
     serves_any_noise = True
     serves_any_mask = True
     serves_any_operator = True
@@ -36,12 +44,23 @@ class UniversalFlow(DistilledFlow):
     def for_task(cls, task, copy=True, **settings):
         """The untrained flow, as ``DistilledFlow.for_task``."""
         gaussian = task.prior.gaussian
-        return super().for_task(task, copy, gaussian=gaussian, prior_std=gaussian.marginal_std, **settings)
+        flow = super().for_task(task, copy, gaussian=gaussian, prior_std=gaussian.marginal_std, **settings)
+        return flow._with_share()
 
     def with_noise(self, sigma_y):
         """The flow for another noise level: the operator is factorized anew."""
         modes = posterior_modes(self.gaussian, self.operator, float(sigma_y))
-        return self.replace(modes=modes, sigma_y=float(sigma_y), t=matched_time(modes, self.gaussian))
+        flow = self.replace(modes=modes, sigma_y=float(sigma_y), t=matched_time(modes, self.gaussian))
+        return flow._with_share()
+
+    def _with_share(self):
+        share = -jnp.expm1(-((distance_from_denoising(self.modes, self.gaussian) / NEAR) ** 2))
+        return self.replace(share=share, anchored=self.teacher is not None and bool(share < 0.9999))
+
+    def context(self, measurement):
+        """What the flow sees of one measurement, computed once for all samples."""
+        context = super().context(measurement)
+        return context.replace(guess=self._score_network(context)) if self.anchored else context
 
     def init(self, key):
         """Parameters with which the flow is a Gaussian around the score network's estimate."""
@@ -65,6 +84,9 @@ class UniversalFlow(DistilledFlow):
         return None
 
     _n_outputs = property(lambda self: 2 * self.n_bands, doc="Number of band log-scales.")
+
+    def _found(self, residual, context):
+        return residual if context.guess is None else context.guess + self.share * (residual - context.guess)
 
     def _inputs(self, context):
         spread = jnp.log(self.modes.marginal_std / self.prior_std)
