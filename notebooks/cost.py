@@ -45,7 +45,7 @@ seed = 0
 # %% tags=["hide-input"]
 from aps_book import record
 from aps_book.experiments import cost, cost_measure
-from aps_book.figures import curves
+from aps_book.figures import curves, told
 
 side = record.integer(2, 512)
 run = record.start(
@@ -93,15 +93,16 @@ run.table(
 )
 
 # %% tags=["hide-input"]
-entries, panels = cost.curves(run)
-run.figure(
-    curves.path_curves(entries, panels, xlabel="entries of a signal"),
+run.chart(
+    curves.path_curves,
     "sizes",
-    alt="Panels against the number of entries of a signal, all axes logarithmic: " + ", ".join(panels) + ". A line for "
-    "the factorization in all entries, one for that in the modes, and one for the model of the first.",
+    cost.curves,
+    alt="Panels against the number of entries of a signal, all axes logarithmic, with a line for the Gaussian in all "
+    "entries, one for that in the modes, and one for the model of the first.",
     caption="Measured by how the Gaussian posterior is held, and modelled where the dense one does not fit. Memory of "
     "the factorization is what it adds to the process.",
     label="fig-cost-sizes",
+    told=told.panels,
 )
 
 # %% [markdown]

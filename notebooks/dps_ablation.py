@@ -33,7 +33,7 @@ seed = 0
 # %% tags=["hide-input"]
 import aps_core
 from aps_book import record
-from aps_book.experiments import dps_ablation
+from aps_book.experiments import dps_ablation, pictured
 from aps_book.experiments import faces as faces_study
 from aps_book.figures import curves as curves_figures
 from aps_book.figures import images
@@ -68,7 +68,8 @@ run.uses_data(faces)
 posterior = aps_core.load_posterior(task, weights="faces-denoise-held-out")
 run.uses_weights(posterior.card)
 faces_study.flat_lines(run, posterior, case, n_samples, seed)
-by_nfe = dps_ablation.sweep(task, case, {f"n{n}": {"n_steps": n, "step_size": step_size} for n in nfe}, seed)
+fixed_size = {f"n{n}": {"n_steps": n, "step_size": step_size} for n in nfe}
+by_nfe = dps_ablation.sweep(task, case, fixed_size, seed)
 dps_ablation.store(run, "nfe", by_nfe)
 if n_tuned:
     val = data.load("faces", "val")
@@ -122,12 +123,11 @@ run.table(
 run.say(f"In {source}: {dps_ablation.sizes_said(shown, costs)}")
 
 # %% tags=["hide-input"]
-pictures = {f"DPS {n}": by_nfe[f"n{n}"]["samples"][:4] for n in nfe}
 run.figure(
-    images.face_columns(faces_study.beside(case, pictures, posterior, seed)),
+    images.face_columns(dps_ablation.pictures(task, case, fixed_size, by_nfe, posterior, seed=seed)),
     "pictures",
     alt="Rows of faces; columns: truth, measurement, DPS samples by number of evaluations, and a sample of the flow.",
-    caption="One sample of each by number of evaluations, in this build.",
+    caption="One sample of each by number of evaluations, in this build." + pictured.said(faces),
     label="fig-dps-pictures",
 )
 

@@ -34,11 +34,12 @@ seed = 0
 import numpy as np
 
 from aps_book import record
-from aps_book.experiments import coverage, default_flows, faces, faces_rivals
+from aps_book.experiments import any_operator, coverage, default_flows, faces, faces_rivals, pictured
 from aps_book.figures import charts, images, sliders
 from aps_book.record import tuning_records
 from aps_core import data
 from aps_core.priors.store import load_prior
+from aps_core.weights import load_card, trained_by
 
 run = record.start(
     "faces",
@@ -67,7 +68,7 @@ n_robust = min(n_robust, n_test)
 # CelebA {cite:p}`liu2015celeba` may not be passed on. Where the reader has it (`APS_DATA_DIR`), this page measures its
 # test faces; the full run did. Otherwise it uses *prior-faces*: draws of the shipped prior, of which none is near a
 # training face. For those the prior is exact by construction, so that they show whether the posterior is right, not how
-# well the prior knows photographs.
+# well the prior knows photographs. Pictures show these draws, whatever is measured.
 
 # %% tags=["hide-input"]
 test = data.load("faces", "test")
@@ -244,7 +245,8 @@ run.figure(
     "two samples and the mean of the flow, and a map of its standard deviation. Samples of the flow look like sharp "
     "noisy-free faces with small differences; the spread is largest along edges.",
     caption="Denoising: truth, measurement, a sample of the closed form, two samples and the mean of the "
-    f"{named['denoise']['aps']}, and the standard deviation of its samples (root mean square over the colours).",
+    f"{named['denoise']['aps']}, and the standard deviation of its samples (root mean square over the colours)."
+    + pictured.said(test),
     label="fig-faces-denoise",
 )
 
@@ -289,7 +291,7 @@ run.figure(
     alt="Four rows of faces for two times super-resolution. Columns: truth, coarse measurement, one sample of the "
     "Gaussian posterior, two samples and the mean of the flow, and its standard deviation, which is largest along "
     "edges.",
-    caption="Super-resolution, columns as above; the measurement is enlarged.",
+    caption="Super-resolution, columns as above; the measurement is enlarged." + pictured.said(test),
     label="fig-faces-sr2",
 )
 
@@ -299,7 +301,7 @@ run.figure(
     "deblur",
     alt="Four rows of faces for deblurring. Columns: truth, blurred measurement, one sample of the Gaussian "
     "posterior, two samples and the mean of the flow, and its standard deviation, which is largest along edges.",
-    caption="Deblurring, columns as above.",
+    caption="Deblurring, columns as above." + pictured.said(test),
     label="fig-faces-deblur",
 )
 
@@ -316,6 +318,17 @@ run.view(sliders.face_view(title, *faces.slider_faces(seed=seed)), "sliders", ti
 
 # %% [markdown]
 # ## Is the spread right?
+# %% [markdown]
+# Denoising at four noise levels by one flow that serves any ({doc}`any_operator`): the more noise, the less of the face
+# the measurement holds, and the wider the samples spread.
+
+# %% tags=["hide-input"]
+title = "Faces drawn from the prior, with sliders for the noise, the face and the sample of the posterior"
+any_card = load_card(any_operator.ANY)
+run.uses_weights(any_card)
+run.say(f"This flow was trained by: {trained_by(any_card)}.")
+run.view(sliders.face_view(title, *any_operator.slider_noise(seed=seed)), "noise", title)
+
 #
 # 90 % of the true pixels should lie in the central 90 % intervals of the samples, and so should the coordinates along
 # the principal modes of the prior, in each of five bands of two hundred. A mean with noise on it can have the first; it

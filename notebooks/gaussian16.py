@@ -67,6 +67,7 @@ import aps_core
 from aps_book.experiments import gaussian16, short_trainings
 from aps_book.figures import curves as curves_figures
 from aps_book.figures import images as images_figures
+from aps_book.figures import told
 from aps_core import data
 
 key_denoise, key_mask, key_table, key_moments = jax.random.split(jax.random.key(seed), 4)
@@ -192,13 +193,12 @@ run.chart(
     curves_figures.kl_curves,
     "kl-denoise",
     {"curves": curves, "threshold": gaussian16.TARGETS["realnvp"], "log_steps": True},
-    alt="Divergence in nats per dimension against the training step, both logarithmic from step ten on. The recorded "
-    "RealNVP falls steadily to the dashed line of its target; the two curves of the structured flow fall below "
-    "it within a few hundred steps; the short RealNVP run with the exact gradient follows the recorded one.",
+    alt="Divergence in nats per dimension against the training step, both logarithmic from step ten on.",
     caption="Denoising: KL(q ‖ p) on 48 validation measurements during training; bands are one standard error. The "
     "RealNVP with the ELBO is the recorded run, the others ran while this page was built. The dashed line is the "
     "target of RealNVP; that of the structured flow is half as large.",
     label="fig-g16-kl-denoise",
+    told=told.curves,
 )
 
 # %% tags=["hide-input"]
@@ -208,12 +208,12 @@ run.chart(
     curves_figures.kl_curves,
     "kl-mask",
     {"curves": curves, "threshold": gaussian16.TARGETS["structured"], "log_steps": True},
-    alt="Divergence in nats per dimension against the training step for the random mask. The structured flow falls "
-    "steeply and levels off somewhat above the dashed target; the short RealNVP run has come part of the way.",
+    alt="Divergence in nats per dimension against the training step for the random mask.",
     caption="Random mask: the same for a mask that is new with every measurement. The structured flow is the recorded "
     "run, RealNVP a short one that ran while this page was built; both with the ELBO. The dashed line is the "
     "target of the structured flow.",
     label="fig-g16-kl-mask",
+    told=told.curves,
 )
 
 # %% [markdown]
@@ -520,14 +520,14 @@ run.chart(
     curves_figures.eigen_trap_plot,
     "trap",
     {"curves": curves, "v_min": {"v": v["coarse"]}},
-    alt="Learned over exact posterior variance against the prior eigenvalue, logarithmic. With the small start time "
-    "the ratio stays at one everywhere. With the large start time it rises to the left below the dotted line of "
-    "v, more without the start-time term than with it; dashed predictions by the formula rise in the same way.",
+    alt="Learned over exact posterior variance against the prior eigenvalue, logarithmic, beside predictions by the "
+    "formula, and a dotted line at v.",
     caption="Posterior variance after training over the exact one, direction by direction. Dotted line: v for the "
     "large "
     "start time. The predictions are where the objective is least; training approaches them in a finite number "
     "of steps.",
     label="fig-g16-trap",
+    told=told.curves,
 )
 
 # %% tags=["hide-input"]

@@ -34,7 +34,7 @@ import numpy as np
 
 from aps_book import record
 from aps_book.experiments import gradients
-from aps_book.figures import charts, images
+from aps_book.figures import charts, images, told
 from aps_book.record.run import between, integer, list_of, text
 
 run = record.start(
@@ -133,10 +133,10 @@ run.chart(
     charts.cosine_histogram,
     "cosine",
     {"distances": {f"{n} trace estimators": cosine[n] for n in probes}},
-    alt="Histograms of cosine distances on a logarithmic axis, one for each number of trace estimators: the more of "
-    "them, the further left.",
+    alt="Histograms of cosine distances on a logarithmic axis, one for each number of trace estimators.",
     caption="Cosine distance of each estimate of the gradient to the score at $t = 10^{-3}$.",
     label="fig-gradients-cosine",
+    told=told.medians,
 )
 
 # %% tags=["hide-input"]

@@ -74,8 +74,7 @@ run.chart(
     "ranks",
     {"panels": study.panels(results[first], first)},
     alt="A panel for each quantity and one for TARP. Lines show the cumulative distribution of the rank of the truth "
-    "less that of uniform ranks, about a grey band around zero. In the panels of the log-likelihood and of TARP the "
-    "line of the draws of the prior lies far outside of it.",
+    "less that of uniform ranks, about a grey band around zero.",
     caption="Cumulative distribution of the rank of the true signal among the samples, less the uniform one. Grey: "
     "the band that ranks of the exact posterior stay inside of with probability 95 %, at all ranks together "
     "{cite:p}`sailynoja2022ecdf`; one quantity in twenty leaves it by chance.",

@@ -35,6 +35,7 @@ import numpy as np
 from aps_book import record
 from aps_book.experiments import gaussian16_score, logprob
 from aps_book.figures import curves as curves_figures
+from aps_book.figures import told
 from aps_book.record.run import between, integer, list_of, text
 
 run = record.start(
@@ -180,11 +181,11 @@ run.chart(
     curves_figures.error_curves,
     "tolerance",
     {"curves": {names[row]: curve[:2] for row, curve in curves.items()}, "marked": marked},
-    alt="Error of the log-probability against the number of evaluations for five adaptive solvers, both logarithmic. "
-    "All lines fall to the right; the solvers of high order fall steeply and lie far to the left of Heun's.",
+    alt="Error of the log-probability against the number of evaluations for adaptive solvers, both logarithmic.",
     caption="Mean size of the error of log q against NFE (steps times order), for tolerances that fall from left to "
     "right. The large open mark is the tolerance of the table.",
     label="fig-logprob-tolerance",
+    told=told.curves,
 )
 
 # %% tags=["hide-input"]
@@ -215,13 +216,13 @@ run.chart(
     curves_figures.trace_band,
     "traces",
     {"counts": counts, "values": values, "exact": exact_log_p, "formula": single / np.sqrt(counts), "image": image},
-    alt="Mean log-probability of one image against 1 to 128 trace estimators with a band of one standard deviation. "
-    "The mean stays at the line of the exact trace; the band narrows to the right like the dashed curves of the "
-    "formula.",
+    alt="Mean log-probability of one image against the number of trace estimators with a band of one standard "
+    "deviation, the line of the exact trace and the dashed curves of the formula.",
     caption="Log-probability of one draw against the number of trace estimators: mean of the trials and one standard "
     "deviation about it. Green: exact trace. Dashed: the exact trace plus and minus what the formula gives. "
     "Inset: the image.",
     label="fig-logprob-traces",
+    told=told.trace_band,
 )
 
 # %% tags=["hide-input"]

@@ -155,6 +155,7 @@ import jax
 
 from aps_book.experiments import training_cost
 from aps_book.figures import curves as curves_figures
+from aps_book.figures import told
 
 variants = method.variants()
 found = {name: method.run(variant, steps, seed) for name, variant in variants.items() if name not in (left_out or [])}
@@ -201,12 +202,11 @@ run.chart(
     curves_figures.kl_curves,
     "start",
     {"curves": curves(short)},
-    alt="Divergence against training step, a curve for each run. With the start-time term and a small start time it "
-    "goes on falling; for a start time of 1e-2 and for the bounds that are cut off early the curves level off far "
-    "above.",
+    alt="Divergence against training step, a curve for each run.",
     caption="Gaussian problem: KL over training by the start time $t_{\\min}$, with the start-time term and cut off "
     f"without it. Bands are one standard error.{fewer}",
     label="fig-method-start",
+    told=told.curves,
 )
 
 # %% [markdown]
@@ -240,11 +240,11 @@ run.chart(
     curves_figures.kl_curves,
     "times",
     {"curves": curves(labels)},
-    alt="Divergence against training step. The exact gradient falls lowest, times of "
-    "weighted density follow, uniform times stay above them; the run without Jacobian ends far away.",
+    alt="Divergence against training step, a curve for each run.",
     caption="Gaussian problem: KL over training by the way the times are drawn and by what of the gradient is kept."
     f"{fewer}",
     label="fig-method-times",
+    told=told.curves,
 )
 
 # %% [markdown]
@@ -274,10 +274,10 @@ run.chart(
     curves_figures.kl_curves,
     "mixture",
     {"curves": curves(labels)},
-    alt="Divergence against training step for each run on the mixture; all fall from about the same height, the run "
-    "from a standard-normal base from higher up.",
+    alt="Divergence against training step for each run on the mixture.",
     caption=f"Mixture problem: KL over training steps.{fewer}",
     label="fig-method-mixture",
+    told=told.curves,
 )
 
 # %% tags=["hide-input"]
@@ -285,10 +285,10 @@ run.chart(
     curves_figures.kl_curves,
     "seconds",
     {"curves": curves(labels, by_time=True), "xlabel": "training time (s)"},
-    alt="The same curves against seconds of training; the run of half reverse and half forward divergence needs the "
-    "most time per step.",
+    alt="The same curves against seconds of training.",
     caption="The same runs against seconds of training on the machine of the run, compilation and evaluation left out.",
     label="fig-method-seconds",
+    told=told.curves,
 )
 
 # %% tags=["hide-input"]

@@ -33,9 +33,9 @@ import numpy as np
 
 import aps_core
 from aps_book import record
-from aps_book.experiments import measured, start_time
+from aps_book.experiments import measured, pictured, start_time
 from aps_book.experiments import noisy_samples as study
-from aps_book.figures import curves, images
+from aps_book.figures import curves, images, told
 from aps_core import data
 
 run = record.start(
@@ -163,13 +163,13 @@ run.chart(
     curves.lines_and_points,
     "formula",
     {"lines": lines, "points": points, "xlabel": "t_min", "ylabel": "PSNR (dB)"},
-    alt="PSNR against the start time on a logarithmic axis. One sample falls from about 25 decibels, first slowly, "
-    "steeply beyond 0.01; the mean stays near 28 until 0.01 and then falls too. With the start-time term both "
-    "fall later. Points lie near the lines for the bound that is cut off.",
+    alt="PSNR of one sample and of the mean against the start time on a logarithmic axis: lines of the formula, for "
+    "the bound cut off and with its start-time term, and points of exact draws.",
     caption="Gaussian prior: PSNR of one sample and of the mean of many against $t_{\\min}$. Lines: formula "
     "{eq}`eq-noisy-optimum`, for the bound cut off and with its start-time term; points: exact draws of the "
     "optimum of the cut-off bound for the test faces (bars: two standard errors).",
     label="fig-noisy-formula",
+    told=told.lines_and_points,
 )
 
 # %% [markdown]
@@ -228,12 +228,12 @@ run.chart(
     curves.lines_and_points,
     "trained",
     {"lines": lines, "points": points, "xlabel": "t_min", "ylabel": "PSNR (dB)", "marks": marks},
-    alt="PSNR against the start time for the learned prior. Lines of the formula and points of the trained flow: one "
-    "sample falls by several decibels between 0.001 and 0.03, the mean by less; dashed lines mark the paper's "
-    "two values.",
+    alt="PSNR against the start time for the learned prior: lines of the formula, points of the trained flow, and "
+    "dashed lines at the paper's two values.",
     caption="Learned prior: PSNR of the flow trained at each $t_{\\min}$ (points) beside the formula (lines); dashed, "
     "the paper's APS.",
     label="fig-noisy-trained",
+    told=told.lines_and_points,
 )
 
 # %% [markdown]
@@ -241,12 +241,14 @@ run.chart(
 
 # %% tags=["hide-input"]
 shown = {"shipped": exact, **{record.exact(t): scores[t] for t in t_mins[-4:]}}
+samplers = {"shipped": posterior, **{record.exact(t): trained[t] for t in t_mins[-4:]}}
 run.figure(
-    images.face_columns(study.pictures(case, shown)),
+    images.face_columns(study.pictures(case, samplers, shown, seed=seed)),
     "pictures",
     alt="Four rows of faces. Columns: truth, measurement, and one sample of the shipped flow and of the flow trained "
     "at each start time. The samples become grainier from left to right, like the measurement.",
-    caption="One sample of each, from the same draw $z$: shipped flow, then trained at each $t_{\\min}$.",
+    caption="One sample of each, from the same draw $z$: shipped flow, then trained at each $t_{\\min}$."
+    + pictured.said(test),
     label="fig-noisy-pictures",
 )
 
@@ -269,11 +271,11 @@ run.chart(
         "log_y": True,
     },
     alt="Standard deviation of the samples along the modes of the prior, from the leading to the finest, both axes "
-    "logarithmic. The shipped flow falls by a factor of ten and more towards the finest modes; at larger start "
-    "times the curves level off at a floor that rises with the start time.",
+    "logarithmic: lines of the formula and points of the trained flows.",
     caption="Standard deviation of the samples along the prior's modes, leading ones left. Lines: formula; points: "
     "trained flows.",
     label="fig-noisy-modes",
+    told=told.lines_and_points,
 )
 
 # %% [markdown]

@@ -30,7 +30,7 @@ seed = 0
 
 # %% tags=["hide-input"]
 from aps_book import record
-from aps_book.experiments import pairs
+from aps_book.experiments import pairs, pictured
 from aps_book.figures import images
 from aps_book.record import tuning_records
 from aps_core.priors.store import load_prior
@@ -171,8 +171,8 @@ if full is not None:
 run.say("In this build:\n\n" + pairs.verdict(run.as_dict()["numbers"]))
 
 # %% tags=["hide-input"]
-if real:
-    run.say("No picture stands here, since CelebA's may not be shown; without `real` it shows draws of the two priors.")
+if any(not pictured.allowed(case.dataset) for case in cases.values()):
+    run.say(pictured.LEFT_OUT)
 else:
     run.figure(
         images.face_columns(pairs.pictures(samples, measured)),
@@ -225,8 +225,8 @@ for prefix, title in pairs.known(run, {f"time.{name}": title for name, title in 
         f"Time for 128 samples of one measurement, {title}.",
     )
 run.say(
-    "The methods that iterate are timed on fewer samples, in proportion to their number. Evaluations of the network for "
-    f"one sample, at the settings of the search: {pairs.evaluations(found)}; those of DPS with their gradient. "
+    "The methods that iterate are timed on fewer samples, in proportion to their number. Evaluations of the network "
+    f"for one sample, at the settings of the search: {pairs.evaluations(found)}; those of DPS with their gradient. "
     "The score prior's time is that of its samples, as in the paper; before that its flow was fitted, in "
     + " and ".join(f"{{fit.{name}.seconds:.3g}} s ({label})" for name, label in pairs.PRIORS.items() if name in priors)
     + " for each measurement, compilation included. The paper's fit with the exact score prior takes "

@@ -31,8 +31,8 @@ seed = 0
 
 # %% tags=["hide-input"]
 from aps_book import record
-from aps_book.experiments import perception
-from aps_book.figures import charts, images
+from aps_book.experiments import perception, pictured
+from aps_book.figures import charts, images, told
 from aps_core.metrics.perception import alexnet, inception
 from aps_core.priors.store import load_prior
 
@@ -120,14 +120,14 @@ titles = {
     "aps_n1": "flow",
     "aps_n128": "mean of the flow",
 }
+seen = perception.shown(found, test, n_samples, seed=seed)
 run.figure(
-    images.face_columns(perception.columns(found, titles)),
+    images.face_columns(perception.columns(seen, titles)),
     "faces",
     alt="Three rows of faces. Columns: truth, measurement, a sample of the Gaussian posterior, a sample of the flow, "
     "and the mean of the samples of the flow. The samples have grain and fine detail; the mean is smooth.",
     caption="Three faces of this build. The mean of the samples is nearer to the truth than either sample, and "
-    "smoother "
-    "than a face.",
+    "smoother than a face." + pictured.said(test),
     label="fig-perception-faces",
 )
 
@@ -215,12 +215,12 @@ levels = perception.store_draws(run)
 rows = {row: label for row, label in labels.items() if row not in ("truth", "measured")}
 source = run.as_dict() if with_inception or full is None else full
 run.shows_full_run("fig-perception-trade-off", source is full)
+drawn = perception.trade_off(source, rows)
 run.figure(
-    charts.trade_off(**perception.trade_off(source, rows), levels=levels, path_label="flow, N = 1, less noise"),
+    charts.trade_off(**drawn, levels=levels, path_label="flow, N = 1, less noise"),
     "trade-off",
-    alt="Three panels, one for each task, of KID against PSNR. The closed form stands at the upper left, single "
-    "samples of the flow below it to the right. From there a black line with dots goes down to the right, nearly to "
-    "the mean of 128 samples of the flow. The iterative samplers stand to its left or on it.",
+    alt="A panel for each task, of KID against PSNR; a black line with dots leads from single samples of the flow to "
+    f"those with less noise. {told.trade_off(**drawn)}",
     caption=f"Perception against distortion in {'the full run' if source is full else 'this run'}: KID (less is "
     "better) against PSNR (more is better), two standard errors; the dashed line is what true faces have, the dotted "
     "one what draws of the prior have. All but the mean are single samples; along the black line the noise of the flow "

@@ -63,7 +63,7 @@ import numpy as np
 import aps_core
 from aps_book.experiments import known_posteriors
 from aps_book.experiments import samplers as sampler_study
-from aps_book.figures import charts, curves, densities
+from aps_book.figures import charts, curves, densities, told
 from aps_book.record import tuning_records
 
 key_compare, key_sweep, key_denoise, key_saturating = jax.random.split(jax.random.key(seed), 4)
@@ -234,25 +234,19 @@ run.chart(
 
 # %% tags=["hide-input"]
 steps = np.geomspace(3e-4, 1.0, 8)
-ratios = {
-    level: sampler_study.sweep(run, f"sweep.{level}", cases["gaussian16", level], steps, key_sweep, n_gaussian_samples)
-    for level in ("low", "high")
-}
+for level in ("low", "high"):
+    sampler_study.sweep(run, f"sweep.{level}", cases["gaussian16", level], steps, key_sweep, n_gaussian_samples)
 
 # %% tags=["hide-input"]
 run.chart(
     curves.step_size_plot,
     "dps",
-    {
-        "curves": {f"σ_y = {noises['gaussian16'][level]}": (steps, ratios[level]) for level in ratios},
-        "chosen": {"tuned": found["gaussian16"]["dps"]["best"]["step_size"], "paper's": 1.0},
-    },
-    alt="Variance of the samples of DPS over that of the posterior against the step size, both logarithmic. The "
-    "ratio falls from far above one to less than a hundredth, and rises again at the largest step size; the "
-    "curve of the higher noise lies below that of the lower noise and crosses one at a smaller step size.",
+    lambda shown: sampler_study.sweep_chart(shown, found["gaussian16"]["dps"]["best"]["step_size"]),
+    alt="Variance of the samples of DPS over that of the posterior against the step size, both logarithmic.",
     caption="Gaussian problem: variance ratio of DPS against its step size. Dashed: the posterior. Dotted: the paper's "
     "setting and the tuned one.",
     label="fig-samplers-dps",
+    told=told.curves,
 )
 
 # %% tags=["hide-input"]
@@ -318,10 +312,10 @@ run.chart(
             for name in names
         },
     },
-    alt="The density of one posterior with two modes above each other, and the samples of each method over its "
-    "contours. Exact draws, Score-ALD and DAPS fill both modes; flows that were trained for few steps have few samples "
-    "in the upper one; MCG lies on a vertical line through both; RED-diff forms two small clumps; DPS, PiGDM and DDRM "
-    "cover both but are narrower; SDE+Proj covers both.",
+    alt=lambda shown: (
+        "A panel for each method: the contours of one posterior with two modes, and the samples of the method as dots. "
+        f"Over all measurements, tuned, from near to far: {sampler_study.nearest_first(shown, 'mixture2.low')}."
+    ),
     caption="Mixture problem, low noise, one measurement: the posterior density, and samples (dots) "
     "over its contours, which hold 50, 90 and 99 % of the probability. Iterative methods at their tuned settings; the "
     f"flows of APS and of the score priors after {fit_steps_shown} steps of training.",

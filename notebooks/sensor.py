@@ -36,8 +36,8 @@ import jax
 import aps_core
 from aps_book import record
 from aps_book.experiments import faces as faces_study
-from aps_book.experiments import sensor
-from aps_book.figures import curves, images
+from aps_book.experiments import pictured, sensor
+from aps_book.figures import curves, images, told
 from aps_book.record import tuning_records
 from aps_core import data
 from aps_core.metrics import evaluation
@@ -139,7 +139,7 @@ run.figure(
     "deviation of its samples, which is largest at bright edges.",
     caption="Truth, measurement as the sensor gives it, one sample of Laplace's approximation, one of the "
     "flow, the mean of "
-    "the flow, and the standard deviation of its samples.",
+    "the flow, and the standard deviation of its samples." + pictured.said(faces),
     label="fig-sensor-faces",
 )
 
@@ -163,11 +163,11 @@ run.chart(
         "log_x": False,
     },
     alt="Spread of the samples as lines and root-mean-square error of the mean as points against the brightness that "
-    "the sensor meets. The error is largest at middle brightness. The spread of the linearized Gaussian rises with "
-    "brightness; that of the flow varies less than the error and is larger than it in the dark.",
+    "the sensor meets.",
     caption="Spread of the samples (lines) and error of their mean (points) in the scale of signals, by the brightness "
     "of the blurred face, which the sensor meets (bars: two standard errors over faces).",
     label="fig-sensor-brightness",
+    told=told.lines_and_points,
 )
 
 # %% [markdown]

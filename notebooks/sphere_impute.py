@@ -384,7 +384,7 @@ run.chart(
     "coverage",
     lambda drawn: coverage.chart_arguments(drawn, rows, groups),
     alt="Share of truths inside the 50 and 90 percent intervals, for all cells and for five bands of EOFs, for the "
-    "closed form and the trained flow. All points lie close to the dashed lines of 50 and 90 percent.",
+    "closed form and the trained flow, beside dashed lines at 50 and 90 percent.",
     caption="Coverage of the central 50 and 90 % intervals on test months, overall and by band of EOFs. Grey bands: "
     "three percentage points about the nominal level; bars: two standard errors.",
     label="fig-sphere-coverage",

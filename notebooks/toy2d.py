@@ -36,7 +36,7 @@ from aps_book import record
 from aps_book.experiments import toy2d, toy2d_flows
 from aps_book.experiments.sampler_names import names
 from aps_book.figures import curves as curves_figures
-from aps_book.figures import densities
+from aps_book.figures import densities, told
 from aps_book.record.run import between, integer, optional, text
 
 run = record.start(
@@ -118,11 +118,13 @@ for problem in problems:
 
 
 # %% tags=["hide-input"]
+in_panels = {"closed": "score prior", **rivals}
+
+
 def panels(shape):
-    shown = {"closed": "score prior", **rivals}
     rows = {
         f"{level} noise": {
-            label: [a[::3, ::3] for a in found[shape, level][name]["density"]] for name, label in shown.items()
+            label: [a[::3, ::3] for a in found[shape, level][name]["density"]] for name, label in in_panels.items()
         }
         for level in ("low", "high")
     }
@@ -136,9 +138,10 @@ run.chart(
     densities.density_panels,
     "gaussian",
     panels("gaussian"),
-    alt="Two rows of four panels of densities with the true posterior as black contour lines. Low noise: a narrow "
-    "upright ellipse, met by all four methods up to details. High noise: a wide slanted ellipse; the flow and "
-    "Score-ALD fill it, SDE+Proj and DPS fill only a narrow strip in its middle.",
+    alt=lambda shown: (
+        "Two rows of panels, low and high noise, one panel for each method: its density, filled, and the true "
+        f"posterior as black contour lines. {toy2d.in_words(shown, 'gaussian', in_panels)}"
+    ),
     caption="Gaussian prior: density of each method (filled, from 1/64 of the true peak on, doubling) and the true "
     "posterior (lines at 1/32, 1/8 and 1/2 of its peak). Rivals are tuned at the low noise; the row of the high "
     "noise has the same settings.",
@@ -173,10 +176,10 @@ run.chart(
     densities.density_panels,
     "modes",
     panels("modes"),
-    alt="Two rows of four panels of densities with the true posterior of three modes as black contour lines. Low "
-    "noise: three narrow ellipses above each other, found by all methods. High noise: three wider ellipses; the "
-    "flow and Score-ALD fill them, SDE+Proj and DPS put all of their density on three narrow strips at the "
-    "measured value.",
+    alt=lambda shown: (
+        "Two rows of panels, low and high noise, one panel for each method: its density, filled, and the true "
+        f"posterior of three modes as black contour lines. {toy2d.in_words(shown, 'modes', in_panels)}"
+    ),
     caption="Prior of three modes, drawn as {numref}`fig-toy-gaussian`.",
     label="fig-toy-modes",
 )
@@ -200,12 +203,11 @@ run.chart(
     curves_figures.setting_curves,
     "settings",
     {"curves": curves, "chosen": settings},
-    alt="KL against the value of the setting for three samplers, full lines for low and dashed for high noise. "
-    "SDE+Proj and DPS are best at one value at low noise and at another at high noise, where the value in use is "
-    "several times worse than the best; Score-ALD is best at the same value at both.",
+    alt="KL against the value of the setting for three samplers, full lines for low and dashed for high noise.",
     caption="Gaussian prior: KL (kernel estimate) against the setting of each rival, at the noise at which it is tuned "
     "and at the other. Open marks: the setting in use.",
     label="fig-toy-settings",
+    told=told.settings,
 )
 
 # %% tags=["hide-input"]

@@ -11,6 +11,7 @@ import numpy as np
 from aps_book.experiments import faces_rivals
 from aps_book.experiments.closed_form_modes import ClosedFormModes
 from aps_book.experiments.measured import measure
+from aps_book.figures.sliders import Slider
 from aps_book.record import full_run
 from aps_book.record.labels import label_of
 from aps_core import data
@@ -189,3 +190,30 @@ def rows(run, columns=("any.psnr",)):
     return {
         name: one.label for name, one in SETTINGS.items() if any(f"{name}.{column}" in numbers for column in columns)
     }
+def slider_noise(n_faces=3, n_shown=6, n_samples=32, seed=0):
+    """What ``sliders.face_view`` shows of prior-faces under one flow for all, by noise level of denoising, face and sample:
+    (sliders, faces, spread). A face has the same noise at every level, but for its size.
+    """
+    truth, found = data.faces.prior_faces("test").values[:n_faces], []
+    levels = [one for one in SETTINGS.values() if one.kind == "noise"]
+    for setting in levels:
+        task = task_of(setting)
+        measurements = task.measure(jax.random.key(seed), jnp.asarray(truth))
+        samples = load_posterior(task, weights=ANY).sample(jax.random.key(seed + 10), measurements, n_samples)
+        found.append((np.asarray(measurements.y), np.asarray(samples)))
+    measured, samples = (np.stack(parts) for parts in zip(*found, strict=True))
+    choices = [
+        Slider("noise", tuple(f"{one.sigma_y:g}" for one in levels), len(levels) // 2),
+        Slider("face", tuple(f"{i + 1} of {n_faces}" for i in range(n_faces))),
+        Slider("sample", tuple(f"{i + 1} of {n_samples}" for i in range(n_shown))),
+    ]
+    pictures = {
+        "truth {1}": (truth, (1,)),
+        "measurement, noise {0}": (measured, (0, 1)),
+        "sample {2}": (samples[:, :, :n_shown], (0, 1, 2)),
+        f"mean of {n_samples}": (samples.mean(axis=2), (0, 1)),
+    }
+    spread = np.sqrt((samples.std(axis=2, ddof=1) ** 2).mean(axis=-1))
+    return choices, pictures, {"standard deviation": (spread, (0, 1))}
+
+

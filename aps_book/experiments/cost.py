@@ -183,39 +183,39 @@ def numbers(run):
     return {**run.as_dict()["numbers"], **(record.full_run(run.notebook) or {"numbers": {}})["numbers"]}
 
 
-def value(run, key):
-    """A number of ``numbers``, NaN where nobody measured it."""
-    return numbers(run).get(key, {"value": np.nan})["value"]
-
-
 def known(run, rows, columns):
     """Of ``rows`` (label by key), those of which a run has one of ``columns``."""
     there = numbers(run).keys()
     return {row: label for row, label in rows.items() if any(f"{row}.{column}" in there for column in columns)}
 
 
-def sizes(run):
-    """Sides of images that were measured or modelled, in order."""
-    found = {key.split(".")[1 if key.startswith("model.s") else 0] for key in numbers(run) if "factor_seconds" in key}
-    return sorted(int(word[1:]) for word in found)
+def sizes(found):
+    """Sides of images that were measured or modelled, in order, from ``numbers``, or those of a record."""
+    words = {key.split(".")[1 if key.startswith("model.s") else 0] for key in found if "factor_seconds" in key}
+    return sorted(int(word[1:]) for word in words)
 
 
 def size_rows(run):
     """Labels of the rows ``s32.dense`` of the table of sizes."""
-    rows = {f"s{side}.{route}": f"{side} x {side} x 3, {name}" for side in sizes(run) for route, name in ROUTES.items()}
+    rows = {
+        f"s{side}.{route}": f"{side} x {side} x 3, {name}"
+        for side in sizes(numbers(run))
+        for route, name in ROUTES.items()
+    }
     return known(run, rows, QUANTITIES)
 
 
 def model_rows(run):
     """Labels of the rows ``model.s64``."""
-    return known(run, {f"model.s{side}": f"{side} x {side} x 3" for side in sizes(run)}, ["factor_seconds"])
+    return known(run, {f"model.s{side}": f"{side} x {side} x 3" for side in sizes(numbers(run))}, ["factor_seconds"])
 
 
-def curves(run):
-    """(entries of a signal, panels of ``curves.path_curves``): seconds and memory of factorization, sample and step by route,
-    and the model of the dense one.
+def curves(shown):
+    """Arguments of ``curves.path_curves`` from a record: seconds and memory of factorization, sample and step by route, and
+    the model of the dense one, against the entries of a signal.
     """
-    sides = sizes(run)
+    sides = sizes(shown["numbers"])
+    value = lambda key: shown["numbers"].get(key, {"value": np.nan})["value"]  # noqa: E731
     labels = {
         "factor_seconds": "factorization (s)",
         "factor_mib": "its memory (MiB)",
@@ -224,11 +224,11 @@ def curves(run):
     labels["step_seconds"] = "training step (s)"
     panels = {}
     for name, label in labels.items():
-        lines = {ROUTES[route]: [value(run, f"s{side}.{route}.{name}") for side in sides] for route in ROUTES}
-        lines["in all entries, modelled"] = [value(run, f"model.s{side}.{name}") for side in sides]
+        lines = {ROUTES[route]: [value(f"s{side}.{route}.{name}") for side in sides] for route in ROUTES}
+        lines["in all entries, modelled"] = [value(f"model.s{side}.{name}") for side in sides]
         if name == "factor_mib":  # what the process held before is no part of the model
             for route in ROUTES:
-                held = [value(run, f"s{side}.{route}.idle_mib") for side in sides]
+                held = [value(f"s{side}.{route}.idle_mib") for side in sides]
                 lines[ROUTES[route]] = np.maximum(np.subtract(lines[ROUTES[route]], held), 1)
         last = np.flatnonzero(np.isfinite(lines[ROUTES["dense"]]))
         if name.startswith("factor") and last.size:  # from which the model was made
@@ -236,7 +236,7 @@ def curves(run):
         kept = {label: line for label, line in lines.items() if np.isfinite(line).any()}
         if kept:
             panels[label] = kept
-    return [3 * side**2 for side in sides], panels
+    return {"levels": [3 * side**2 for side in sides], "panels": panels, "xlabel": "entries of a signal"}
 
 
 def measured_axes(run):

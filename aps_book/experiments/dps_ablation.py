@@ -73,6 +73,19 @@ def store(run, prefix, found, column="psnr"):
             run.mean(f"{prefix}.{label}.{column}", result["psnr"], "dB")
 
 
+def pictures(task, case, settings, found, posterior, n=4, seed=0):
+    """Columns for ``images.face_columns`` of ``n`` faces, or of draws in the place of photographs (see ``pictured``):
+    truth, measurement, one sample with each of ``settings`` (``found``: what ``sweep`` gave for them on the Case), and
+    one of the flow.
+    """
+    few = pictured.case(task, case, n, seed)
+    if few.dataset is not case.dataset:
+        found = sweep(task, few, settings, seed)
+    by_nfe = {f"DPS {one['n_steps']}": found[label]["samples"][: len(few.x0)] for label, one in settings.items()}
+    ours = np.asarray(posterior.sample(jax.random.key(seed + 1), few.measurements, 1)[:, 0])
+    return {"truth": few.x0, "measured": np.asarray(few.measurements.y), **by_nfe, "flow": ours}
+
+
 def points(record, prefix, costs, column="psnr"):
     """(x, PSNR, its standard error), lists by rising x, of the settings of which a record has the PSNR; costs: label ->
     x. For ``plotting_images.cost_curves``.

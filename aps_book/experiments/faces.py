@@ -451,20 +451,19 @@ def spread(samples):
 
 
 def picture(found, n_faces, n_samples, seed=0):
-    """Figure of an Experiment's first faces: truth, measurement, a sample of the closed form, two samples, mean and
-    spread of the flow trained by the forward divergence.
+    """Figure of an Experiment's first faces, or of draws in the place of photographs (see ``pictured``): truth,
+    measurement, a sample of the closed form, two samples, mean and spread of the flow trained by the forward divergence.
     """
     from aps_book.figures.images import face_columns
 
-    n_faces = min(n_faces, len(found.case.x0))
-    key = jax.random.key(seed + 4)
-    few = jax.tree.map(lambda a: a[:n_faces], found.case.measurements)
+    key, few = jax.random.key(seed + 4), pictured.case(found.task, found.case, n_faces, seed)
     closed, ours = (
-        np.asarray(found.samplers[row].sample(key, few, n)) for row, n in (("gaussian", 1), ("aps", n_samples))
+        np.asarray(found.samplers[row].sample(key, few.measurements, n))
+        for row, n in (("gaussian", 1), ("aps", n_samples))
     )
     columns = {
-        "truth": found.case.x0[:n_faces],
-        "measured": np.asarray(few.y),
+        "truth": few.x0,
+        "measured": np.asarray(few.measurements.y),
         "Gaussian": closed[:, 0],
         "sample": ours[:, 0],
         "sample ": ours[:, 1],
@@ -491,16 +490,6 @@ def flat_lines_of(record):
     used = record.get("provenance", {"weights": ["faces-denoise-held-out"]})["weights"]  # a run under way has none yet
     (label,) = (label_of(name) for name in used if name.startswith("faces-denoise"))
     return {f"{label}, N = 1": numbers["aps.n1.psnr"]["value"], f"{label}, N = {n}": numbers["aps.mean.psnr"]["value"]}
-
-
-def beside(case, pictures, posterior, seed=0):
-    """Columns for ``plotting_images.face_columns``: truth, measurement, ``pictures`` (label -> (n, h, w, c)), and one
-    sample of the flow.
-    """
-    n = len(next(iter(pictures.values())))
-    few = jax.tree.map(lambda a: a[:n], case.measurements)
-    ours = np.asarray(posterior.sample(jax.random.key(seed + 1), few, 1)[:, 0])
-    return {"truth": case.x0[:n], "measured": np.asarray(few.y), **pictures, "flow": ours}
 
 
 def given_flows():

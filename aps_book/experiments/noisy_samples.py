@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aps_book.experiments import pictured
 from aps_book.experiments.reopened_flow import reopen
 from aps_book.experiments.start_time import LEVEL, CutOffPrior, parts_of_error
 from aps_book.record import word
@@ -169,15 +170,19 @@ def binned(values, n_bins=14):
     return tuple(np.array(pairs).T)
 
 
-def pictures(case, scores, n=4):
-    """Columns for ``plotting_images.face_columns``: truth, measurement, one sample of each of ``scores`` (label ->
-    Scores), for the first ``n`` signals.
+def pictures(case, samplers, scores, n=4, seed=0):
+    """Columns for ``images.face_columns``: truth, measurement, one sample of each of ``samplers`` (label -> sampler) from
+    the same draws, for ``n`` signals, or for draws of the prior in the place of photographs (see ``pictured``). scores: the
+    Scores of the samplers on the Case, by label.
     """
-    return {
-        "truth": case.x0[:n],
-        "measured": np.asarray(case.measurements.y)[:n],
-        **{label: s.first[:n] for label, s in scores.items()},
-    }
+    few = pictured.case(next(iter(samplers.values())).task, case, n, seed)
+    if few.dataset is case.dataset:
+        drawn = {label: scores[label].first[: len(few.x0)] for label in samplers}
+    else:
+        keys = jax.random.split(jax.random.key(seed + 1), len(few.x0))
+        one = lambda sampler, i: np.asarray(sampler.sample(keys[i], few.one(i), 1))[0]  # noqa: E731
+        drawn = {label: np.stack([one(s, i) for i in range(len(keys))]) for label, s in samplers.items()}
+    return {"truth": few.x0, "measured": np.asarray(few.measurements.y), **drawn}
 
 
 def key(t_min):

@@ -7,7 +7,7 @@ import numpy as np
 
 from aps_book import record
 from aps_book.experiments import faces as faces_study
-from aps_book.experiments import faces_rivals
+from aps_book.experiments import faces_rivals, pictured
 from aps_book.experiments.measured import measure
 from aps_book.record import exact, verdicts, word
 from aps_book.record.labels import in_a_sentence, label_of
@@ -191,8 +191,17 @@ def known(run, name, labels):
     return {row: label for row, label in labels.items() if f"{name}.{row}" in stored}
 
 
+def shown(found, dataset, n_samples, n=3, seed=0):
+    """``found`` (task -> row -> pictures of ``dataset``) where they may be shown, else the same rows without rivals for
+    ``n`` draws of the prior (see ``pictured``).
+    """
+    if pictured.allowed(dataset):
+        return found
+    return {name: pictures(name, pictured.shown(dataset), max(2, n), n_samples, seed=seed)[0] for name in found}
+
+
 def columns(found, labels, n=3):
-    """``n`` faces for ``plotting_images.face_columns``, {title: (n, 32, 32, 3)} for ``labels`` (row -> title): the i-th
+    """``n`` faces for ``images.face_columns``, {title: (n, 32, 32, 3)} for ``labels`` (row -> title): the i-th
     face, of the tasks in turn.
     """
     of_task = list(found.values())

@@ -110,14 +110,16 @@ def by_brightness(run, task, case, scores):
 
 
 def columns(samplers, key, case, n_faces, n):
-    """Columns and maps for ``plotting_images.face_columns``: truth, measurement, samples, mean and spread of the first
-    faces.
+    """Columns and maps for ``images.face_columns``: truth, measurement, samples, mean and spread of the first faces, or of
+    draws in the place of photographs (see ``pictured``).
     """
-    few = jax.tree.map(lambda a: a[:n_faces], case.measurements)
-    laplace, ours = (np.asarray(samplers[row].sample(key, few, k)) for row, k in (("gaussian", 1), ("aps", n)))
+    few = pictured.case(samplers["aps"].task, case, n_faces)
+    laplace, ours = (
+        np.asarray(samplers[row].sample(key, few.measurements, k)) for row, k in (("gaussian", 1), ("aps", n))
+    )
     pictures = {
-        "truth": case.x0[:n_faces],
-        "measured": np.asarray(few.y),
+        "truth": few.x0,
+        "measured": np.asarray(few.measurements.y),
         "Gaussian": laplace[:, 0],
         "flow": ours[:, 0],
         "mean": ours.mean(axis=1),

@@ -134,6 +134,16 @@ def draw_rival(problem, name, settings, key, n):
     return samples, time.perf_counter() - begin, sampler.nfe
 
 
+def in_words(shown, shape, labels):
+    """How wide each method of ``labels`` (by row) is at both noises, from the numbers of a record: for an alt text."""
+    numbers, said = shown["numbers"], []
+    for level in ("low", "high"):
+        found = {label: numbers.get(f"{shape}.{row}.{level}.measured") for row, label in labels.items()}
+        wide = ", ".join(f"{label} {one['value']:.2f}" for label, one in found.items() if one)
+        said.append(f"{level} noise: {wide}")
+    return f"Variance in the measured direction over that of the posterior, {'; '.join(said)}."
+
+
 def spread(problem, samples, n=100_000, seed=9):
     """Variance of ``samples`` over that of the posterior, along the measured coordinate and along the other one."""
     exact = draw_truth(problem, jax.random.key(seed), n)

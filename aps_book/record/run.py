@@ -244,12 +244,14 @@ class Run:
         label: str | None = None,
         dpi: int = 150,
     ) -> None:
+        told: Callable[..., str] | None = None,
         """Show ``draw(**arguments)`` as `figure` does. The arguments are kept beside the record (see
         `aps_book.record.figure_data`), and a page of the book, where APS_FULL_FIGURES is set, is drawn from those of the
         full run, which then stands under it as its provenance. The caption ends with whose numbers it shows.
 
         Arguments that the numbers of a record tell are given as a function of the record: then none are kept, and a full
-        run that was made before the figure was is enough. alt: likewise.
+        run that was made before the figure was is enough. alt: likewise. told: a function of the same arguments (see
+        `aps_book.figures.told`), whose text follows the alt text: what curves do is never typed.
 
         Raises:
           TypeError: an argument that cannot be kept.
@@ -263,7 +265,8 @@ class Run:
             raise ValueError(f"figure {name!r}: {what if full else error}") from error
         self.shows_full_run(self._label(name, label), full)
         caption = f"{caption} {'Full run.' if full else 'This build.'}"
-        self.figure(draw(**chosen), name, dpi, alt(record) if callable(alt) else alt, caption, label)
+        text = (alt(record) if callable(alt) else alt) + (f" {told(**chosen)}" if told else "")
+        self.figure(draw(**chosen), name, dpi, text, caption, label)
 
     def _shown(self, name, arguments) -> tuple[dict[str, Any], Mapping[str, Any], bool]:
         """The record that a chart shows, the arguments to draw it with, and whether they are the full run's."""

@@ -87,7 +87,8 @@ def test_the_model_finds_the_law(run, monkeypatch):
         cost.store_model(run, [16], [64])
     assert cost.model_rows(run) == {"model.s64": "64 x 64 x 3"}
     assert list(cost.size_rows(run)) == ["s8.dense", "s16.dense"]
-    entries, panels = cost.curves(run)
+    drawn = cost.curves(run.as_dict())
+    entries, memory = drawn["levels"], drawn["panels"]["its memory (MiB)"]
     assert entries == [192, 768, 12288]
     memory = panels["its memory (MiB)"]
     np.testing.assert_allclose(memory["in all entries"][:2], [40 * d**2 / 2**20 for d in entries[:2]], rtol=1e-6)

@@ -25,6 +25,12 @@ COMPARES = re.compile(
     r"exceeds?|faster|slower|as fast|narrower|wider|(?:higher|lower)(?! noise| bound| level))\b",
     re.IGNORECASE,
 )
+# what a curve does, or where it stands: true of one run, and typed it stays when another run is drawn
+TREND = re.compile(
+    r"\b(ris(?:es?|ing)|falls?|falling|levels? off|cross(?:es)?|steep(?:ly)?|narrows?|stays?|goes|ends?|lies?|close to|near|"
+    r"nearly|far|above|below|lowest|highest|largest|smallest|alike|higher|lower|further)\b",
+    re.IGNORECASE,
+)
 FIELD = re.compile(r"\{[^{}]+\}")
 TYPED = re.compile(r"\d[\d.,]*\s?(?:dB|%|nats|times)")
 ALLOWED = {  # (notebook, part of the sentence): why it may stand
@@ -150,6 +156,25 @@ def test_a_comparison_is_found_where_it_stands():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_lines_can_be_read(path):
+def trends(source):
+    """Typed alt texts of charts that say what a curve does; one that is computed from the record may."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    charts = [node for node in calls if isinstance(node.func, ast.Attribute) and node.func.attr == "chart"]
+    typed = [word.value for node in charts for word in node.keywords if word.arg == "alt"]
+    return [said(alt) for alt in typed if not isinstance(alt, ast.Lambda) and TREND.search(said(alt))]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_chart_has_a_typed_trend(path):
+    """It is drawn from this build or from the full run: ``told`` says what the curves of either do."""
+    assert trends(path.read_text("utf-8")) == []
+
+
+def test_a_typed_trend_is_found_where_it_stands():
+    assert trends('run.chart(draw, "a", {}, alt="A curve " f"that rises to {x}.")') == ["A curve that rises to {x}."]
+    assert trends('run.chart(draw, "a", {}, alt=lambda shown: "It rises.")\nrun.say("It falls.")') == []
+
+
     """Code, strings, metadata of cells and Markdown alike."""
     long = {
         number: len(line) for number, line in enumerate(path.read_text("utf-8").splitlines(), 1) if len(line) > WIDTH

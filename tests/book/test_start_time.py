@@ -226,7 +226,7 @@ def test_scores_of_the_closed_form_are_those_expected(posterior, tmp_path):
     g, t_min = posterior.task.prior.gaussian, 0.03
     x0 = np.asarray(g.sample(jax.random.key(7), 48))
     measurements = posterior.task.measure(jax.random.key(8), jnp.asarray(x0))
-    case = Case(SimpleNamespace(values=x0), np.arange(48), x0, measurements)
+    case = Case(SimpleNamespace(values=x0, name="prior-faces"), np.arange(48), x0, measurements)
     sampler = start_time.closed_form(posterior.task, t_min)
     found = noisy_samples.score(sampler, case, 32)
     variance = np.asarray(g.excess + g.rest, np.float64)
@@ -244,7 +244,7 @@ def test_scores_of_the_closed_form_are_those_expected(posterior, tmp_path):
     assert sum(
         run.as_dict()["numbers"][f"parts.{part}.learned_share"]["value"] for part in noisy_samples.PARTS
     ) == pytest.approx(100)
-    columns = noisy_samples.pictures(case, {"one": found}, 3)
+    columns = noisy_samples.pictures(case, {"one": sampler}, {"one": found}, 3)
     assert [c.shape for c in columns.values()] == [(3, *SHAPE)] * 3
 
 
