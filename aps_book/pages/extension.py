@@ -11,7 +11,7 @@ from aps_book import record
 from aps_book.pages import answers, claims_table, code_fold, settings, take_away, weight
 from aps_book.record.provenance import ROOT
 from aps_core import flows, tasks
-from aps_core.training import loop, posterior, subspace_posterior
+from aps_core.training import loop, network_prior, posterior, subspace_posterior, subspace_prior
 
 
 class Verdicts(SphinxDirective):
@@ -28,7 +28,7 @@ class Settings(SphinxDirective):
     required_arguments = 1
 
     def run(self):
-        for module in (settings, loop, posterior, subspace_posterior, tasks, flows):
+        for module in (settings, loop, posterior, subspace_posterior, network_prior, subspace_prior, tasks, flows):
             self.env.note_dependency(module.__file__)
         name = self.arguments[0]
         return [nodes.raw("", settings.task_table() if name == "tasks" else settings.table(name), format="html")]

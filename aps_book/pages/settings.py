@@ -14,17 +14,19 @@ from typing import Any
 
 from aps_core import flows, tasks
 from aps_core.flows.subspace import SubspaceFlow
-from aps_core.training import loop, posterior, subspace_posterior
+from aps_core.priors.score_network import NETWORKS
+from aps_core.training import loop, network_prior, posterior, subspace_posterior, subspace_prior
 
 REQUIRED = "required"
-TABLES = ("recipe", "task", "objective", "subspace-objective", "optimizer")
+TABLES = ("recipe", "task", "objective", "subspace-objective", "optimizer", "tokens")
+PRIORS = {"network-prior": network_prior, "subspace-prior": subspace_prior}  # by the word that a recipe trains
 CHOICES = {
     "objective": {**posterior.CHOICES, "protocol": tuple(posterior.PROTOCOLS)},
     "subspace-objective": {**subspace_posterior.CHOICES, "protocol": tuple(posterior.PROTOCOLS)},
     "optimizer": {"matmul": loop.PRECISIONS},
 }
 # what SubspaceFlow.for_task computes itself
-COMPUTED = {"k", "local", "root", "teacher", "missing", "scale", "network"}
+COMPUTED = {"k", "local", "root", "teacher", "missing", "scale", "network", "share", "anchored"}
 
 
 @functools.cache
@@ -34,15 +36,21 @@ def words() -> dict[str, Any]:
 
 
 def known(table: str) -> dict[str, Any]:
-    """{setting: default} of a table of a recipe, one of TABLES or "flow.KIND"; REQUIRED where it has none.
+    """{setting: default} of a table of a recipe, one of ``tables``; REQUIRED where it has none.
 
     Raises ValueError for another table.
     """
-    if table.startswith("flow.") and table[5:] in flows.FLOWS:
-        return {"kind": REQUIRED, **_of_flow(table[5:])}
-    if table not in TABLES:
-        kinds = ", ".join(f"flow.{kind}" for kind in flows.FLOWS)
-        raise ValueError(f"table {table!r}: expected one of {', '.join(TABLES)}, {kinds}")
+    if table not in tables():
+        raise ValueError(f"table {table!r}: expected one of {', '.join(tables())}")
+    group, _, kind = table.partition(".")
+    if group == "flow":
+        return {"kind": REQUIRED, **_of_flow(kind)}
+    if group == "network":
+        return {"kind": REQUIRED, **_of_network(kind)}
+    if group == "prior":
+        return {**dict.fromkeys(PRIORS[kind].REQUIRED, REQUIRED), **PRIORS[kind].DEFAULTS}
+    if table == "tokens":
+        return dict.fromkeys(("kind", "size"), REQUIRED)
     if table == "optimizer":
         fields = dataclasses.fields(loop.Optimizer)
         return {one.name: REQUIRED if one.default is dataclasses.MISSING else one.default for one in fields}
@@ -51,6 +59,18 @@ def known(table: str) -> dict[str, Any]:
         return dict.fromkeys(names)
     objectives = {"objective": posterior.OBJECTIVE, "subspace-objective": subspace_posterior.SETTINGS}
     return {"name": REQUIRED, "parameters": None} if table == "task" else dict(objectives[table])
+
+
+def tables() -> tuple[str, ...]:
+    """TABLES, "prior.WORD" for the words of PRIORS, "network.KIND" and "flow.KIND"."""
+    kinds = {"prior": PRIORS, "network": NETWORKS, "flow": flows.FLOWS}
+    return (*TABLES, *(f"{group}.{kind}" for group, of in kinds.items() for kind in of))
+
+
+def _of_network(kind: str) -> dict[str, Any]:
+    """{setting: default} of the fields of a network; how signals are cut and their shape come with the data."""
+    own = [one for one in dataclasses.fields(NETWORKS[kind]) if one.name not in ("tokens", "shape", "parent", "name")]
+    return {one.name: REQUIRED if one.default is dataclasses.MISSING else one.default for one in own}
 
 
 def _of_flow(kind: str) -> dict[str, Any]:
@@ -79,10 +99,9 @@ def _fields(cls: Any) -> dict[str, Any]:
 
 def said(table: str, name: str) -> str:
     """The line of a setting. Raises KeyError where there is none."""
-    lines = words()
-    if not table.startswith("flow."):
-        return lines[table][name]
-    return lines["flow"]["kinds"][table[5:]].get(name) or lines["flow"][name]
+    group, _, kind = table.partition(".")
+    lines = words()[group]
+    return (lines["kinds"][kind].get(name) or lines[name]) if kind else lines[name]
 
 
 def shown(value: Any) -> str:

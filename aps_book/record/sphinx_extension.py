@@ -16,6 +16,7 @@ from typing import ClassVar
 from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
+from flax import linen
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -108,26 +109,49 @@ def _entry(name, thing):
 
 
 def _readable(doc):
-    """A docstring as reStructuredText: paragraphs flow, formulas (indented) and tables stay as they are, bars and stars
-    are characters.
+    """A docstring as reStructuredText: paragraphs flow, formulas (indented) and tables stay as they are, "Args:" and the
+    like become lists of what they name, bars and stars are characters.
     """
     lines = []
-    for block in doc.split("\n\n"):
+    for block in filter(None, doc.split("\n\n")):
         rows = block.splitlines()
         if all(row.startswith(("    ", "|")) for row in rows):
             lines += ["", ".. code-block:: text", "", *("   " + row.strip() for row in rows), ""]
-        elif rows and rows[0].startswith("- "):
-            lines += [
-                "",
-                *(
-                    "- " + _escaped(item)
-                    for item in " ".join(row.strip() for row in rows).removeprefix("- ").split(" - ")
-                ),
-                "",
-            ]
-        else:
-            lines += ["", _escaped(" ".join(row.strip() for row in rows)), ""]
+            continue
+        title = _SECTION.fullmatch(rows[0]) if len(rows) > 1 else None
+        if title:
+            lines += ["", f"**{title[1]}**", ""]
+        inside = inspect.cleandoc("\n" + "\n".join(rows[1:])).splitlines() if title else rows
+        lines += ["", *_items(inside), ""]
     return lines
+
+
+_SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):")
+_ITEM = re.compile(r"- |\d+\. |([\w.*]+(?:, [\w.*]+)*): ")
+
+
+def _items(rows):
+    """Rows as a list where each that is not indented begins an item ("- text", "1. text", or several of "name: text.");
+    as one paragraph else.
+    """
+    items = []
+    for row in rows:
+        if items and row.startswith(" "):
+            items[-1] += " " + row.strip()
+        else:
+            items.append(row)
+    found = [_ITEM.match(item) for item in items]
+    named = any(one and one[1] for one in found)
+    if not all(found) or (named and (len(items) == 1 or not all(item.endswith((".", ";")) for item in items[:-1]))):
+        return [_escaped(" ".join(row.strip() for row in rows))]
+    return [_marked(item) for item in items]
+
+
+def _marked(item):
+    """An item with its sign, or with one where it has a name, which is code."""
+    found = _ITEM.match(item)
+    text = _escaped(item[found.end() :])
+    return f"- ``{found[1]}``: {text}" if found[1] else found[0] + text
 
 
 def _escaped(text):
@@ -138,11 +162,16 @@ def _escaped(text):
 
 
 def _signature(thing):
-    if inspect.isclass(thing):
+    """How a function is called, or a class is made: the fields of a dataclass with their defaults."""
+    if inspect.isclass(thing) and (issubclass(thing, BaseException) or thing.__init__ is object.__init__):
         return ""
-    names = []
-    for parameter in inspect.signature(inspect.unwrap(thing)).parameters.values():
+    names, given = [], inspect.signature(inspect.unwrap(thing)).parameters.values()
+    if inspect.isclass(thing) and issubclass(thing, linen.Module):
+        given = [one for one in given if one.name not in ("parent", "name")]  # every network has them
+    for parameter in given:
         star = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        if parameter.kind is parameter.KEYWORD_ONLY and not any(name.startswith("*") for name in names):
+            names.append("*")
         default = "" if parameter.default is parameter.empty else "=" + _short(parameter.default)
         names.append(star + parameter.name + default)
     return "(" + ", ".join(names) + ")"

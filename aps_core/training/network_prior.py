@@ -17,9 +17,11 @@ from aps_core.priors.score_network import build_network, denoising_loss, init_ne
 from aps_core.priors.store import prior_settings, prior_tree
 from aps_core.training import loop
 from aps_core.training.job import Job, run
-from aps_core.training.recipes import Trainer, checked
+from aps_core.training.recipes import Trainer, checked, prior_of
 
 VALIDATION = 256  # signals
+REQUIRED = ("data", "n_modes", "batch", "network")  # of a recipe's [prior]
+DEFAULTS = {"grey": False, "dequantize": 1 / 255, "mirror": False, "residual": True, "t_residual": 1e-4, "tokens": None}
 
 
 def fit_image_gaussian(values, n_modes, width, mirror=False, sde=VPSDE()):
@@ -62,21 +64,21 @@ def network_prior_job(recipe):
     the Gaussian, ``batch``, ``dequantize`` (width of the uniform noise), ``mirror`` (whether images are reflected at
     random), ``residual``, ``t_residual``; [prior.tokens] and [prior.network] as ``make_tokens`` and ``build_network``
     want them. Logged: the gain of the bound over the Gaussian in nats per entry, and PSNR of Tweedie's estimate at
-    noise 0.1, both on validation images. Errors as those of the functions it calls.
+    noise 0.1, both on validation images. Errors as those of the functions it calls, and of ``prior_of``.
     """
-    settings = recipe["prior"]
-    width, mirror = settings.get("dequantize", 1 / 255), settings.get("mirror", False)
+    settings = prior_of(recipe, REQUIRED, DEFAULTS)
+    width, mirror = settings["dequantize"], settings["mirror"]
     values, sha = images_of(settings, "train")
     shape = values.shape[1:]
     gaussian = fit_image_gaussian(values, settings["n_modes"], width, mirror)
-    tokens = make_tokens(shape=shape, **settings["tokens"]) if "tokens" in settings else None
+    tokens = make_tokens(shape=shape, **settings["tokens"]) if settings["tokens"] else None
     network = build_network(settings["network"], shape, tokens)
     start = init_network_prior(
         jax.random.key(loop.Optimizer.of(recipe["optimizer"]).seed),
         gaussian,
         network,
-        settings.get("residual", True),
-        settings.get("t_residual", 1e-4),
+        settings["residual"],
+        settings["t_residual"],
     )
     arrays = {"prior": start.replace(params={}), "pixels": jnp.asarray(values)}
     held_out = jnp.asarray(images_of(settings, "val", VALIDATION)[0], jnp.float32) / 255

@@ -90,6 +90,17 @@ def objective_of(recipe, defaults):
     return {**defaults, **given}
 
 
+def prior_of(recipe, required, defaults):
+    """The recipe's [prior] table over its ``defaults``. Raises ValueError for a name that is neither among them nor
+    ``required``, and where one of those is missing.
+    """
+    given = recipe["prior"]
+    known("[prior]", given, (*required, *defaults))
+    if missing := [name for name in required if name not in given]:
+        raise ValueError(f"[prior] has no {missing[0]}: expected {', '.join(required)}")
+    return {**defaults, **given}
+
+
 def _check_name(name):
     """The name of a recipe from a file becomes that of files: letters, digits, ".", "_" and "-", and no way out of their folder."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):

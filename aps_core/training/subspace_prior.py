@@ -23,10 +23,12 @@ from aps_core.priors.store import load_prior, prior_settings, prior_tree
 from aps_core.priors.subspace import SubspacePrior, inner_gaussian, local_basis
 from aps_core.training import loop
 from aps_core.training.job import Job, run
-from aps_core.training.recipes import Trainer, checked
+from aps_core.training.recipes import Trainer, checked, prior_of
 
 POINTS = {"bunny-mnist": lambda: bunny_mnist.coordinates()}  # where the entries of a signal lie, for neighbours
 VALIDATION = 512
+REQUIRED = ("subspace", "batch", "network")  # of a recipe's [prior]
+DEFAULTS = {"data": None, "t_residual": 3e-4, "tokens": 72, "radius": 3}
 
 
 def fit_subspace_gaussian(signals, n_modes, sde=VPSDE()):
@@ -54,7 +56,15 @@ def fit_subspace_gaussian(signals, n_modes, sde=VPSDE()):
     return GaussianPrior(as32(mean), as32(basis), as32(variances[:n_modes]), as32(rest), shape=(d,), sde=sde)
 
 
-def start_subspace_prior(gaussian, points, network, t_residual=3e-4, tokens=72, radius=3, seed=0):
+def start_subspace_prior(
+    gaussian,
+    points,
+    network,
+    t_residual=DEFAULTS["t_residual"],
+    tokens=DEFAULTS["tokens"],
+    radius=DEFAULTS["radius"],
+    seed=0,
+):
     """An untrained SubspacePrior, equal to ``gaussian``.
 
     points: (d, 2 or 3), where the entries lie: neighbouring sites share one of ``tokens`` tokens, or see each other
@@ -89,17 +99,20 @@ def subspace_prior_job(recipe, signals=None, points=None):
     3) of its entries. Each time a signal is used, N(0, s^2 I) is added to it, s^2 being the Gaussian's rest. A recipe's
     ``start`` names weights of the same network on the same Gaussian, from which training goes on. Logged: the gain of
     the bound over the Gaussian in nats per signal on validation signals. Raises ValueError for a ``start`` of another
-    network, and what ``weights.load`` raises.
+    network, a [prior] with neither ``data`` nor signals here, and what ``prior_of`` and ``weights.load`` raise.
     """
-    settings, seed = recipe["prior"], loop.Optimizer.of(recipe["optimizer"]).seed
+    settings, seed = prior_of(recipe, REQUIRED, DEFAULTS), loop.Optimizer.of(recipe["optimizer"]).seed
     sha = None
+    if signals is None and settings["data"] not in POINTS:
+        known = " or ".join(map(repr, POINTS))
+        raise ValueError(f"[prior] data = {settings['data']!r}: expected {known}, or signals and points of your own")
     if signals is None:
         loaded = {split: data.load(settings["data"], split) for split in ("train", "val")}
         signals, sha = {split: dataset.values for split, dataset in loaded.items()}, loaded["train"].sha256
         points = POINTS[settings["data"]]()
     sha = sha or _sha256({**signals, "points": points})
     gaussian = fit_subspace_gaussian(signals["train"].reshape(len(signals["train"]), -1), settings["subspace"])
-    given = {name: settings[name] for name in ("t_residual", "tokens", "radius") if name in settings}
+    given = {name: settings[name] for name in ("t_residual", "tokens", "radius")}
     start = start_subspace_prior(gaussian, points, settings["network"], seed=seed, **given)
     if "start" in recipe:
         start = start.replace(inner=start.inner.replace(params=_params_of(recipe["start"], start.inner.params)))

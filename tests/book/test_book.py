@@ -289,11 +289,36 @@ def test_docstrings_become_paragraphs_lists_and_formulas():
         "- one",
         r"- two\_",
     ]
+    doc = "Store it.\n\nArgs:\n  key: words,\n    such as ``a_b``.\n  rest: more.\n\nReturns:\n  A number.\n\nx: one,\ny: two"
+    assert [line for line in sphinx_extension._readable(doc) if line] == [
+        "Store it.",
+        "**Args**",
+        "- ``key``: words, such as ``a_b``.",
+        "- ``rest``: more.",
+        "**Returns**",
+        "A number.",
+        "x: one, y: two",
+    ]
 
     def function(x, *rest, scale=1.0, call=print, folder=Path("there"), **more):
         """Nothing."""
 
     assert sphinx_extension._signature(function) == "(x, *rest, scale=1.0, call=..., folder=..., **more)"
+    assert sphinx_extension._signature(lambda x, *, scale=1: x) == "(x, *, scale=1)"
+
+
+def test_classes_say_how_they_are_made():
+    from aps_core.flows.base import Flow
+    from aps_core.operators import GaussianBlur
+    from aps_core.priors.networks.patches import PatchTransformer
+    from aps_core.training.loop import Optimizer
+    from aps_core.weights import WeightsError
+
+    assert sphinx_extension._signature(Optimizer).startswith("(steps, learning_rate=0.001, warmup=")
+    assert sphinx_extension._signature(GaussianBlur) == "(shape, std, boundary='reflect')"
+    assert sphinx_extension._signature(PatchTransformer).startswith("(tokens, width=192, depth=6, heads=6, ")
+    assert "parent" not in sphinx_extension._signature(PatchTransformer)
+    assert sphinx_extension._signature(Flow) == sphinx_extension._signature(WeightsError) == ""
 
 
 def test_the_public_face_stands_under_its_own_names():

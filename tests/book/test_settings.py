@@ -12,13 +12,14 @@ from aps_book.cli import starting
 from aps_book.pages import settings
 from aps_core import flows, load_task
 from aps_core.flows import build_flow
+from aps_core.priors.networks.patches import PatchTransformer
 from aps_core.tasks import list_tasks
 from aps_core.training import TRAINERS, loop
 from aps_core.training.posterior import objective_settings
-from aps_core.training.recipes import checked
+from aps_core.training.recipes import checked, prior_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TABLES = (*settings.TABLES, *(f"flow.{kind}" for kind in flows.FLOWS))
+TABLES = settings.tables()
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -32,11 +33,12 @@ def test_no_line_is_left_over():
     lines = settings.words()
     for table in settings.TABLES:
         assert set(lines[table]) == set(settings.known(table)), table
-    assert set(lines["flow"]["kinds"]) == set(flows.FLOWS)
-    used = {name for kind in flows.FLOWS for name in settings.known(f"flow.{kind}")}
-    assert set(lines["flow"]) - {"kinds"} <= used
-    for kind, own in lines["flow"]["kinds"].items():
-        assert set(own) <= set(settings.known(f"flow.{kind}")), kind
+    for group in ("flow", "prior", "network"):
+        kinds = {table.partition(".")[2]: settings.known(table) for table in TABLES if table.startswith(f"{group}.")}
+        assert set(lines[group]["kinds"]) == set(kinds)
+        assert set(lines[group]) - {"kinds"} <= {name for known in kinds.values() for name in known}
+        for kind, own in lines[group]["kinds"].items():
+            assert set(own) <= set(kinds[kind]), kind
 
 
 def test_defaults_are_those_of_the_code():
@@ -44,6 +46,11 @@ def test_defaults_are_those_of_the_code():
     assert settings.known("flow.gaussian-base")["k"] == settings.REQUIRED
     assert settings.known("optimizer")["learning_rate"] == loop.Optimizer(steps=1).learning_rate
     assert "<code>0.001</code>" in settings.table("optimizer")
+    assert settings.known("network.patches")["heads"] == PatchTransformer.heads
+    assert settings.known("prior.subspace-prior") == {
+        "subspace": settings.REQUIRED, "batch": settings.REQUIRED, "network": settings.REQUIRED,
+        "data": None, "t_residual": 3e-4, "tokens": 72, "radius": 3,
+    }  # fmt: skip
     with pytest.raises(ValueError, match="expected one of recipe, task"):
         settings.known("flow.none")
 
@@ -64,6 +71,23 @@ def test_a_recipe_to_start_from_is_a_recipe(task):
         objective_settings(recipe)
     for name in settings.known(f"flow.{recipe['flow']['kind']}"):
         assert re.search(rf"^(# )?{name} = |^\[flow.{name}\]", text, re.MULTILINE), name
+
+
+def test_the_priors_recipes_have_known_settings_alone():
+    """Those that are shipped, and what every one needs; a name that nothing reads is refused."""
+    for path in sorted((ROOT / "recipes").glob("*.toml")):
+        recipe = tomllib.loads(path.read_text("utf-8"))
+        if (word := recipe.get("trains")) in settings.PRIORS:
+            module = settings.PRIORS[word]
+            assert prior_of(recipe, module.REQUIRED, module.DEFAULTS)["batch"] == recipe["prior"]["batch"]
+            network = recipe["prior"]["network"]
+            assert set(network) <= set(settings.known(f"network.{network['kind']}")), path.stem
+    given = {"prior": {"data": "celeba", "n_modes": 8, "batch": 4, "network": {}, "miror": True}}
+    with pytest.raises(ValueError, match=r"\[prior\].*miror"):
+        prior_of(given, settings.PRIORS["network-prior"].REQUIRED, settings.PRIORS["network-prior"].DEFAULTS)
+    del given["prior"]["miror"], given["prior"]["batch"]
+    with pytest.raises(ValueError, match="has no batch: expected data, n_modes, batch, network"):
+        prior_of(given, settings.PRIORS["network-prior"].REQUIRED, settings.PRIORS["network-prior"].DEFAULTS)
 
 
 def test_its_comments_are_settings_too():
