@@ -71,8 +71,8 @@ def misjudged(blind, case, y):
     return np.array(found).T
 
 
-def run_level(level, sigma_y, dataset, n, n_samples, key, seed=0):
-    """Scores of every row of LABELS on ``n`` fields of ``dataset`` with the share ``level`` missing: ({row:
+def run_level(level, sigma_y, dataset, n, n_samples, key, seed=0, rows=tuple(LABELS)):
+    """Scores of ``rows`` of LABELS on ``n`` fields of ``dataset`` with the share ``level`` missing: ({row:
     ``evaluation.evaluate``}, misjudged (2, n)).
 
     One trained flow serves every level and every row; masks and noise of the cells that were measured are the same for
@@ -93,6 +93,7 @@ def run_level(level, sigma_y, dataset, n, n_samples, key, seed=0):
     scores = {
         row: evaluation.evaluate(sampler, key, measurements, case.x0, n_samples)
         for row, (sampler, measurements) in runs.items()
+        if row in rows
     }
     return scores, misjudged(truly, case, y)
 
@@ -106,8 +107,16 @@ def store(run, level, scores, misjudged):
         run.mean(f"{prefix}.{row}.coverage_90", 100 * found["coverage"][:, 1], "%")
         if row != "told":
             run.mean(f"{prefix}.{row}.loss", scores["told"]["psnr_mean"] - found["psnr_mean"], "dB")
+    store_gain(run, prefix, scores, "noise")
     run.mean(f"{prefix}.misjudged.seen", 100 * misjudged[0], "%")
     run.mean(f"{prefix}.misjudged.lost", 100 * misjudged[1], "%")
+
+
+def store_gain(run, prefix, scores, plug_in):
+    """Keep what the mean of the flow that was trained on what is not told has over that of the row ``plug_in``, paired, as
+    ``prefix.trained.gain``.
+    """
+    run.mean(f"{prefix}.trained.gain", scores["trained"]["psnr_mean"] - scores[plug_in]["psnr_mean"], "dB")
 
 
 def noise_level(sigma_y, level, dataset, n, n_samples, key, seed=0):
@@ -136,40 +145,44 @@ def store_noise(run, sigma_y, loss, misjudged, inside):
 UNKNOWN = {
     "told": "flow, told the noise of each field",
     "inferred": "flow, noise inferred from the data",
+    "trained": "flow trained on noise that is not told",
     "assumed": "flow, takes the noise of its training",
     "gaussian": "Gaussian closed form, noise inferred",
 }
 
 
-def unknown_noise(sigma_y, level, dataset, n, n_samples, key, seed=0):
-    """Every row of UNKNOWN on ``n`` fields whose noise level is drawn within NOISES: ({row: ``evaluation.evaluate``},
+def unknown_noise(sigma_y, level, dataset, n, n_samples, key, seed=0, rows=tuple(UNKNOWN)):
+    """``rows`` of UNKNOWN on ``n`` fields whose noise level is drawn within NOISES: ({row: ``evaluation.evaluate``},
     levels (n,), inferred (n, 2)).
 
-    Missing cells are zero. The flow is the one trained at ``sigma_y`` alone; inferred: posterior mean and standard
-    deviation of each level.
+    Missing cells are zero. The flow is the one trained at ``sigma_y`` alone, but for "trained", that of the public task
+    "sphere-impute-blind-noise"; inferred: posterior mean and standard deviation of each level.
     """
     task = aps_core.load_task("sphere-impute", sigma_y=sigma_y, mask_fraction=level)
     case = measured.measure(task, dataset, n, seed)
     levels = draw_levels(jax.random.key(seed + 201), n)
     case = replace(case, measurements=measured_at(jax.random.key(seed + 202), task, case.x0, levels))
     told, closed = load_posterior(task, weights=TOLD), aps_core.gaussian_posterior(task)
+    public = aps_core.load_task("sphere-impute-blind-noise", noise_levels=NOISES, mask_fraction=level)
     inferred = np.array([infer_noise(task.prior.gaussian, case.one(i), NOISES) for i in range(n)])
-    rows = {
+    runs = {
         "told": (told, levels),
         "inferred": (told, inferred[:, 0]),
+        "trained": (load_posterior(public), [None] * n),
         "assumed": (told, np.full(n, sigma_y)),
         "gaussian": (closed, inferred[:, 0]),
     }
-    scores = {}
-    for row, (posterior, used) in rows.items():
-        each = [
-            evaluation.score(
-                np.asarray(posterior.with_noise(float(s)).sample(k, case.one(i), n_samples)), np.asarray(case.x0[i])
-            )
-            for i, (k, s) in enumerate(zip(jax.random.split(key, n), used, strict=True))
-        ]
-        scores[row] = {name: np.stack([one[name] for one in each]) for name in each[0]}
+    scores = {row: _scored(*runs[row], case, key, n_samples) for row in rows}
     return scores, levels, inferred
+
+
+def _scored(posterior, levels, case, key, n_samples):
+    """``evaluation.evaluate`` of a posterior that is told a noise level for each measurement of ``case``, or None."""
+    each = []
+    for i, (k, level) in enumerate(zip(jax.random.split(key, len(levels)), levels, strict=True)):
+        asked = posterior if level is None else posterior.with_noise(float(level))
+        each.append(evaluation.score(np.asarray(asked.sample(k, case.one(i), n_samples)), np.asarray(case.x0[i])))
+    return {name: np.stack([one[name] for one in each]) for name in each[0]}
 
 
 def draw_levels(key, n, limits=NOISES):
@@ -194,6 +207,7 @@ def store_unknown(run, scores, levels, inferred):
         run.mean(f"unknown.{row}.coverage_90", 100 * found["coverage"][:, 1], "%")
         if row != "told":
             run.mean(f"unknown.{row}.loss", scores["told"]["psnr_mean"] - found["psnr_mean"], "dB")
+    store_gain(run, "unknown", scores, "inferred")
     run.mean("unknown.error", 100 * np.abs(inferred[:, 0] / levels - 1), "%")
     run.mean("unknown.bias", 100 * (inferred[:, 0] / levels - 1), "%")
     run.mean("unknown.spread", 100 * inferred[:, 1] / inferred[:, 0], "%")

@@ -24,11 +24,7 @@ from aps_core.training.validation import validation
 
 RECORD = "protocol.realnvp"  # of the arm "paper"
 ROWS = {"gaussian": "Gaussian closed form", "realnvp": "the paper's network", "aps": "held-out flow of this book"}
-ARMS = {
-    "paper": "as the paper has it",
-    "linear": "with a linear path from y",
-    "whitened": "in whitened coordinates",
-}
+ARMS = {"paper": "as the paper has it", "linear": "with a linear path from y", "whitened": "in whitened coordinates"}
 KEPT = ("seconds", "loss", "val_psnr_n1", "val_psnr_mean64", "val_coverage_90", "val_spread")
 
 
@@ -114,6 +110,76 @@ def store(run):
     for name, key in kept.items():
         run.number(f"own.{name}", found[key]["value"], found[key].get("se"), found[key].get("unit"))
     return steps, kept_run["parameters"]
+
+
+SCORES = {
+    "n1": "test.realnvp_n1.psnr",
+    "mean": "test.realnvp_n128.psnr",
+    "ratio": "test.realnvp.ratio",
+    "inside_90": "test.realnvp.inside_90",
+    "steps": "training.steps",
+    "seconds": "training.seconds",
+    "parameters": "training.parameters",
+}
+COLUMNS = {
+    "n1": ("N = 1 [dB]", ".2f"),
+    "mean": ("mean [dB]", ".2f"),
+    "ratio": ("error of a sample over that of the mean", ".2f"),
+    "inside_90": ("90 % intervals hold [%]", ".1f"),
+    "steps": ("steps", ",.0f"),
+    "seconds": ("seconds", ",.0f"),
+    "parameters": ("parameters", ",.0f"),
+}
+PANELS = {"val_psnr_n1": "one sample (dB)", "val_psnr_mean64": "mean of 64 (dB)", "val_spread": "spread of the samples"}
+
+
+def recorded(numbers):
+    """{arm: (numbers, what stands before their keys)} of the arms of ARMS that were trained; numbers: of the full run of the
+    page, with what was added to it.
+    """
+    found = {"paper": (record.full_run(RECORD)["numbers"], "")}
+    arms = [arm for arm in ARMS if f"realnvp.{arm}.training.steps" in numbers]
+    return found | {arm: (numbers, f"realnvp.{arm}.") for arm in arms}
+
+
+def store_arms(run, numbers):
+    """Keep in another ``run`` what SCORES names of every arm that was trained, as ``arms.linear.n1``; returns their labels for
+    ``Run.table``.
+    """
+    found, n_faces = recorded(numbers), record.full_run(RECORD)["parameters"]["n_faces"]
+    for arm, (own, prefix) in found.items():
+        for name, key in SCORES.items():
+            one = own[prefix + key]
+            n = one.get("n") or (n_faces if arm == "paper" else None)  # the record of that arm is of before numbers said it
+            run.number(f"arms.{arm}.{name}", one["value"], one.get("se"), one.get("unit"), one["se"] and n)
+    return {arm: ARMS[arm] for arm in found}
+
+
+def training_panels(numbers):
+    """PSNR and spread on validation faces against seconds of training, for ``curves.panels``: dict ylabel -> dict label ->
+    (x, y).
+    """
+    panels = {}
+    for name, ylabel in PANELS.items():
+        for arm, (own, prefix) in recorded(numbers).items():
+            begin = f"{prefix}history.step"
+            steps = sorted(
+                int(k.removeprefix(begin).split(".")[0]) for k in own if k.startswith(begin) and k.endswith(name)
+            )
+            if steps:
+                of = lambda key, own=own, begin=begin, steps=steps: [own[f"{begin}{s}.{key}"]["value"] for s in steps]  # noqa: E731
+                panels.setdefault(ylabel, {})[ARMS[arm]] = of("seconds"), of(name)
+    return panels
+
+
+def reached(numbers, goal=20.0):
+    """Which arms have a sample of at least ``goal`` decibels on test faces, in sentences."""
+    said = []
+    for arm, (own, prefix) in recorded(numbers).items():
+        value, seconds = (own[prefix + SCORES[key]]["value"] for key in ("n1", "seconds"))
+        word = "reached" if value >= goal else "not reached"
+        said.append(f"- {ARMS[arm]}: {goal:g} dB {word}, {value:.2f} dB after {seconds:,.0f} s")
+    return "A sample of the paper's network,\n\n" + ",\n".join(said) + "."
 
 
 def main(arguments=None):

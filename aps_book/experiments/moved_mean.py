@@ -219,6 +219,26 @@ def ratio_by_time(prior, key, x, n_parts, n=4):
     return jax.lax.map(one, (jax.random.split(k_eps, len(x)), x)) / (n_parts * n)
 
 
+@partial(jax.jit, static_argnums=(3, 4, 5))
+def ratio_between(prior, key, x, low, high, n=16):
+    """What the times from ``low`` to ``high`` add to the bound minus the Gaussian's log density of flat signals x (b, d),
+    (b,) in nats, from ``n`` times each, the residual being there from ``low`` on. The same key has the same times and
+    noise.
+    """
+    k_time, k_eps = jax.random.split(key)
+    sde, opened = prior.sde, prior.replace(t_residual=low)
+    begin, end = sde.log_odds(low), sde.log_odds(high)
+    t = sde.time_of(begin + bound.low_discrepancy(k_time, n) * (end - begin))
+    share = (end - begin) / sde.log_snr_span(low)
+
+    def one(a):
+        k, xi = a
+        at = lambda b: opened.log_ratio_at(b[0], xi.reshape(prior.shape), b[1])  # noqa: E731
+        return share * jnp.mean(jax.lax.map(at, (jax.random.split(k, n), t), batch_size=16))
+
+    return jax.lax.map(one, (jax.random.split(k_eps, len(x)), x))
+
+
 def edges(prior, n_parts):
     """Ratios of noise to signal in the scale [0, 1] at which the parts of ``ratio_by_time`` begin and end,
     (n_parts + 1,).

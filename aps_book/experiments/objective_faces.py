@@ -236,13 +236,14 @@ def causes(numbers):
         f"bound's own posterior, where no flow is. It is not the bound as an estimate: the posterior of the network's "
         f"score at noise 0.01, without Jacobian or divergence, lies {_share(score)} along{fine}, and moving the samples all "
         f"the way raises the bound by {_nats(numbers, 'segment.l100.bound')} and the density of the probability-flow "
-        f"ODE by {_nats(numbers, 'segment.l100.ode')} nats. The reverse diffusion, which asks the same network noise "
-        f"by noise, lies {_share(diffusion)} along.",
+        f"ODE by {_nats(numbers, 'segment.l100.ode')} nats.{_gap(numbers)} The reverse diffusion, which asks the same "
+        f"network noise by noise, lies {_share(diffusion)} along.",
         _family(numbers),
         f"**c, noise of the gradient:** after the first hundred steps the reverse flow's mean stayed within "
-        f"{max(settled) - min(settled):.3f} dB, while the rate fell to a fiftieth.",
+        f"{max(settled) - min(settled):.3f} dB, while the rate fell to a fiftieth; see also below, how the gradient is "
+        "estimated.",
         f"**d, the start:** the lowest of the bound's times pay {start[0]:+.0f} ± {start[1]:.0f} of the "
-        f"{paid[0]:+.0f} ± {paid[1]:.0f} nats.",
+        f"{paid[0]:+.0f} ± {paid[1]:.0f} nats.{_start(numbers)}",
         f"**e, a mistake of the optimizer:** {'excluded' if paid[0] > 2 * paid[1] else 'not excluded'}: the objective "
         f"of the free mean differs by {-paid[0]:+.0f} ± {paid[1]:.0f} nats from that of the frozen one, on measurements "
         "that training did not see.",
@@ -257,6 +258,33 @@ def _share(value):
 
 def _nats(numbers, key):
     return f"{numbers[key]['value']:+.0f} ± {numbers[key]['se']:.0f}"
+
+
+def _gap(numbers):
+    """Whether the reverse flow has found signals where the bound is tighter, from the numbers of ``bound_ends``."""
+    if "gap.reverse" not in numbers:
+        return ""
+    return (
+        f" The bound minus that density is {_nats(numbers, 'gap.frozen')} nats at the samples with the frozen mean; paired, it "
+        f"changes by {_change(numbers, 'gap.moved')} when they are moved, and by {_change(numbers, 'gap.reverse')} to the "
+        "samples of the reverse flow."
+    )
+
+
+def _change(numbers, key):
+    resolved = abs(numbers[key]["value"]) > 2 * numbers[key]["se"]
+    return _nats(numbers, key) + ("" if resolved else " (not resolved)")
+
+
+def _start(numbers):
+    """What times before ``t_residual`` would pay, from the numbers of ``bound_ends``."""
+    if "start.paid" not in numbers:
+        return ""
+    low, high = (numbers[f"start.{key}"]["value"] for key in ("low", "high"))
+    return (
+        f" With the network from t = {low:g} on, and not from {high:g}, the bound would pay the reverse flow "
+        f"{_change(numbers, 'start.paid')} nats more than the frozen mean."
+    )
 
 
 def _family(numbers):

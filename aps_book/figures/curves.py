@@ -67,6 +67,27 @@ def path_curves(levels, panels, xlabel="noise added to a face"):
     return fig
 
 
+def panels(curves, xlabel="seconds of training"):
+    """Curves with values of x of their own, one panel below the other: dict ylabel -> dict label -> (x, y), all linear. A
+    label has one colour in all panels, and may be missing in some.
+    """
+    labels = list(dict.fromkeys(label for of_panel in curves.values() for label in of_panel))
+    if not labels:
+        raise ValueError("curves is empty, expected at least one panel with a curve")
+    with book_style():
+        fig = new_figure(2.3 * len(curves) + 0.5)
+        axes = fig.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
+        for ax, (ylabel, of_panel) in zip(axes, curves.items(), strict=True):
+            for label, (x, y) in of_panel.items():
+                i = labels.index(label)
+                ax.plot(x, y, color=colour_of(i), ls=dash_of(i), marker=marker_of(i), ms=5, label=label)
+            ax.set_ylabel(ylabel)
+            ax.grid(alpha=0.3)
+        axes[-1].set_xlabel(xlabel)
+        legend_above(fig, max(axes, key=lambda ax: len(ax.get_legend_handles_labels()[1])))
+    return fig
+
+
 def optimization_curves(histories):
     """Loss (nats per pixel, positive) and gradient norm before clipping at every step, both logarithmic: dict label ->
     history of a ``dpi.Fit``.

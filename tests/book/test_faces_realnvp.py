@@ -5,6 +5,7 @@ import pytest
 from aps_book import record
 from aps_book.experiments import faces as faces_study
 from aps_book.experiments import faces_realnvp
+from aps_book.figures import curves
 from aps_core.data import faces
 from aps_core.training.posterior import AS_IN_THE_PAPER
 from aps_core.training.recipes import read
@@ -38,9 +39,32 @@ def test_arms_differ_from_the_paper_by_what_their_names_say():
     for arm, recipe in recipes.items():
         flow = dict(recipe["flow"])
         assert flow.pop(arm) is True and flow == paper["flow"]
-        assert recipe["task"] == paper["task"] and recipe["optimizer"]["learning_rate"] == paper["optimizer"]["learning_rate"]
+        assert (
+            recipe["task"] == paper["task"]
+            and recipe["optimizer"]["learning_rate"] == paper["optimizer"]["learning_rate"]
+        )
         assert recipe["objective"]["estimator"] == "path" and recipe["objective"]["n_times"] > 1
     assert recipes["linear"]["objective"] == recipes["whitened"]["objective"]
+
+
+def test_arms_stand_in_one_table_and_its_chart(tmp_path):
+    one = lambda value: {"value": value, "se": None, "unit": None}  # noqa: E731
+    own = {f"realnvp.linear.{key}": one(21.0 + i) for i, key in enumerate(faces_realnvp.SCORES.values())}
+    for step in (0, 300, 1200):
+        own |= {f"realnvp.linear.history.step{step}.{key}": one(step / 100) for key in faces_realnvp.KEPT}
+    run = record.Run("absent", {}, tmp_path)
+    assert list(faces_realnvp.store_arms(run, {})) == ["paper"] and list(faces_realnvp.recorded(own)) == [
+        "paper",
+        "linear",
+    ]
+    assert list(faces_realnvp.store_arms(record.Run("absent", {}, tmp_path), own)) == ["paper", "linear"]
+    panels = faces_realnvp.training_panels(own)
+    assert panels["spread of the samples"] == {"with a linear path from y": ([0, 3, 12], [0, 3, 12])}
+    assert set(panels["one sample (dB)"]) == {"as the paper has it", "with a linear path from y"}
+    drawn = [{line.get_label(): line.get_color() for line in ax.lines} for ax in curves.panels(panels).axes]
+    assert len(drawn) == 3 and drawn[2].items() <= drawn[0].items()  # one colour for an arm in all panels
+    said = faces_realnvp.reached(own)
+    assert "as the paper has it: 20 dB not reached" in said and "linear path from y: 20 dB reached, 21.00 dB" in said
 
 
 def _short(arm):
@@ -61,7 +85,9 @@ def test_an_arm_is_added_to_the_page_and_goes_on(tmp_path):
         assert path.name == "protocol.added-realnvp-linear.json" and not (tmp_path / "protocol.json").exists()
         assert kept["notebook"] == "protocol" and all(key.startswith("realnvp.linear.") for key in kept["numbers"])
         assert kept["numbers"]["realnvp.linear.training.steps"]["value"] == steps
-    start = {name: kept["numbers"][f"realnvp.linear.history.step0.val_{name}"]["value"] for name in ("psnr_n1", "spread")}
+    start = {
+        name: kept["numbers"][f"realnvp.linear.history.step0.val_{name}"]["value"] for name in ("psnr_n1", "spread")
+    }
     assert start["spread"] > 0.2 and start["psnr_n1"] < 12  # the spread of faces, and knows nothing of y
 
 

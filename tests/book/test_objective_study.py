@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from aps_book import record
-from aps_book.experiments import family, mean_kept, moved_mean, objective_faces
+from aps_book.experiments import along_training, family, mean_kept, moved_mean, objective_faces
 from aps_book.experiments.mixture_posterior import mixture_posterior
 from aps_core.priors.linear_gaussian import posterior_modes
+from aps_core.training.recipes import read
+from aps_core.weights import load_card
 
 N = 6
 
@@ -68,6 +70,17 @@ def test_reverse_diffusion_of_an_exact_score_keeps_its_mean(measured):
     error = draws.std(axis=1) / 20
     np.testing.assert_allclose(means[0], exact, atol=2e-4)
     assert np.all(np.abs(means - exact) < 5 * error + 2e-4)
+
+
+def test_earlier_times_add_what_the_density_has_there(measured):
+    """In two parts, the second of which begins where the first ends."""
+    task, _, _, x0, _ = measured
+    x, gaussian, key = jnp.asarray(x0), task.prior.gaussian, jax.random.key(5)
+    ends = (task.prior.sde.t_min, 0.01), (0.01, 1.0)
+    parts = [np.asarray(moved_mean.ratio_between(task.prior, key, x, *pair, 1024)) for pair in ends]
+    exact = [float(task.prior.log_prob(xi) - gaussian.log_prob(xi)) for xi in x]
+    np.testing.assert_allclose(sum(parts), exact, atol=0.5)
+    assert all(np.max(np.abs(part)) > 0.2 for part in parts)  # both of them count
 
 
 def test_what_the_times_pay_adds_up_to_the_density(measured):
@@ -151,6 +164,16 @@ def test_causes_are_said_from_the_numbers():
     assert "carries 80 ± 1 % of the way" in said and "2 ± 1 % (not resolved)" in said and "within 0.010 dB" in said
     assert "**b, the family:** not run" in said and "excluded" in said and "not excluded" not in said
     assert "not excluded" in objective_faces.causes({**numbers, "paid.objective": _number(10.0, 20.0)})
+    ends = {
+        "gap.frozen": _number(-9.0),
+        "gap.moved": _number(0.5),
+        "gap.reverse": _number(-4.0),
+        "start.paid": _number(3.0),
+    }
+    ends |= {"start.low": _number(1e-5), "start.high": _number(1e-4)}
+    more = objective_faces.causes({**numbers, **ends})
+    assert "changes by +0 ± 1 (not resolved) when they are moved, and by -4 ± 1 to the samples" in more
+    assert "from t = 1e-05 on, and not from 0.0001, the bound would pay the reverse flow +3 ± 1 nats more" in more
     keys = ("exact.lost", "mode_seeking", "apart")
     numbers |= {f"family.contrast.{key}": _number(0.1, 0.01) for key in keys}
     assert "costs 0.10 ± 0.01 dB against the exact mean" in objective_faces.causes(numbers)
@@ -176,6 +199,56 @@ def test_remedy_is_kept_paired(tmp_path):
     numbers = run.as_dict()["numbers"]
     assert numbers["remedy_paired.kept.n1"]["value"] == 2 and numbers["remedy.kept.inside_90"]["value"] == 100
     assert "remedy_paired.forward.n1" not in numbers
+    assert mean_kept.recorded(numbers) == ["sr2"]
+    mean_kept.store(run, scores, mean_kept.prefix_of("deblur"))
+    assert mean_kept.recorded(numbers) == ["sr2", "deblur"]
+    said = mean_kept.goal(numbers, "deblur")
+    assert said.startswith("It is within 0.1 dB") and "do not hold 88 to 92 % (100.0 %)" in said
+    assert {key for key, *_ in mean_kept.differences("deblur")} < set(numbers)
+
+
+@pytest.mark.parametrize("task", list(mean_kept.RECIPES))
+def test_recipes_of_the_spread_keep_the_mean(task):
+    recipe = read(f"recipes/{mean_kept.RECIPES[task]}.toml")
+    assert recipe["task"]["name"] == f"faces-{task}" and len(recipe["optimizer"]["frozen"]) == 2
+    assert recipe["objective"]["estimator"] == "path" and recipe["objective"].get("kl", "reverse") == "reverse"
+    assert recipe.get("start") == (None if task == "denoise" else f"faces-{task}-held-out")
+
+
+@pytest.mark.parametrize("task", ["sr2", "deblur", "denoise"])
+def test_cards_tell_the_training(tmp_path, task):
+    run = record.Run("absent", {}, tmp_path)
+    labels = along_training.store(run, task)
+    numbers = run.as_dict()["numbers"]
+    assert "forward_0" in labels and "reverse_0" not in labels
+    assert all(f"along.{task}.{row}.{key}" in numbers for row in labels for key in along_training.COLUMNS)
+    last = load_card(f"faces-{task}-reverse")["history"][-1]
+    key = f"along.{task}.reverse_{last['step']}"
+    assert numbers[f"{key}.inside_90"]["value"] == pytest.approx(100 * last["val_coverage_90"])
+    panels = along_training.curves(task)
+    assert list(panels) == ["N = 1 (dB)", "mean of 64 (dB)", "90 % intervals hold (%)"]
+    assert all(set(of_panel) == set(along_training.LABELS.values()) for of_panel in panels.values())
+
+
+def test_an_equal_sample_is_found_between_two_entries(monkeypatch):
+    forward = {"n1": np.array([24.0, 26.0]), "mean": np.array([29.0, 30.0]), "inside_90": np.array([92.0, 91.0])}
+    reverse = {
+        "n1": np.array([24.0, 25.0, 27.0]),
+        "mean": np.array([29, 29.5, 29.9]),
+        "inside_90": np.array([92, 90, 86.0]),
+    }
+    monkeypatch.setattr(along_training, "history", lambda task, flow: reverse if flow == "reverse" else forward)
+    assert along_training.at_equal_sample("sr2") == pytest.approx((-0.3, 88.0, 91.0))
+    said = along_training.traded({"sr2": "Here"})
+    assert "hold 88.0 % (91.0 %), and its mean lies 0.30 dB below" in said
+    forward["n1"] = forward["n1"] + 2
+    assert along_training.at_equal_sample("sr2") is None and "never has" in along_training.traded({"sr2": "Here"})
+
+
+def test_noise_of_the_gradient_is_said_per_step():
+    assert along_training.noise_of_the_gradient({}) == "Noise of the gradient: not run."
+    said = along_training.noise_of_the_gradient({"noise.path_8.variance_ratio": _number(20.0)})
+    assert "is 20 times larger in the second at equal batch, 10 times in a step" in said
 
 
 def test_figures_and_tables_have_the_names_of_the_record(measured):

@@ -194,6 +194,7 @@ def test_pyplot_is_never_imported():
         (lambda: images_figures.covariance_panel({"a": np.zeros((3, 4))}), "covariances has shapes"),
         (lambda: curves_figures.kl_curves({}), "curves is empty"),
         (lambda: curves_figures.eigen_trap_plot({}), "curves is empty"),
+        (lambda: curves_figures.panels({"dB": {}}), "curves is empty"),
         (lambda: charts.coverage_plot({"a": (np.zeros((2, 2)), None)}, [0.5], ["x"]), "coverage of 'a' has shape"),
     ],
 )

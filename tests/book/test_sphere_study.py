@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aps_book import record
-from aps_book.experiments import measured, sphere_impute
+from aps_book.experiments import blind_impute, blind_trained, measured, sphere_impute
 from aps_core import data
 from aps_core.metrics import quality
 from aps_core.operators import Measurement, RandomMask, simulate
@@ -268,3 +268,20 @@ def test_a_file_of_the_users_is_measured_and_recorded(tmp_path, complete):
 def test_bands_have_the_names_of_their_modes():
     groups = sphere_impute.coverage_groups(11, 2)
     assert groups == {"all": "all cells", "band1": "EOF 1–6", "band2": "EOF 7–11"}
+
+
+@pytest.mark.long
+def test_flows_trained_blind_are_added_in_pairs(tmp_path):
+    """Only numbers that the full run has under no other meaning, and those of the same months where it has them."""
+    run, months = run_with(tmp_path), data.load("ncep-temperature", "test")
+    blind_trained.store(run, months, 2, 3)
+    numbers = {key: number["value"] for key, number in run.as_dict()["numbers"].items()}
+    rows = ("told", "inferred", "trained")
+    assert {key for key in numbers if key.endswith("gain")} == {
+        "r30.trained.gain",
+        "r60.trained.gain",
+        "unknown.trained.gain",
+    }
+    assert {key.split(".")[1] for key in numbers if key.endswith("psnr")} == set(rows) < set(blind_impute.UNKNOWN)
+    difference = numbers["unknown.trained.psnr"] - numbers["unknown.inferred.psnr"]
+    assert numbers["unknown.trained.gain"] == pytest.approx(difference) and abs(difference) < 1.5

@@ -111,7 +111,9 @@ def test_a_new_realnvp_is_its_location_and_scale(make_flow, measurement, x64):
     np.testing.assert_allclose(log_det, np.full(6, np.sum(np.log(flow.scale))), atol=1e-9)
 
 
-def test_a_new_whitened_realnvp_has_the_spread_of_the_closed_form_about_the_prior(make_flow, make_prior, measurement, x64):
+def test_a_new_whitened_realnvp_has_the_spread_of_the_closed_form_about_the_prior(
+    make_flow, make_prior, measurement, x64
+):
     flow, prior = make_flow("whitened"), make_prior(d=DIM, k=6, shape=SHAPE)
     params = _double(jax.jit(flow.init)(jax.random.key(0)))
     x, log_det, *_, jacobian = (np.asarray(a) for a in _everything(flow, params, measurement, jnp.asarray(Z)))

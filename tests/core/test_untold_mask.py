@@ -11,6 +11,7 @@ from scipy.stats import multivariate_normal, norm
 import aps_core
 from aps_core.flows import build_flow
 from aps_core.flows.untold_mask import InferMask, infer_mask
+from aps_core.metrics.trust import diagnose, make_reference
 from aps_core.operators import Measurement, RandomMask, UnknownMask, make_operator
 from aps_core.posterior import AmortizedPosterior, gaussian_posterior
 from aps_core.priors.gaussian import GaussianPrior
@@ -101,6 +102,18 @@ def test_blind_posterior_is_the_told_one_where_the_mask_is_plain(noisy):
     for found, one in zip(posterior.sample_and_log_prob(key, measurement, 5), expected, strict=True):
         np.testing.assert_allclose(found, one, atol=1e-4)
     np.testing.assert_allclose(posterior.log_prob(expected[0], measurement), expected[1], atol=1e-2)
+
+
+@pytest.mark.slow
+def test_a_field_unlike_the_prior_is_seen_by_diagnose():
+    prior = small_prior(40, 0.8)
+    posterior = blind(prior, 0.3, 0.6, True)
+    reference = make_reference(posterior, jax.random.key(0), n=200)
+    striped = jnp.full((50, 40), 0.8) + 0.3 * (-1.0) ** jnp.arange(40)
+    x0 = jnp.concatenate([prior.sample(jax.random.key(7), 50), striped])
+    found = diagnose(posterior, posterior.task.measure(jax.random.key(8), x0), reference=reference)
+    usual, unusual = (np.mean([one.verdict == "trust" for one in part]) for part in (found[:50], found[50:]))
+    assert usual > 0.84 and unusual < 0.2
 
 
 def exact_log_likelihood(y, x, sigma, shares):

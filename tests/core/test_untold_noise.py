@@ -1,5 +1,7 @@
 """Noise levels that are not told: their likelihood, and the level inferred from data whose density is known."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,8 @@ from scipy.stats import multivariate_normal, norm
 
 import aps_core
 from aps_core.flows.untold_noise import InferNoise, infer_noise, log_evidence
+from aps_core.metrics.trust import diagnose, make_reference
+from aps_core.metrics.trust.diagnosis import describe
 from aps_core.operators import AveragePool, Identity, Measurement, RandomMask, UnknownNoise, make_operator
 from aps_core.posterior import AmortizedPosterior, gaussian_posterior
 from aps_core.priors.gaussian import GaussianPrior
@@ -71,6 +75,22 @@ def test_posterior_of_another_level_is_that_of_a_task_with_it():
         infer_noise(prior, measurement, (0.1, 0.02))
 
 
+def test_more_noise_than_any_level_is_seen_by_diagnose():
+    prior = small_prior(60)
+    task = Task(UnknownNoise(RandomMask((60,), 0.3), 0.03, 0.1), 0.05, prior)
+    told = gaussian_posterior(Task(RandomMask((60,), 0.3), 0.05, prior))
+    posterior = AmortizedPosterior(task, InferNoise(told.flow, prior, (0.03, 0.1)), {})
+    reference = make_reference(posterior, jax.random.key(0), n=200)
+    loud = replace(task, operator=UnknownNoise(task.operator.inner, 0.2, 0.3))
+    x0 = prior.sample(jax.random.key(7), 50)
+    both = jax.tree.map(lambda *a: jnp.concatenate(a), *(t.measure(jax.random.key(8), x0) for t in (task, loud)))
+    found = diagnose(posterior, both, reference=reference)
+    usual, unusual = (np.mean([one.verdict == "trust" for one in part]) for part in (found[:50], found[50:]))
+    assert usual > 0.84 and unusual < 0.1
+    assert "fit" in reference.names and "misfit" not in reference.names  # the level is not told
+    assert describe("fit", -60.0, -10.0) == "given its samples the data are less probable than usual, by 50 nats"
+
+
 def test_likelihood_is_the_mean_over_levels():
     rng, operator = np.random.default_rng(0), UnknownNoise(Identity((5,)), 0.02, 0.3)
     x, y = rng.uniform(size=(2, 5))
@@ -120,3 +140,22 @@ def test_public_task_is_posed_and_served_without_a_level():
         wide.check(Measurement(np.full((46, 90), 20.0), np.ones((46, 90))))
     with pytest.raises(TypeError, match="noise_levels must be two numbers"):
         aps_core.load_task("sphere-impute-blind-noise", noise_levels=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("sphere-impute-blind", {"noise_everywhere": True}), ("sphere-impute-blind-noise", {})],
+    ids=["mask", "noise"],
+)
+def test_diagnose_serves_the_public_blind_tasks(name, parameters):
+    """Months are trusted, the same ones in three times the noise are not."""
+    task = aps_core.load_task(name, **parameters)
+    posterior = aps_core.load_posterior(task)
+    reference = make_reference(posterior, jax.random.key(0), draws=jnp.asarray(task.signals("val"))[:48])
+    months = jnp.asarray(task.signals("test"))[::60]
+    most = task.operator.most_noise(task.sigma_y)
+    loud = task.measure(jax.random.key(1), months + 3 * most * jax.random.normal(jax.random.key(2), months.shape))
+    usual = diagnose(posterior, task.measure(jax.random.key(1), months), reference=reference)
+    assert [one.verdict for one in usual].count("trust") >= len(usual) - 1
+    assert all(one.verdict == "refuse" for one in diagnose(posterior, loud, reference=reference))

@@ -25,7 +25,8 @@ def statistics(posterior, evidence, measurements):
 
     With x from q(x | y), the flow:
 
-    - misfit: log of the mean of |y - A(x)|^2 / (n sigma_y^2), the chi^2 of the data under the posterior predictive;
+    - misfit: log of the mean of |y - A(x)|^2 / (n sigma_y^2), the chi^2 of the data under the posterior predictive; where
+      mask or noise are not told, in its place fit: E_q[log p(y | x)] in nats;
     - free_energy: E_q[log q(x) - log p(y | x) - log p(x)] in nats, with the bound where there is no exact density;
     - prior_ratio: E_q[log p(x) - log p_G(x)] in nats, what the learned prior says of the samples beyond its Gaussian
       part p_G; not for a prior that is a Gaussian;
@@ -55,11 +56,14 @@ def _statistics(flow, params, prior, evidence, sigma_y, key, measurements, *, op
         x, log_det = jax.vmap(lambda zi: flow.forward(params, zi, context))(z)
         x, log_q = x.reshape((SAMPLES, *flow.shape)), jax.vmap(log_standard_normal)(z) - log_det
         log_lik = jax.vmap(lambda xi: log_likelihood(operator, sigma_y, xi, measurement))(x)
-        n_observed = jnp.sum(operator.observed(measurement.mask))
-        # log p(y | x) = -n/2 (chi^2/n + log 2 pi sigma^2)
-        chi2 = -2 * jnp.mean(log_lik) / n_observed - jnp.log(2 * jnp.pi * sigma_y**2)
         log_p, ratio = _log_prior(prior, k_prior, x)
-        found = {"misfit": jnp.log(jnp.maximum(chi2, 1e-12)), "free_energy": jnp.mean(log_q - log_lik) - log_p}
+        found = {} if operator.additive_noise else {"fit": jnp.mean(log_lik)}
+        if operator.additive_noise:
+            n_observed = jnp.sum(operator.observed(measurement.mask))
+            # log p(y | x) = -n/2 (chi^2/n + log 2 pi sigma^2)
+            chi2 = -2 * jnp.mean(log_lik) / n_observed - jnp.log(2 * jnp.pi * sigma_y**2)
+            found["misfit"] = jnp.log(jnp.maximum(chi2, 1e-12))
+        found["free_energy"] = jnp.mean(log_q - log_lik) - log_p
         found |= {} if ratio is None else {"prior_ratio": ratio}
         return found | ({} if evidence is None else evidence_file.summary(evidence, undone.y, undone.mask))
 
