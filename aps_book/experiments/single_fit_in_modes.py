@@ -128,8 +128,8 @@ def fit(flow, prior, measurements, optimizer, n_samples=4, watch=loop.Watch(), p
     """One flow for each of a batch of measurements, trained side by side on ``objective``: (stacked parameters,
     contexts (batch, d), Trained).
 
-    prior: a NetworkPrior that is a residual to the Gaussian of ``flow.modes``. watch: see ``loop.fit``. Raises ValueError for a prior without
-    that residual.
+    prior: a NetworkPrior that is a residual to the Gaussian of ``flow.modes``. watch: see ``loop.fit``. Raises ValueError
+    for a prior without that residual.
     """
     if not prior.has_fast_sampler:
         raise ValueError("fit needs a NetworkPrior that predicts the residual to a Gaussian score")
