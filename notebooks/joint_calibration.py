@@ -30,7 +30,9 @@ problems = ["gaussian16", "mixture2"]  # also "sphere", "bunny", "denoise", "sr2
 n_signals = 128  # draws of the prior, for ranks and intervals
 n_samples = 31  # posterior samples of each of them
 n_pairs = 256  # draws of the prior, with one sample of each, for the classifier
-n_dps = 0  # of them, those of DPS on faces
+rivals = ["dps"]  # where the posterior is known, of "dps", as it comes, and "dps_tuned", "ddrm", "pigdm"
+dps_steps = 100  # steps of DPS as it comes; its default is 1000
+n_iterative = 0  # of the draws of the prior of faces, with one sample of each of the tuned rivals
 corrected = ["mixture2"]  # problems on which Metropolis steps correct a flow
 seed = 0
 
@@ -47,14 +49,17 @@ run = record.start(
         "n_signals": record.integer(32, 4096),
         "n_samples": record.integer(25, 1023),
         "n_pairs": record.integer(0, 16384),
-        "n_dps": record.integer(0, 512),
+        "rivals": record.list_of(record.one_of(*study.RIVALS)),
+        "dps_steps": record.integer(2, 10000),
+        "n_iterative": study.pairs(512),
         "corrected": record.list_of(record.one_of(*study.CORRECTED)),
         "seed": record.seed(),
     },
 )
-results = {}
+results, iterated = {}, {"rivals": rivals, "dps_steps": dps_steps}
 for problem in problems:
-    results[problem] = study.study(problem, n_signals, n_samples, n_pairs, n_dps, problem in corrected, seed)
+    mended = problem in corrected
+    results[problem] = study.study(problem, n_signals, n_samples, n_pairs, n_iterative, mended, seed, **iterated)
     study.store(run, problem, results[problem])
     run.uses_weights(*study.cards(problem))
 
@@ -65,7 +70,8 @@ for problem in problems:
 # one pixel, two modes of the prior, the log-likelihood $\log p(y \mid x)$, and, where a sampler has a density,
 # $\log q(x \mid y)$. Coordinates alone are not enough: draws of the prior, which never look at the data, have uniform
 # ranks in each of them. The log-likelihood gives them away, and TARP, whose random points here are draws of the closed
-# form.
+# form. DPS stands there as it comes, and samplers that were tuned to this posterior with the settings that a search
+# found best.
 
 # %% tags=["hide-input"]
 first = problems[0]
@@ -95,7 +101,7 @@ for problem in study.known_problems(run):
             problem,
             caption=f"{study.PROBLEMS[problem].label}: p-values of uniform ranks, {run.stated('n_signals')} signals, "
             f"{run.stated('n_samples')} samples of each; the last column counts the quantities that leave the 95 % "
-            "band.",
+            f"band. DPS in its default setting, with {run.stated('dps_steps')} steps.",
         )
 
 # %% [markdown]

@@ -5,7 +5,7 @@ There the truth is exact.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,12 @@ import numpy as np
 from tqdm import tqdm
 
 from aps_book.experiments import faces_rivals
+from aps_book.experiments.joint_kept import Found, keeper, packed, unpacked
 from aps_book.experiments.mixture_posterior import mixture_posterior
 from aps_book.experiments.sampler_names import names
-from aps_book.record import Difference, full_run, tuning_records
+from aps_book.record import Difference, full_run, integer, tuning_records
 from aps_book.record.labels import label_of
+from aps_book.record.provenance import sha256_of_file
 from aps_core.metrics import calibration, joint
 from aps_core.metrics.trust import importance, metropolis
 from aps_core.metrics.trust.pairs import pair_coordinates
@@ -67,8 +69,11 @@ LABELS = {
     "closed": "Gaussian closed form",
     "corrected": "after Metropolis steps",
     "prior": "draws of the prior",
-    **names("dps"),
+    "dps": "DPS, default setting",
+    "dps_tuned": "DPS, tuned",
+    **{row: f"{name}, tuned" for row, name in names("ddrm", "pigdm").items()},
 }
+RIVALS = ("dps", "dps_tuned", "ddrm", "pigdm")  # samplers that iterate; tuned ones as the searches have recorded
 DEFAULT = ", default"
 QUANTITIES = {
     "entry": "one entry",
@@ -84,8 +89,7 @@ DRAWS_SEED = 1000  # added to a seed, so that no draw is one of training
 WITHIN = 2.0  # points from 90 % that a band may lie
 # how the pools of forward training were drawn: evaluations of the network and churn; the flows of the sphere have none
 DRAWN = {"faces-prior": {"steps": 12}, "bunny-prior": {"steps": 80, "churn": 2.0}, "sphere-prior": {}}
-DPS_STEPS = 100  # the usual setting
-FEW = ("corrected", "dps")  # rows whose pairs for the classifier are those of the ranks
+FEW = ("corrected", *RIVALS)  # rows whose pairs for the classifier are those of the ranks
 PROPOSALS = 8  # Metropolis steps of each chain
 GROUPS = {"coarse": "coarse modes", "energy": "energy of bands", "tails": "tails", "misfit": "misfit of the data"}
 
@@ -149,8 +153,10 @@ def draws(prior, n, seed):
     are reflected at random, as those were.
     """
     k_draw, k_flip = jax.random.split(jax.random.key(seed + DRAWS_SEED))
-    x = draw_prior(load_prior(prior)[0], k_draw, n, **DRAWN[prior])
-    return _mirrored(k_flip, x) if prior == "faces-prior" else x
+    loaded, card = load_prior(prior)
+    keep = keeper(weights=card["sha256"], n=n, seed=seed)
+    x = keep(f"draws-{prior}", lambda: {"x": np.asarray(draw_prior(loaded, k_draw, n, **DRAWN[prior]))})["x"]
+    return _mirrored(k_flip, jnp.asarray(x)) if prior == "faces-prior" else jnp.asarray(x)
 
 
 def _mirrored(key, x):
@@ -170,12 +176,35 @@ def samplers(problem, task, x0, correct=True):
     return {**found, "prior": PriorDraws(task, x0 if of.prior else None)}
 
 
-def dps(problem, task):
-    """DPS with the settings that the search found best for the problem, at its usual number of steps."""
-    if problem in faces_rivals.TASKS:
-        return faces_rivals.rivals(problem, task, ("dps",))["dps"]
-    best = tuning_records.read(tuning_records.path("samplers"))[problem]["dps"]["best"]
-    return make_sampler("dps", task, **{**best, "n_steps": DPS_STEPS})
+def pairs(high):
+    """Rule of a parameter: 0, or as many pairs as the classifier needs at least, up to ``high``."""
+    rule = integer(0, high)
+
+    def some(name, value):
+        if 0 < rule(name, value) < joint.LEAST_PAIRS:
+            raise ValueError(f"{name} = {value!r}: expected 0 or an integer of at least {joint.LEAST_PAIRS}")
+        return int(value)
+
+    return some
+
+
+def rivals_of(problem, task, rows=RIVALS, dps_steps=None):
+    """Samplers that iterate, by row of RIVALS. "dps" is DPS as it comes, with ``dps_steps`` steps where that is given; the
+    others have the settings that a search found best for the problem, number of steps included. On faces the tuned ones
+    alone.
+    """
+    on_faces, found = problem in faces_rivals.TASKS, {}
+    for row in rows:
+        method = row.removesuffix("_tuned")
+        if row == "dps":
+            default = {} if dps_steps is None else {"n_steps": dps_steps}
+            found |= {} if on_faces else {row: make_sampler("dps", task, **default)}
+        elif on_faces:
+            found |= {row: faces_rivals.rivals(problem, task, (method,))[method]}
+        else:
+            searched = tuning_records.read(tuning_records.path("samplers"))[problem]
+            found[row] = make_sampler(method, task, **searched[method]["best"])
+    return found
 
 
 def labels(problem):
@@ -187,49 +216,51 @@ def labels(problem):
         ("reverse_spread", ", spread"),
     ):
         trained |= {row: trained[row] + more} if row in trained else {}
-    order = ("exact", "closed", *trained, "corrected", "prior", "dps")
+    order = ("exact", "closed", *trained, "corrected", "prior", *RIVALS)
     return {row: {**LABELS, **trained}[row] for row in order if row in {**LABELS, **trained}}
 
 
-@dataclass(frozen=True)
-class Found:
-    """What one sampler of one problem was found to be.
-
-    coverage (b, 1 + BANDS): share of the entries, and of the modes of each band, in the 90 % interval of each
-    measurement, None where there are too few samples; ranks: RankBand by quantity; tarp: a Tarp or None; c2st: C2st by
-    group of features, "all" for all of them.
-    """
-
-    coverage: np.ndarray | None
-    ranks: dict
-    tarp: object
-    c2st: dict
-
-
-def study(problem, n_signals, n, n_pairs=0, n_dps=0, correct=True, seed=0):
+def study(problem, n_signals, n, n_pairs=0, n_iterative=0, correct=True, seed=0, rivals=("dps",), dps_steps=None):
     """Measure draws of the prior of one of PROBLEMS and test every sampler: dict row -> Found. ``n`` samples of each of
     the first ``n_signals`` for ranks and intervals, one of each of ``n_pairs``, or as many, for the classifier.
 
-    Samplers that iterate take their pairs from the samples of the first: Metropolis steps, and DPS where the posterior
-    is known. On faces DPS makes one sample of each of the first ``n_dps``. correct: as in ``samplers``.
+    Samplers that iterate take their pairs from the samples of the first: Metropolis steps, and ``rivals`` (see
+    ``rivals_of``, with ``dps_steps``) where the posterior is known. On faces the tuned ones make one sample of each of the
+    first ``n_iterative``. correct: as in ``samplers``. A full run keeps each row (``joint_kept``), and goes on where an
+    interrupted one stopped.
     """
     of, task = PROBLEMS[problem], load_task(PROBLEMS[problem].task)
     k_signal, k_measure, k_sample, k_pair = jax.random.split(jax.random.key(seed), 4)
     total = max(n_signals, n_pairs)
     x0 = draws(of.prior, total, seed) if of.prior else task.prior.sample(k_signal, total)
     measured, closed = task.measure(k_measure, x0), gaussian_posterior(task)
-    head, found = jax.tree.map(lambda a: a[:n_signals], measured), {}
-    rivals = {} if of.prior else {"dps": dps(problem, task)}
-    for row, sampler in {**samplers(problem, task, x0, correct), **rivals}.items():
+    head, few = (jax.tree.map(lambda a, m=m: a[:m], measured) for m in (n_signals, n_iterative))
+
+    def tested(row, sampler):
         samples = np.asarray(sampler.sample(k_sample, head, n))
         pairs = samples[:, :1] if row in FEW else np.asarray(sampler.sample(k_pair, measured, 1))
         told = classified(closed, x0, measured, pairs, seed)
-        found[row] = Found(*ranked(closed, sampler, x0[:n_signals], head, samples, seed), told)
-    if n_dps and problem in faces_rivals.TASKS:
-        few = jax.tree.map(lambda a: a[:n_dps], measured)
-        pairs, _ = faces_rivals.sample(dps(problem, task), k_pair, few, 1)
-        found["dps"] = Found(None, {}, None, classified(closed, x0, measured, pairs, seed))
-    return found
+        return Found(*ranked(closed, sampler, x0[:n_signals], head, samples, seed), told)
+
+    def told_apart(sampler):
+        pairs, _ = faces_rivals.sample(sampler, k_pair, few, 1)
+        return Found(None, {}, None, classified(closed, x0, measured, pairs, seed))
+
+    made = {row: partial(tested, row, one) for row, one in samplers(problem, task, x0, correct).items()}
+    if not of.prior:
+        made |= {row: partial(tested, row, one) for row, one in rivals_of(problem, task, rivals, dps_steps).items()}
+    elif n_iterative and problem in faces_rivals.TASKS:
+        made |= {row: partial(told_apart, one) for row, one in rivals_of(problem, task).items()}
+    sizes = {"n_signals": n_signals, "n": n, "n_pairs": n_pairs, "n_iterative": n_iterative, "seed": seed}
+    keep = keeper(read=_read(problem), dps_steps=dps_steps, **sizes)
+    return {row: unpacked(keep(f"{problem}-{row}", lambda make=make: packed(make()))) for row, make in made.items()}
+
+
+def _read(problem):
+    """Digests of what the rows of a problem are made from: weights, prior and recorded searches."""
+    of = PROBLEMS[problem]
+    read = [card["sha256"] for card in cards(problem)] + ([load_prior(of.prior)[1]["sha256"]] if of.prior else [])
+    return read + [sha256_of_file(tuning_records.path(name)) for name in ("samplers", faces_rivals.SEARCH)]
 
 
 def classified(closed, x0, measured, samples, seed=0):

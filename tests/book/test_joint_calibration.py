@@ -7,8 +7,10 @@ import pytest
 import aps_core
 from aps_book import record
 from aps_book.experiments import joint_calibration as study
+from aps_book.experiments import joint_kept
 from aps_book.figures import charts, ranks
-from aps_core.metrics import calibration
+from aps_core.metrics import calibration, joint
+from aps_core.samplers import make_sampler
 
 
 def test_a_panel_for_each_quantity():
@@ -45,6 +47,59 @@ def test_every_problem_names_weights_that_are_shipped():
         assert (of.prior is None) == (problem in ("gaussian16", "mixture2"))
 
 
+def small_found(seed=0):
+    band = calibration.rank_band(np.random.default_rng(seed).integers(0, 32, 60), 31)
+    tarp = joint.Tarp(band, np.array([0.5, 0.9]), np.array([0.4, 0.8]), np.array([0.1, 0.1]), 0.01, 0.02)
+    return joint_kept.Found(np.ones((60, 6)), {"entry": band, "log_q": band}, tarp, {"all": joint.C2st(0.6, 0.1, 60)})
+
+
+def test_what_a_sampler_was_found_to_be_is_kept_whole():
+    found = small_found()
+    again = joint_kept.unpacked(joint_kept.packed(found))
+    for a, b in zip(jax.tree.leaves(vars(found)), jax.tree.leaves(vars(again)), strict=True):
+        assert np.array_equal(a, b)
+    assert again.ranks.keys() == found.ranks.keys() and again.c2st["all"].n == 60
+    few = joint_kept.Found(None, {}, None, {"all": joint.C2st(0.6, 0.1, 60)})
+    assert joint_kept.unpacked(joint_kept.packed(few)) == few
+
+
+def test_a_full_run_repeats_no_row_and_a_build_keeps_none(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(joint_kept, "FOLDER", tmp_path / "kept")
+    monkeypatch.setattr(joint_kept, "code", lambda: "code")
+
+    def make(seed):
+        made.append(seed)
+        return joint_kept.packed(small_found(seed))
+
+    joint_kept.keeper(n=1)("row", lambda: make(0))
+    assert not (tmp_path / "kept").exists()
+    monkeypatch.setenv("APS_FULL_RUN", "1")
+    first, second = (joint_kept.keeper(n=1)("row", lambda: make(1)) for _ in range(2))
+    assert made == [0, 1] and all(np.array_equal(first[name], second[name]) for name in first)
+    joint_kept.keeper(n=2)("row", lambda: make(2))
+    monkeypatch.setattr(joint_kept, "code", lambda: "other code")
+    joint_kept.keeper(n=1)("row", lambda: make(3))
+    assert made == [0, 1, 2, 3]
+
+
+def test_too_few_pairs_for_the_classifier_are_refused_at_once():
+    rule = study.pairs(512)
+    assert rule("n", 0) == 0 and rule("n", 20) == 20
+    with pytest.raises(ValueError, match="n = 16: expected 0 or an integer of at least 20"):
+        rule("n", 16)
+
+
+def test_dps_stands_as_it_comes_and_the_others_as_they_were_tuned():
+    task = aps_core.load_task("gaussian16")
+    found = study.rivals_of("gaussian16", task)
+    assert list(found) == list(study.RIVALS)
+    as_it_comes = make_sampler("dps", task)
+    assert (found["dps"].n_steps, found["dps"].step_size) == (as_it_comes.n_steps, as_it_comes.step_size)
+    assert found["dps_tuned"].step_size < found["dps"].step_size
+    assert study.rivals_of("gaussian16", task, ("dps",), 7)["dps"].n_steps == 7
+
+
 def p_of(found, row):
     return {name: band.p for name, band in found[row].ranks.items()} | {"tarp": found[row].tarp.band.p}
 
@@ -54,7 +109,7 @@ def test_known_gaussian(tmp_path):
     """The closed form and the trained flow pass everything; draws of the prior pass the coordinates and fail by the
     likelihood, TARP and the classifier; DPS fails.
     """
-    found = study.study("gaussian16", 64, 31, correct=False)
+    found = study.study("gaussian16", 64, 31, correct=False, dps_steps=100)
     for row in ("closed", "flow"):
         assert min(p_of(found, row).values()) > 0.002, row
         told = found[row].c2st["all"]
@@ -75,7 +130,7 @@ def test_known_gaussian(tmp_path):
 @pytest.mark.long
 def test_known_mixture():
     """The posterior itself passes, Metropolis steps mend a Gaussian that fails."""
-    found = study.study("mixture2", 400, 31, seed=2)
+    found = study.study("mixture2", 400, 31, seed=2, rivals=())
     assert min(p_of(found, "exact").values()) > 0.002
     assert min(p_of(found, "closed").values()) < 0.001
     assert found["closed"].c2st["all"].accuracy > 0.5 + 2 * found["closed"].c2st["all"].se
