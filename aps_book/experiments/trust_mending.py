@@ -26,6 +26,11 @@ def wrong_on_purpose(posterior):
     return tempered(posterior, NARROW)
 
 
+def flows(posterior):
+    """By row, the posterior and ``wrong_on_purpose``; both tempered, so that one compiled program serves both."""
+    return {"trained": tempered(posterior, 1.0), "narrow": wrong_on_purpose(posterior)}
+
+
 def exact_moments(closed, measurement):
     """Mean (d,) and standard deviation (d,) of a closed-form posterior."""
     context = closed.flow.context(measurement)
@@ -35,7 +40,8 @@ def exact_moments(closed, measurement):
 def correct(run, row, posterior, measurement, truth, n, n_chains, steps, seed=0):
     """Keep what importance weights of ``n`` samples, and Metropolis and Langevin steps of ``n_chains`` chains, make of a
     posterior whose mean and standard deviations ``truth`` (d,) are known: k-hat, effective share of the samples,
-    acceptance, and the rms error of the mean before and after, in posterior standard deviations.
+    acceptance, the rms error of the mean before and after, and the standard deviation after, in posterior standard
+    deviations.
     """
     key = jax.random.key(seed)
     found = {
@@ -52,8 +58,16 @@ def correct(run, row, posterior, measurement, truth, n, n_chains, steps, seed=0)
         for name, value in (("k", one.pareto_k), ("acceptance", 100 * one.acceptance), ("drift", one.drift)):
             if np.isfinite(value):
                 run.number(f"{prefix}.{name}", value, unit="%" if name == "acceptance" else None)
+        run.number(f"{prefix}.spread", np.mean(_spread(one) / std))
         for name, error in (("weighted", one.mean().ravel() - mean), ("expected", one.mean_error().ravel())):
             run.number(f"{prefix}.{name}", np.sqrt(np.mean((error / std) ** 2)))
+
+
+def _spread(correction):
+    """Standard deviation (d,) of the samples of a Correction with their weights."""
+    weights, x = np.exp(correction.log_weights), np.asarray(correction.samples, np.float64)
+    x = x.reshape(len(x), -1) - correction.mean().ravel()
+    return np.sqrt(weights @ x**2 / max(1 - np.sum(weights**2), 1e-12))
 
 
 def refined(posterior, closed, measurement, steps, every, n=128, seed=0, **settings):
