@@ -114,6 +114,22 @@ def of_the_book(name: str, root: Path = ROOT) -> Notebook:
     return _read(root / "notebooks" / f"{name}.py")
 
 
+def figures(root: Path = ROOT) -> dict[str, str]:
+    """{label of a figure, such as "fig-toy-modes": the notebook under ``root`` that draws it}."""
+    sources = {name: (root / "notebooks" / f"{name}.py").read_text("utf-8") for name in names(root)}
+    return {label: name for name, source in sources.items() for label in _figures(name, source)}
+
+
+def of_figure(label: str, root: Path = ROOT) -> Notebook:
+    """The notebook under ``root`` that draws the figure ``label``. Raises ValueError where none does."""
+    known = figures(root)
+    if label not in known:
+        near = difflib.get_close_matches(label, known, n=3)
+        hint = f"near it are {', '.join(near)}" if near else "`aps list figures` names them"
+        raise ValueError(f"figure {label!r}: expected the label of a figure that a notebook draws; {hint}")
+    return of_the_book(known[label], root)
+
+
 def identity(parameters: dict[str, Any]) -> str:
     """Eight characters that stand for these parameters, in whatever order they are given."""
     return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
@@ -161,11 +177,31 @@ def _parameters(source: str) -> tuple[dict[str, Any], dict[str, str]]:
     return values, comments
 
 
+def _tree(code: str) -> ast.Module | None:
+    """The code of a notebook without its magics, or None where it is no Python all the same."""
+    try:
+        return ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in code.splitlines()))
+    except SyntaxError:
+        return None
+
+
+def _figures(name: str, code: str) -> tuple[str, ...]:
+    """Labels of the figures and charts of ``run``, where the code spells them out: as `Run.figure` makes them."""
+    found = []
+    for node in ast.walk(_tree(code) or ast.Module([], [])):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("run.figure", "run.chart"):
+            places = ("drawn", "name", "size or arguments", "alt", "caption", "label")  # the same in both
+            given = dict(zip(places, node.args, strict=False)) | {k.arg: k.value for k in node.keywords}
+            words = {k: v.value for k, v in given.items() if isinstance(v, ast.Constant)}
+            if "alt" in given and "name" in words:
+                found.append(words.get("label") or f"fig-{name}-{words['name']}".replace("_", "-"))
+    return tuple(found)
+
+
 def _start(code: str) -> str | None:
     """Code that binds ``rules`` as the call of ``record.start`` gives them: the imports they need, and the dictionary."""
-    try:
-        tree = ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in code.splitlines()))
-    except SyntaxError:
+    tree = _tree(code)
+    if tree is None:
         return None
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_start(node.func)]
     if not calls or len(calls[0].args) < 3:

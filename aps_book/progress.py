@@ -4,10 +4,12 @@ The seconds of the last run of each notebook are kept in .build/seconds.json; th
 look stale (a file that they depend on is newer than their record).
 """
 
+import contextlib
 import json
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from doit.reporter import ConsoleReporter
@@ -121,6 +123,23 @@ class Clock(threading.Thread):
         """End and remove the line; returns None."""
         self.ended.set()
         self.join()
+
+
+@contextlib.contextmanager
+def step(name: str, what: str) -> Iterator[None]:
+    """Say what begins, and how long it took the last time; a terminal counts the seconds. How long it takes is kept under
+    ``name`` where it ends without an exception.
+    """
+    last = seconds().get(name)
+    print(f".  {what} ({'not done before' if last is None else f'{duration(last)} last time'})", flush=True)
+    begun = time.monotonic()
+    clock = Clock(sys.stdout, {name: begun}) if sys.stdout.isatty() else None
+    try:
+        yield
+    finally:
+        if clock is not None:
+            clock.stop()
+    keep(name, time.monotonic() - begun)
 
 
 def needed(tasks, selected):

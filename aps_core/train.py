@@ -1,4 +1,4 @@
-"""Command line of the recipes: ``python -m aps_core.train recipes/NAME.toml``."""
+"""Command line of the recipes: ``aps train recipes/NAME.toml``; its alias ``python -m aps_core.train`` goes with 0.3.0."""
 
 import argparse
 import sys
@@ -9,10 +9,13 @@ from aps_core.training import TRAINERS
 from aps_core.training.job import run
 from aps_core.training.recipes import checked, read
 
+WHAT = "Train what a recipe describes, resume it, and write its weights when it is finished."
+
 
 def parser(prog):
     """The options of the command."""
-    made = argparse.ArgumentParser(prog=prog, description=main.__doc__)
+    alias = f"{prog} is an alias of `aps train` and goes with version 0.3.0." if prog.startswith("python -m") else None
+    made = argparse.ArgumentParser(prog=prog, description=WHAT, epilog=alias)
     made.add_argument("recipe", help="a TOML file of recipes/")
     made.add_argument("--budget", type=float, help="seconds after which to save and stop; run again to go on")
     made.add_argument(
@@ -37,7 +40,10 @@ def parser(prog):
 
 
 def main(arguments=None, trainers=TRAINERS, prog="python -m aps_core.train"):
-    """Train what a recipe describes, resume it, and write its weights when it is finished."""
+    """Train what a recipe describes, resume it, and write its weights when it is finished.
+
+    Gives {"name", "step", "seconds", "finished", "weights", "checkpoints"}: weights is the path that was written, or None.
+    """
     options = parser(prog).parse_args(arguments)
     if options.distributed:
         devices.start()
@@ -54,7 +60,11 @@ def main(arguments=None, trainers=TRAINERS, prog="python -m aps_core.train"):
     if (log.finished or options.write) and devices.is_main():
         weights.save(out, job.tree(trained), card, job.dtype)
     state = f"finished, weights in {out}" if log.finished else "stopped; run the same command to go on"
-    print(f"step {log.step} after {log.seconds:.0f} s: {state}")
+    if devices.is_main():
+        print(f"step {log.step} after {log.seconds:.0f} s: {state}")
+    made = {"name": recipe["name"], "step": log.step, "seconds": round(log.seconds, 1), "finished": bool(log.finished)}
+    folder = options.checkpoints / recipe["name"]
+    return {**made, "weights": str(out) if log.finished or options.write else None, "checkpoints": str(folder)}
 
 
 def command(*arguments, **settings):

@@ -9,6 +9,9 @@ HELP = """Notebooks, networks and data of the APS companion.
 
 Exit codes: 0 all is well, 1 a run failed or a result differs, 2 the input is wrong (one line says which argument, its
 value and what was expected). `APS_TRACEBACK=1` shows where an error comes from.
+
+`python -m aps_core.train`, `python -m aps_book.train` and `python -m aps_core.data` are aliases of `aps train` and `aps data`
+that go with version 0.3.0.
 """
 app = typer.Typer(
     name="aps", help=HELP, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False

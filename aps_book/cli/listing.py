@@ -1,4 +1,4 @@
-"""`aps list`: what there is of notebooks, tasks, samplers, recipes and weights."""
+"""`aps list`: what there is of notebooks, figures, tasks, samplers, recipes and weights."""
 
 import inspect
 from enum import StrEnum
@@ -13,6 +13,7 @@ class Kind(StrEnum):
     """What `aps list` lists."""
 
     notebooks = "notebooks"
+    figures = "figures"
     tasks = "tasks"
     samplers = "samplers"
     recipes = "recipes"
@@ -24,7 +25,7 @@ def show_list(
     name: Annotated[str, typer.Argument(help="Only this one; of a notebook its parameters too.")] = "",
     as_json: Json = False,
 ) -> None:
-    """List notebooks (with their parameters), tasks, samplers, recipes or weights.
+    """List notebooks (with their parameters), figures, tasks, samplers, recipes or weights.
 
     Examples:
 
@@ -32,7 +33,7 @@ def show_list(
     - `aps list notebooks sphere_impute`
     - `aps list weights --json`
     """
-    found = {Kind.notebooks: notebooks, Kind.tasks: tasks, Kind.samplers: samplers}
+    found = {Kind.notebooks: notebooks, Kind.figures: figures, Kind.tasks: tasks, Kind.samplers: samplers}
     rows = (found | {Kind.recipes: recipes, Kind.weights: weights})[kind]()
     if name:
         if name not in [row["name"] for row in rows]:
@@ -57,6 +58,13 @@ def notebooks() -> list[dict]:
         parameters = {name: {"default": value, "comment": one.comments[name]} for name, value in one.parameters.items()}
         found.append({"name": one.name, "title": one.title, "about": one.title, "parameters": parameters})
     return found
+
+
+def figures() -> list[dict]:
+    """Label of each figure, and the notebook that draws it."""
+    from aps_book import notebooks as known
+
+    return [{"name": label, "about": f"of {name}", "notebook": name} for label, name in known.figures().items()]
 
 
 def tasks() -> list[dict]:

@@ -1,11 +1,14 @@
 """`aps train` and `aps sample`: a flow from a recipe, and posterior samples of a measurement in a file."""
 
+import contextlib
+import sys
 from pathlib import Path
+from time import monotonic
 from typing import Annotated
 
 import typer
 
-from aps_book.cli.common import Parameters, pairs
+from aps_book.cli.common import Json, Parameters, pairs, printed
 
 
 def train(
@@ -18,6 +21,7 @@ def train(
         Path | None, typer.Option(help="Train on these recorded measurements (.npz with y, sigma_y and mask).")
     ] = None,
     distributed: Annotated[bool, typer.Option("--distributed", help="Join the other processes of this run.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Train what a recipe describes; the same command goes on where it stopped.
 
@@ -25,6 +29,7 @@ def train(
 
     - `aps train recipes/toy2d-exact.toml`
     - `aps train recipes/faces-prior.toml --budget 600`
+    - `aps train recipes/toy2d-exact.toml --json`
     """
     from aps_book.train import ALL
     from aps_core.train import main
@@ -33,7 +38,10 @@ def train(
     arguments += [] if budget is None else ["--budget", str(budget)]
     arguments += [] if measurements is None else ["--measurements", str(measurements)]
     arguments += ["--write"] * write + ["--distributed"] * distributed
-    main(arguments, trainers=ALL, prog="aps train")
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        made = main(arguments, trainers=ALL, prog="aps train")
+    if as_json:
+        printed(made)
 
 
 def sample(
@@ -50,6 +58,7 @@ def sample(
     time: Annotated[
         str | None, typer.Option(help="Which time of a NetCDF file: a date, or an index (+1500: 1500 is a year).")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Draw posterior samples of a measurement with the trained flow of a task, with their log-densities.
 
@@ -69,5 +78,11 @@ def sample(
     sampling.check_out(out, task)
     problem, measured, when = sampling.read(measurement, task, sampling.settings(task, pairs(parameter)), time)
     sampling.check_form(out, problem, measured)
+    begun = monotonic()
     drawn = sampling.draw(problem, measured, n, seed, protocol, weights)
-    print(sampling.write(out, drawn, measured, when))
+    written = sampling.write(out, drawn, measured, when)
+    if as_json:
+        made = {"out": str(written), "samples": list(drawn.samples.shape), **drawn.about}
+        printed({**made, "time": when, "seconds": round(monotonic() - begun, 1)})
+    else:
+        print(written)

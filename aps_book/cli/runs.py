@@ -64,6 +64,8 @@ def run(
     if page:
         from aps_book.page import build as build_page
 
+        if not as_json:
+            print("making its page, which takes some ten seconds", flush=True)
         made["page"] = str(build_page(one.name, folder, folder / "html"))
     made["seconds"] = round(time.monotonic() - begun, 1)
     if as_json:
@@ -95,15 +97,21 @@ def execute(one: Notebook, given: dict, folder: Path, build: bool = False) -> di
 
     entry = notebooks.settings(one.name) if _of_the_book(one) else {**notebooks.SETTINGS, "cache": False}
     variables = compiled.variables(entry, notebooks.ROOT / ".build" / "compiled", build)
+    variables = {**variables, "APS_COMMAND": command(one, given, short=True)}  # for its record
     watched = sys.stderr.isatty()
     with running.alone(folder, "run"):
         write_atomically(folder / "command.txt", command(one, given) + "\n")
         return running.execute(one.path, given, folder / "running", folder, Path.cwd(), variables, progress=watched)
 
 
-def command(one: Notebook | str, given: dict) -> str:
-    """The command line that runs a notebook with these parameters."""
-    name = one if isinstance(one, str) else one.name if _of_the_book(one) else shlex.quote(str(one.path.resolve()))
+def command(one: Notebook | str, given: dict, short: bool = False) -> str:
+    """The command line that runs a notebook with these parameters; short: without the folder of a notebook that is not the
+    book's.
+    """
+    if isinstance(one, str) or _of_the_book(one):
+        name = one if isinstance(one, str) else one.name
+    else:
+        name = shlex.quote(one.path.name if short else str(one.path.resolve()))
     words = [f"-p {key} {shlex.quote(as_text(value))}" for key, value in given.items()]
     return " ".join(["aps run", name, *words])
 
@@ -117,17 +125,24 @@ def as_text(value) -> str:
     return value if isinstance(value, str) else "None" if value is None else json.dumps(value)
 
 
-def full(notebook: OfTheBook) -> None:
+def full(notebook: OfTheBook, as_json: Json = False) -> None:
     """Run a notebook at full size and keep its numbers under weights/results, as `make full` does.
 
     Examples:
 
     - `aps full toy2d`
+    - `aps full toy2d --json`
 
     The comments of book/build.toml say what a full run needs.
     """
     notebooks.of_the_book(notebook)
     (notebooks.ROOT / ".build").mkdir(exist_ok=True)
+    begun = time.monotonic()
     doit = [sys.executable, "-m", "doit", "run", "--db-file", f".build/full-{notebook}.json", "full"]
-    if subprocess.run([*doit, "--notebook", notebook], cwd=notebooks.ROOT).returncode:
+    said = {"stdout": sys.stderr} if as_json else {}
+    if subprocess.run([*doit, "--notebook", notebook], cwd=notebooks.ROOT, **said).returncode:
         leave(f"the full run of {notebook} failed", FAILED)
+    if as_json:
+        record = Path("weights", "results", f"{notebook}.json")
+        seconds = round(time.monotonic() - begun, 1)
+        printed({"notebook": notebook, "record": str(notebooks.ROOT / record), "seconds": seconds})

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 import aps_core
 from aps_book.notebooks import WORDS
@@ -109,10 +110,24 @@ def _noise_of(path: Path) -> dict[str, float]:
 
 
 def draw(task, measurement, n: int, seed: int, protocol: str, weights: str | None) -> Drawn:
-    """n samples of the trained posterior of a task. Raises as ``load_posterior`` and ``AmortizedPosterior.sample``."""
-    posterior = aps_core.load_posterior(task, protocol, weights)
+    """n samples of the trained posterior of a task. Raises as ``load_posterior`` and ``AmortizedPosterior.sample``.
+
+    What takes seconds is told on standard error: a line before, and a bar over the measurements of a batch.
+    """
     key = jax.random.key(checks.seed("--seed", seed))
-    samples, log_prob = posterior.sample_and_log_prob(key, measurement, n)
+    posterior = aps_core.load_posterior(task, protocol, weights)
+    batched, batch = task.batch(measurement)
+    many = len(batch.y)
+    checks.drawn_at_once(checks.count("n", n), many, task.shape)
+    what = f"{n} samples of {many} measurements" if batched else f"{n} samples"
+    print(f"aps: drawing {what} with {posterior.card['name']}; compiling first takes some ten seconds", file=sys.stderr)
+    if batched:  # with the keys and so the samples that one call for all of them would have
+        one = lambda i: jax.tree.map(lambda a: a[i], batch)  # noqa: E731
+        bar = tqdm(jax.random.split(key, many), desc="measurements", disable=None)
+        drawn = [posterior.sample_and_log_prob(k, one(i), n) for i, k in enumerate(bar)]
+        samples, log_prob = (np.stack(parts) for parts in zip(*drawn, strict=True))
+    else:
+        samples, log_prob = posterior.sample_and_log_prob(key, measurement, n)
     about = {"task": task.name, "sigma_y": float(task.sigma_y), "seed": seed, "weights": posterior.card["name"]}
     about |= {"weights_sha256": posterior.card["sha256"], "trained_by": posterior.trained_by}
     return Drawn(np.asarray(samples), np.asarray(log_prob), about)

@@ -2,9 +2,12 @@
 
 import inspect
 import json
+import tomllib
 from typing import Annotated, Any
 
 import typer
+
+from aps_book.cli.common import Json, printed
 
 # tasks that no flow is shipped for under their own name: the recipe that stands for them
 STAND_INS = {
@@ -16,14 +19,16 @@ OPTIMIZER = {"steps": 2000}
 
 def recipe(
     task: Annotated[str, typer.Argument(metavar="TASK", help="A task, such as faces-denoise (`aps list tasks`).")],
+    as_json: Json = False,
 ) -> None:
     """Print a recipe to start from: that of the flow which is shipped for a task, every other setting behind a #.
 
     Examples:
 
     - `aps recipe sphere-impute > mine.toml`, then `aps train mine.toml`
+    - `aps recipe sphere-impute --json`, as `aps_core.train_posterior` takes it
     """
-    print(text(task))
+    printed(tomllib.loads(text(task))) if as_json else print(text(task))
 
 
 def text(task: str) -> str:

@@ -1,11 +1,13 @@
 """`aps sweep`: a grid or list of parameters through Snakemake, gathered into one table and a page."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from aps_book.cli.common import FAILED, leave
+from aps_book.cli.common import FAILED, Json, leave, printed
+from aps_book.sweeps.plan import Plan
 
 
 def sweep(
@@ -19,11 +21,12 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
     gather: Annotated[bool, typer.Option("--gather", help="Only make table and page of what is finished.")] = False,
     more: Annotated[list[str] | None, typer.Argument(metavar="[-- ...]", help="Further options of Snakemake.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Run one notebook with many sets of parameters: each set one job of Snakemake, checked before anything starts.
 
     The same command goes on where it stopped: what is finished is not run again. A job that fails leaves its notebook in
-    runs/JOB/running, and the others go on. The table (table.parquet, or table.csv without pyarrow) has a row for each
+    runs/JOB/running, and the others go on. The table (table.csv, and table.parquet with its types) has a row for each
     number of each job; index.html shows small multiples and paired differences.
 
     A file holds `notebook: sphere_impute`, `grid: {mask_fraction: [0.4, 0.6], seed: [0, 1]}` (all combinations) or `list:` (one set each),
@@ -35,32 +38,46 @@ def sweep(
     - `aps sweep noise.yaml`
     - `aps sweep sets.csv --notebook toy2d --jobs 2`
     - `aps sweep noise.yaml --profile slurm --dry-run`
+    - `aps sweep noise.yaml --json`
     """
-    from aps_book.sweeps import engine, plan, table
-    from aps_book.sweeps import page as sweep_page
+    from aps_book.sweeps import engine, plan
 
-    found = plan.read(file, notebook)
+    found, begun = plan.read(file, notebook), time.monotonic()
     folder = out or Path("results") / "sweeps" / file.stem
     chosen = engine.profile(profile)
-    if not gather:
-        engine.find()
-    print(f"{len(found.jobs)} sets of parameters of {found.notebook.name}, in {folder}", flush=True)
+    made = {"notebook": found.notebook.name, "folder": str(folder), "jobs": found.jobs}
     code = 0
     if not gather:
-        code = engine.call(found, folder, chosen, jobs, dry_run, list(more or ()))
-        if dry_run:
-            if code:
-                leave("Snakemake refused the plan; what it says stands above", FAILED)
-            return
-    rows, varied = table.gather(folder, found.notebook, found.jobs, found.varied), [*map(table.column, found.varied)]
-    failed = table.missing(folder, found.notebook.name, found.jobs)
-    print(f"table    {table.write(rows, folder)}")
-    keys = sweep_page.chosen(found.notebook.name, rows, found.numbers) if len(rows) else []
-    print(f"page     {sweep_page.write(folder, found.notebook.name, rows, varied, keys, failed)}")
-    for job, ran in failed.items():
-        print(f"{job} has no record: {'it did not begin' if ran is None else f'what it did is in {ran}'}")
+        engine.find()
+    if not as_json:
+        print(f"{len(found.jobs)} sets of parameters of {found.notebook.name}, in {folder}", flush=True)
+    if not gather:
+        code = engine.call(found, folder, chosen, jobs, dry_run, list(more or ()), quiet=as_json)
+    if dry_run and not gather:
+        if as_json:
+            printed({**made, "dry_run": True})
+        if code:
+            leave("Snakemake refused the plan; what it says stands above", FAILED)
+        return
+    files, failed = gathered(found, folder)
+    if as_json:
+        printed({**made, **files, "without_record": failed, "seconds": round(time.monotonic() - begun, 1)})
+    else:
+        print(f"table    {files['table']}\npage     {files['page']}")
+        for job, ran in failed.items():
+            print(f"{job} has no record: {'it did not begin' if ran is None else f'what it did is in {ran}'}")
     if failed or code:
-        leave(
-            f"{len(failed)} of {len(found.jobs)} sets have no record; the same command{' without --gather' * gather} runs them again",
-            FAILED,
-        )
+        again = f"the same command{' without --gather' * gather} runs them again"
+        leave(f"{len(failed)} of {len(found.jobs)} sets have no record; {again}", FAILED)
+
+
+def gathered(found: Plan, folder: Path) -> tuple[dict[str, str], dict[str, str | None]]:
+    """Make table and page of what is finished: their paths, and the sets without a record with the notebooks of what they did."""
+    from aps_book.sweeps import page, table
+
+    rows, varied = table.gather(folder, found.notebook, found.jobs, found.varied), [*map(table.column, found.varied)]
+    failed, name = table.missing(folder, found.notebook.name, found.jobs), found.notebook.name
+    files = {"table": str(table.write(rows, folder))}
+    keys = page.chosen(name, rows, found.numbers) if len(rows) else []
+    files["page"] = str(page.write(folder, name, rows, varied, keys, failed))
+    return files, {job: None if ran is None else str(ran) for job, ran in failed.items()}

@@ -1,4 +1,4 @@
-"""`aps verify NOTEBOOK`: runs it again and says which numbers differ from the record."""
+"""`aps verify FIGURE|NOTEBOOK`: runs a notebook again and says which numbers differ from the record."""
 
 import math
 import re
@@ -11,14 +11,19 @@ import typer
 
 from aps_book import notebooks
 from aps_book.cli.common import FAILED, Json, printed
-from aps_book.cli.runs import OfTheBook, execute
+from aps_book.cli.runs import execute
 
 # keys of what a clock measured, and of ratios of it
 TIMES = re.compile(r"(^|[._])(time|times|cost|cpu|speedup|seconds)([._]|$)")
 
 
 def verify(
-    notebook: OfTheBook,
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="FIGURE|NOTEBOOK", help="A notebook of the book, or the label of a figure (`aps list figures`)."
+        ),
+    ],
     full: Annotated[bool, typer.Option("--full", help="At full size, against weights/results.")] = False,
     rtol: Annotated[float, typer.Option(min=0, help="Relative difference up to which numbers are the same.")] = 1e-3,
     out: Annotated[Path | None, typer.Option(help="Folder that keeps the new results.")] = None,
@@ -29,13 +34,19 @@ def verify(
     A number differs when it lies outside of its line in tolerances.toml, or where it has none, is another one by more
     than rtol and by more than three standard errors of its own. Times are not compared. Exit code 1 where one differs.
 
+    A figure stands for the notebook that draws it; its label is what its address in the book ends with. Compared are the
+    numbers of that notebook.
+
     Examples:
 
     - `aps verify toy2d`
+    - `aps verify fig-toy-modes`
     - `aps verify gaussian16 --rtol 1e-2 --json`
     - `aps verify toy2d --full`
     """
-    one, settings = notebooks.of_the_book(notebook), notebooks.settings(notebook)
+    figure = what if what.startswith("fig-") else None
+    one = notebooks.of_figure(what) if figure else notebooks.of_the_book(what)
+    notebook, settings = one.name, notebooks.settings(one.name)
     folder = "weights/results" if full else "book/results"
     before = _record(notebooks.ROOT / folder / f"{notebook}.json")
     rules = tomllib.loads((notebooks.ROOT / "tolerances.toml").read_text("utf-8")).get(notebook, {})
@@ -46,9 +57,13 @@ def verify(
         now = execute(one, given, out or Path(temporary), build=not full)
     found = compare(now, before, {} if full else rules, rtol)
     if as_json:
-        printed({"notebook": notebook, "against": folder if before else "tolerances.toml", **found})
+        about = {"notebook": notebook, "figure": figure, "against": folder if before else "tolerances.toml"}
+        printed({**about, **found})
     else:
-        _say(notebook, folder if before else "tolerances.toml alone: nothing was built here", found)
+        against = folder if before else "tolerances.toml alone: nothing was built here"
+        _say(f"{notebook}, which draws {figure}," if figure else notebook, against, found)
+        if figure and not full and figure in (before or {}).get("of_full_run", ()):
+            print(f"{figure} shows the full run in the book: `aps verify {figure} --full` compares with that")
     if found["differs"]:
         raise typer.Exit(FAILED)
 
@@ -93,8 +108,8 @@ def _record(path: Path) -> dict | None:
     return load(path) if path.is_file() else None
 
 
-def _say(notebook: str, against: str, found: dict) -> None:
-    print(f"{notebook} against {against}")
+def _say(what: str, against: str, found: dict) -> None:
+    print(f"{what} against {against}")
     for kind in ("differs", "within"):
         for one in found[kind]:
             print(f"  {kind:8} {one['key']}: {_short(one['value'])}, was {_short(one['was'])}; {one['why']}")

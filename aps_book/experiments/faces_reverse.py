@@ -157,11 +157,16 @@ def _with_other_tasks(made, path):
         return made
     tasks = [name for name in faces.TASKS if name in {*before["parameters"]["tasks"], *made["parameters"]["tasks"]}]
     used = {**before["provenance"]["weights"], **made["provenance"]["weights"]}
+    commands = dict.fromkeys(filter(None, (one["provenance"].get("command") for one in (before, made))))
     return {
         **made,
         "numbers": {**before["numbers"], **made["numbers"]},
         "parameters": {**made["parameters"], "tasks": tasks},
-        "provenance": {**made["provenance"], "weights": dict(sorted(used.items()))},
+        "provenance": {
+            **made["provenance"],
+            "weights": dict(sorted(used.items())),
+            "command": " && ".join(commands) or None,
+        },
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+_PROGRAMS = ("aps_core", "aps_book", "benchmarks", "scripts")  # folders whose files are run as programs
 _PACKAGES = ("aps-core", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-image", "matplotlib")
 
 
@@ -61,6 +63,31 @@ def commit() -> tuple[str | None, bool | None]:
         _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!weights/results"),
     )
     return head, None if changed is None else bool(changed)
+
+
+def command() -> str | None:
+    """The command line that makes what this process records: what APS_COMMAND says, which those set that run notebooks, or
+    that of a program of this checkout; None for anything else. It names no folder outside of the checkout.
+    """
+    if said := os.environ.get("APS_COMMAND"):
+        return said
+    main = sys.modules["__main__"]
+    spec, file = getattr(main, "__spec__", None), Path(getattr(main, "__file__", None) or ROOT).resolve()
+    if spec is not None:
+        program = ["-m", spec.name.removesuffix(".__main__")] if spec.name.partition(".")[0] in _PROGRAMS else []
+    else:
+        inside = file.suffix == ".py" and file.is_relative_to(ROOT)
+        program = [str(file.relative_to(ROOT))] if inside and file.relative_to(ROOT).parts[0] in _PROGRAMS else []
+    return shlex.join(["python", *program, *map(_without_folders, sys.argv[1:])]) if program else None
+
+
+def _without_folders(word: str) -> str:
+    """A word of a command line; an absolute path in it is relative to the checkout, or where it leads elsewhere a name."""
+    option, equals, path = word.partition("=") if word.startswith("-") else ("", "", word)
+    if not Path(path).is_absolute():
+        return word
+    there = Path(path).resolve()
+    return f"{option}{equals}{there.relative_to(ROOT) if there.is_relative_to(ROOT) else there.name}"
 
 
 def device() -> str:

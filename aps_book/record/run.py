@@ -4,7 +4,8 @@ A notebook calls `start` right after its parameters cell, stores every number wi
 figures and tables through the run, and ends with `Run.finish`, which writes ``<notebook>.json``:
 
     {"schema": 1, "notebook": ..., "parameters": {...}, "numbers": {key: {"value", "se", "unit"[, "n"]}},
-     "figures": [...], "of_full_run": [...], "provenance": {"commit", "modified", "weights", "data", "device", "versions", ...}}
+     "figures": [...], "of_full_run": [...],
+     "provenance": {"commit", "modified", "command", "weights", "data", "device", "versions", ...}}
 
 The book's build and the full-size runs under ``weights/results`` write the same schema.
 """
@@ -243,8 +244,8 @@ class Run:
         caption: str,
         label: str | None = None,
         dpi: int = 150,
-    ) -> None:
         told: Callable[..., str] | None = None,
+    ) -> None:
         """Show ``draw(**arguments)`` as `figure` does. The arguments are kept beside the record (see
         `aps_book.record.figure_data`), and a page of the book, where APS_FULL_FIGURES is set, is drawn from those of the
         full run, which then stands under it as its provenance. The caption ends with whose numbers it shows.
@@ -425,6 +426,7 @@ class Run:
         source = {
             "commit": head,
             "modified": modified,
+            "command": provenance.command(),
             "weights": dict(sorted(self._weights.items())),
             "data": dict(sorted(self._data.items())),
             **provenance.machine(),

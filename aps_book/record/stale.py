@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import hashlib
 import json
 import subprocess
@@ -295,9 +296,9 @@ def dependencies(notebook: Path, root: Path = ROOT) -> list[Path]:
     todo, named = [notebook], set()
     while todo:
         file = todo.pop()
-        tree = ast.parse(file.read_text("utf-8"))
-        named |= {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-        new = {path for name in _taken(tree, root) for path in _files(name, root)} - found
+        taken, strings = _mentioned(file, file.stat().st_mtime_ns)
+        named |= strings
+        new = {path for name in taken for path in _files(name, root)} - found
         found |= new
         todo += sorted(new)
     methods = root / "aps_core" / "samplers"
@@ -307,18 +308,23 @@ def dependencies(notebook: Path, root: Path = ROOT) -> list[Path]:
     return sorted(found)
 
 
-def _taken(tree: ast.Module, root: Path) -> set[str]:
-    """Dotted names of the packages that a file takes: modules, and names of packages as ``package.name``."""
+@functools.cache
+def _mentioned(file: Path, changed: int) -> tuple[set[str], set[str]]:
+    """Dotted names of the packages that a file, last changed at ``changed``, takes (modules, and names of packages as
+    ``package.name``), and its strings.
+    """
+    nodes = list(ast.walk(ast.parse(file.read_text("utf-8"))))
+    strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     names, packages = set(), {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PACKAGES:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             packages |= {a.asname or a.name: a.name for a in node.names if a.name.split(".")[0] in PACKAGES}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in packages:
             names.add(f"{packages[node.value.id]}.{node.attr}")
-    return names
+    return names, strings
 
 
 def _files(name: str, root: Path) -> set[Path]:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from aps_book import running
@@ -39,8 +40,11 @@ def profile(name: str) -> Path:
     return path.resolve()
 
 
-def call(plan: Plan, folder: Path, profile: Path, jobs: int | None, dry: bool, more: list[str]) -> int:
-    """Write the plan in ``folder``, run it there and give Snakemake's exit code; what is finished is not run again.
+def call(
+    plan: Plan, folder: Path, profile: Path, jobs: int | None, dry: bool, more: list[str], quiet: bool = False
+) -> int:
+    """Write the plan in ``folder``, run it there and give Snakemake's exit code; what is finished is not run again. quiet:
+    what Snakemake writes to standard output goes to standard error.
 
     A lock of ours, which ends with this process, stands for Snakemake's own, which would outlast a kill. Raises
     FileExistsError where another sweep is at work in the folder.
@@ -51,7 +55,8 @@ def call(plan: Plan, folder: Path, profile: Path, jobs: int | None, dry: bool, m
         command += ["--directory", str(folder.resolve()), "--config", f"plan={written.resolve()}"]
         local = profile == PROFILES["local"].resolve()
         command += [] if jobs is None else ["--cores", str(jobs)] if local else ["--jobs", str(jobs)]
-        return subprocess.run([*command, *["--dry-run"] * dry, *more], env=_shared(jobs if local else None)).returncode
+        options = {"env": _shared(jobs if local else None), **({"stdout": sys.stderr} if quiet else {})}
+        return subprocess.run([*command, *["--dry-run"] * dry, *more], **options).returncode
 
 
 def _shared(jobs: int | None) -> dict[str, str]:

@@ -33,7 +33,10 @@ def describe(source):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m aps_core.data", description="The data sets of aps_core.")
+    alias = "python -m aps_core.data is an alias of `aps data` and goes with version 0.3.0."
+    parser = argparse.ArgumentParser(
+        prog="python -m aps_core.data", description="The data sets of aps_core.", epilog=alias
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="print names, sizes and licences")
     fetch = commands.add_parser(

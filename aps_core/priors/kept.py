@@ -2,6 +2,9 @@
 
 import hashlib
 import io
+import math
+import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,8 @@ from aps_core.files import cache_folder, write_atomically
 from aps_core.operators import kept_by
 
 STAGES = 4  # of a factorization, after each of which it calls ``done``
+TRIAL = 512  # entries of the eigenproblem that tells the machine's speed
+PRODUCTS = 1.2  # all but the eigenproblem, in eigenproblems of the same size
 LEAST_DIM = 1024  # entries of a signal below which nothing is kept: it takes a second
 MOST_FILES = 12  # of some 100 MB each; the least recently used go first
 FORM = "1"  # of the files; another one makes all anew
@@ -34,10 +39,24 @@ def kept(name, prior, operator, sigma_y, make):
         path.touch()
         return arrays
     except Exception:  # missing, or damaged in one of many ways
-        with tqdm(total=STAGES, desc=f"factorizing {type(operator).__name__}", disable=None) as bar:
+        what = f"factorizing {type(operator).__name__}, {prior.dim:,} entries"
+        if sys.stderr.isatty():
+            what += f", once, in about {estimate(prior.dim, math.prod(operator.y_shape)):.0f} s"
+        with tqdm(total=STAGES, desc=what, disable=None) as bar:
             arrays = tuple(np.asarray(array, dtype) for array in make(bar.update))
     _write(path, arrays)
     return arrays
+
+
+def estimate(dim, y_size):
+    """Seconds that the factorization of a posterior of ``dim`` entries under ``y_size`` data may take here, from a trial with
+    TRIAL entries; within a factor of two.
+    """
+    trial = np.random.default_rng(0).normal(size=(TRIAL, TRIAL))
+    begin = time.perf_counter()
+    np.linalg.eigh(trial @ trial.T)
+    one = (time.perf_counter() - begin) / TRIAL**3
+    return one * (PRODUCTS * dim**3 + min(dim, y_size) ** 3)
 
 
 def digest(prior, operator, sigma_y):

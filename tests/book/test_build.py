@@ -1,5 +1,6 @@
 """What can break a build: kills, a full disk, a second build, a damaged state, no loopback, a notebook without record."""
 
+import contextlib
 import io
 import json
 import os
@@ -10,7 +11,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -203,6 +206,19 @@ def test_a_notebook_that_fails_keeps_its_last_seconds(report):
     made.add_failure(one, TaskFailed("no"))
     assert "   one failed after 0 s; about 1 min 10 s left" in made.outstream.getvalue()
     assert json.loads(Path(".build/seconds.json").read_text())["one"] == 10
+
+
+def test_a_step_says_how_long_it_took_the_last_time(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".build").mkdir()
+    with progress.step("pages", "the pages are made"):
+        pass
+    (tmp_path / ".build/seconds.json").write_text('{"pages": 130}')
+    with pytest.raises(ValueError), progress.step("pages", "the pages are made"):
+        raise ValueError
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [".  the pages are made (not done before)", ".  the pages are made (2 min 10 s last time)"]
+    assert progress.seconds() == {"pages": 130}, "what failed says nothing of how long it takes"
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"one": "x"}', '{"one": null}'])
@@ -467,6 +483,36 @@ def dodo():
         yield module
     finally:
         os.chdir(before)
+
+
+def test_a_full_run_shows_its_cells_on_a_terminal_and_names_its_command(dodo, monkeypatch):
+    ran = []
+    monkeypatch.setattr(dodo.running, "execute", lambda *arguments: ran.append(arguments))
+    monkeypatch.setattr(sys, "stderr", types.SimpleNamespace(isatty=lambda: True, write=print, flush=print))
+    dodo.execute("toy2d", {"seed": 3}, dodo.BUILD / "full")
+    dodo.execute("toy2d", {"seed": 3}, dodo.RESULTS)
+    assert [arguments[-1] for arguments in ran] == [True, False]
+    assert [arguments[-2]["APS_COMMAND"] for arguments in ran] == ["aps full toy2d", "aps run toy2d -p seed 3"]
+
+
+@pytest.mark.slow
+def test_a_full_run_has_a_bar_on_a_terminal(tmp_path):
+    make_notebooks(tmp_path, ["one"])
+    terminal, other = os.openpty()
+    termios.tcsetwinsize(other, (24, 80))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TALLY": str(tmp_path / "tally")}
+    command = [sys.executable, "-m", "doit", "run", "full", "--notebook", "one"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": other, "text": True}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes)
+    os.close(other)
+    seen = b""
+    with contextlib.suppress(OSError):  # the other end has closed
+        while part := os.read(terminal, 1024):
+            seen += part
+    printed = process.communicate()[0]
+    os.close(terminal)
+    assert process.returncode == 0, printed + seen.decode()
+    assert "one at full size (not run before)" in printed and b"cell" in seen and b"100%" in seen
 
 
 def needing(dodo, file):

@@ -1,11 +1,18 @@
 """The command `aps`: checks before a kernel starts, exit codes, one line for an error, and what it writes."""
 
+import argparse
+import dataclasses
+import importlib
+import importlib.machinery
+import importlib.util
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
+import types
 from pathlib import Path
 from unittest.mock import create_autospec
 
@@ -16,9 +23,13 @@ from typer.testing import CliRunner
 
 import aps_core
 from aps_book import notebooks, parameter_files, running
-from aps_book.cli import common, runs, sampling, starting, verifying
+from aps_book import record as record_module
+from aps_book.cli import common, runs, sampling, starting, tracing, verifying
 from aps_book.cli.app import app
+from aps_book.experiments import commands
+from aps_book.record import provenance
 from aps_book.sweeps import engine
+from aps_core import train
 from aps_core.data.temperature import from_kelvin
 from aps_core.training.recorded import save_measurements
 
@@ -146,6 +157,7 @@ def test_data_sets_are_listed():
         ("run toy2d --parameters there.json", "parameters 'there.json': there is no such file"),
         ("full toy3d", "notebook 'toy3d': expected"),
         ("verify toy3d", "notebook 'toy3d': expected"),
+        ("verify fig-toy-mode", "figure 'fig-toy-mode': expected the label of a figure .*near it are fig-toy-modes"),
         ("show test.nothing_psnr", "key 'test.nothing_psnr': expected one that stands in any record; near it are"),
         ("show paper/feng.table1.dopri5.nfe.x", "'paper/feng.table1.dopri5.nfe.x': expected a key of"),
         ("show paper/nothing", "key 'paper/nothing': expected a key of aps_book/record/paper_values.toml"),
@@ -288,6 +300,7 @@ def test_run_leaves_notebook_record_figure_and_page(tiny):
     assert json.loads(Path(made["record"]).read_text())["numbers"]["line.height"]["value"] == 0.5
     page = Path(made["page"]).read_text()
     assert "One over its height is 0.50." in page and 'alt="A falling line"' in page and str(tiny) not in page
+    assert json.loads(Path(made["record"]).read_text())["provenance"]["command"] == "aps run tiny.py -p height 2.0"
     assert {"tiny.ipynb", "tiny.json", "tiny-line.svg", "command.txt", "html"} == {
         p.name for p in Path("there").iterdir() if not p.name.startswith(".")
     }
@@ -313,6 +326,113 @@ def test_show_says_where_a_number_comes_from():
     assert one["record"] == "weights/results/sphere_impute.json" and one["commit"] == record["provenance"]["commit"]
     assert one["notebook"] == "notebooks/sphere_impute.py" and one["command"] == "aps full sphere_impute"
     assert "aps_book/experiments/sphere_impute.py" in one["code"] and "aps_core/posterior.py" in one["code"]
+
+
+def test_show_of_an_added_number_names_the_program_that_made_it():
+    record = json.loads((ROOT / "weights/results/faces.added-reverse.json").read_text())
+    key = next(key for key in record["numbers"] if key.startswith("flow.denoise_reverse"))
+    code, printed, _ = aps("show", f"faces:{key}", "--json")
+    (one,) = [found for found in json.loads(printed) if found["of"] == "added run"]
+    assert code == 0 and one["record"] == "weights/results/faces.added-reverse.json"
+    assert one["command"].startswith("python -m aps_book.experiments.faces_reverse")
+    assert one["program"] == "aps_book/experiments/faces_reverse.py" and one["program"] in one["code"]
+    assert one["notebook"] == "notebooks/faces.py" and one["commit"] == record["provenance"]["commit"]
+    _, printed, _ = aps("show", f"faces:{key}")
+    assert re.search(r"^again +python -m aps_book.experiments.faces_reverse", printed, re.MULTILINE)
+
+
+def test_show_of_a_search_says_what_made_it():
+    code, printed, _ = aps("show", "faces.search")
+    assert code == 0 and re.search(r"^again +python -m aps_book.experiments.faces_rivals$", printed, re.MULTILINE)
+
+
+def test_show_says_what_a_full_run_would_do_otherwise_today():
+    found = tracing.differing({"n": 8, "gone": 1, "same": [1, 2]}, {"n": 4, "new": None, "same": [1, 2]})
+    assert found == {
+        "n": "4 (was 8)", "gone": "no parameter (was 1)", "new": "None (was no parameter)",
+    }  # fmt: skip
+
+
+RECORDS = sorted((ROOT / "weights/results").glob("*.json"))
+
+
+class Understood(Exception):
+    """A parser has read a command line, and nothing else has happened."""
+
+
+@pytest.fixture
+def only_read(monkeypatch):
+    read = argparse.ArgumentParser.parse_args
+
+    def stop(self, arguments=None, namespace=None):
+        read(self, arguments, namespace)
+        raise Understood
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+
+
+def module_of(words):
+    """The module that ``python -m NAME`` or ``python FILE`` runs, imported and not run."""
+    if words[1] == "-m":
+        return importlib.import_module(words[2]), words[3:]
+    spec = importlib.util.spec_from_file_location(f"program_{Path(words[1]).stem}", ROOT / words[1])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module, words[2:]
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.name.removesuffix(".json"))
+def test_every_record_has_a_command_that_exists(path, only_read):
+    """Its notebook or module is there, and takes the parameters or options."""
+    command, _ = tracing.again("full run", path, json.loads(path.read_text("utf-8")))
+    if path.name.removesuffix(".json") in commands.BY_HAND:
+        assert tracing.program(command) is None
+        return
+    assert tracing.program(command).is_file()
+    for line in command.split(" && "):
+        words = shlex.split(line)
+        if words[:2] == ["aps", "full"]:
+            assert notebooks.of_the_book(words[2]).checked(notebooks.settings(words[2])["full"]) is not None
+        elif words[:2] == ["aps", "run"]:
+            one = notebooks.of_the_book(words[2])
+            one.checked({k: one.parsed(k, v) for k, v in common.pairs(common.joined(words[3:])[1::2]).items()})
+        elif hasattr(module := module_of(words)[0], "main"):
+            with pytest.raises(Understood):
+                module.main(module_of(words)[1])
+        else:  # a search, which takes no options
+            assert not module_of(words)[1] and '__name__ == "__main__"' in Path(module.__file__).read_text()
+
+
+def test_the_table_of_commands_names_what_needs_it_alone():
+    names = {path.name.removesuffix(".json"): path for path in RECORDS}
+    assert {*commands.COMMANDS, *commands.BY_HAND} <= set(names)
+    for name in commands.COMMANDS:
+        said = json.loads(names[name].read_text("utf-8")).get("provenance", {}).get("command")
+        assert said is None, f"{name} keeps its command itself: its line in commands.py can go"
+
+
+@pytest.mark.parametrize(
+    ("module", "file", "arguments", "command"),
+    [
+        ("aps_book.experiments.family", "family.py", ["--steps", "6"], "python -m aps_book.experiments.family --steps 6"),
+        ("aps_core.data.__main__", "__main__.py", [], "python -m aps_core.data"),
+        (None, ROOT / "benchmarks/bench.py", ["--record", str(ROOT / "weights/a.json")],
+         "python benchmarks/bench.py --record weights/a.json"),
+        (None, ROOT / "benchmarks/bench.py", ["--out=/home/me/a b"], "python benchmarks/bench.py '--out=a b'"),
+        ("pytest.__main__", "__main__.py", ["tests"], None),
+        (None, Path("/home/me/mine.py"), [], None),
+        (None, ROOT / ".venv/bin/aps", ["run"], None),
+    ],
+)  # fmt: skip
+def test_a_record_keeps_the_command_of_its_program(module, file, arguments, command, monkeypatch):
+    main = types.ModuleType("__main__")
+    main.__file__, main.__spec__ = str(file), module and importlib.machinery.ModuleSpec(module, None)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    monkeypatch.setattr(sys, "argv", [str(file), *arguments])
+    monkeypatch.delenv("APS_COMMAND", raising=False)
+    assert provenance.command() == command
+    monkeypatch.setenv("APS_COMMAND", "aps full toy2d")
+    assert provenance.command() == "aps full toy2d"
 
 
 def test_show_gives_a_number_of_the_paper():
@@ -365,6 +485,38 @@ def test_verify_ends_with_1_where_a_number_differs(value, code, monkeypatch):
     assert as_built == [True, False], "a full run is compiled with all optimizations"
 
 
+def test_figures_lead_to_the_notebooks_that_draw_them():
+    _, printed, _ = aps("list", "figures", "--json")
+    found = {row["name"]: row["notebook"] for row in json.loads(printed)}
+    assert found["fig-toy-modes"] == "toy2d" and found["fig-flow-prior-kinds"] == "discrete_flow"
+    assert len(found) > 50 and notebooks.of_figure("fig-toy-modes").name == "toy2d"
+    shown = [p.read_text() for p in (ROOT / "book").glob("*.md")] + [p.read_text() for p in ROOT.glob("notebooks/*.py")]
+    named = set(re.findall(r"\{numref\}`(fig-[a-z0-9-]+)`", "".join(shown)))
+    assert named <= set(found) | {"fig-front"}, "of the book's own figures"
+
+
+def test_labels_are_those_that_a_run_gives(tmp_path):
+    cells = 'run.figure(fig, "a_b", alt="x", caption="y")\nrun.chart(draw, "c", {}, "x", "y", label="fig-other")\nrun.figure(fig, "d")'
+    text = TINY.partition("# %%\nfrom matplotlib")[0] + f"# %%\n{cells}\n"
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks/my_tiny.py").write_text(text)
+    run = record_module.Run("my_tiny", {}, tmp_path)
+    assert list(notebooks.figures(tmp_path)) == [run._label("a_b", None), "fig-other"]
+
+
+def test_verify_of_a_figure_is_that_of_its_notebook(monkeypatch):
+    ran = []
+    monkeypatch.setattr(verifying, "execute", lambda one, *_, **__: ran.append(one.name) or record_of(a=number(2.0)))
+    monkeypatch.setattr(verifying, "_record", lambda _: {**record_of(a=number(2.0)), "of_full_run": ["fig-toy-modes"]})
+    monkeypatch.setattr(verifying.tomllib, "loads", lambda _: {})
+    monkeypatch.setattr(notebooks, "settings", lambda *_: {"build": {}, "full": {}})
+    code, printed, _ = aps("verify", "fig-toy-modes")
+    assert code == 0 and ran == ["toy2d"] and "toy2d, which draws fig-toy-modes, against book/results" in printed
+    assert "`aps verify fig-toy-modes --full` compares with that" in printed
+    code, printed, _ = aps("verify", "fig-toy-modes", "--json", "--full")
+    assert code == 0 and (json.loads(printed)["notebook"], json.loads(printed)["figure"]) == ("toy2d", "fig-toy-modes")
+
+
 # train and sample
 
 
@@ -413,6 +565,21 @@ def test_samples_are_written_as_picture_and_netcdf(measured, tmp_path, suffix, b
     code, _, errors = aps("sample", "sphere-impute", "--measurement", str(measured), "--n", "2", "--out", str(out))
     assert code == 0, errors
     assert out.read_bytes().startswith(begins)
+
+
+@pytest.mark.slow
+def test_a_batch_has_the_samples_of_one_call(capsys):
+    task = aps_core.load_task("mixture2")
+    posterior = aps_core.untrained_posterior(task, {"kind": "gaussian-base", "k": 2})
+    measurements = task.measure(jax.random.key(0), task.signals("test")[:3])
+    with pytest.MonkeyPatch.context() as patched:
+        named = dataclasses.replace(posterior, card={**posterior.card, "name": "some", "sha256": ""})
+        patched.setattr(aps_core, "load_posterior", lambda *_: named)
+        drawn = sampling.draw(task, measurements, 5, 2, "held-out", None)
+    expected = posterior.sample_and_log_prob(jax.random.key(2), measurements, 5)
+    np.testing.assert_allclose(drawn.samples, expected[0], atol=1e-5)
+    np.testing.assert_allclose(drawn.log_prob, expected[1], atol=1e-4)
+    assert "drawing 5 samples of 3 measurements with some" in capsys.readouterr().err
 
 
 def test_what_has_not_the_form_of_the_file_is_refused_before_anything_is_drawn():
@@ -558,6 +725,75 @@ def test_every_command_of_the_readme_is_understood(line, monkeypatch, tmp_path, 
         assert (task, given, weights) == ("sphere-impute", {"sigma_y": 0.01}, "sphere-impute-any")
     no_records = line.startswith("aps sweep") and code == 1 and "sets have no record" in errors
     assert code == 0 or no_records, errors
+
+
+# JSON
+
+
+def test_full_says_in_json_what_it_wrote(monkeypatch):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
+    code, printed, _ = aps("full", "toy2d", "--json")
+    made = json.loads(printed)
+    assert code == 0 and made["record"] == str(ROOT / "weights/results/toy2d.json") and made["seconds"] >= 0
+
+
+def test_train_says_in_json_what_it_wrote(monkeypatch):
+    def main(arguments, **_):
+        print("step 3")
+        return {"name": arguments[0], "weights": None}
+
+    monkeypatch.setattr("aps_core.train.main", main)
+    code, printed, errors = aps("train", "mine.toml", "--json")
+    assert code == 0 and json.loads(printed) == {"name": "mine.toml", "weights": None} and "step 3" in errors
+
+
+def test_sample_says_in_json_what_it_wrote(monkeypatch, tmp_path):
+    drawn = sampling.Drawn(np.zeros((4, 46, 90)), np.zeros(4), {"weights": "some", "seed": 3})
+    for name, made in {"read": (None, None, "2020-07"), "check_form": None, "draw": drawn}.items():
+        monkeypatch.setattr(sampling, name, create_autospec(getattr(sampling, name), return_value=made))
+    out = tmp_path / "a.npz"
+    code, printed, errors = aps("sample", "sphere-impute", "--measurement", "y.npz", "--out", str(out), "--json")
+    made = json.loads(printed)
+    assert code == 0 and made.pop("seconds") >= 0 and out.is_file(), errors
+    assert made == {"out": str(out), "samples": [4, 46, 90], "weights": "some", "seed": 3, "time": "2020-07"}
+
+
+def test_recipe_in_json_is_the_recipe():
+    code, printed, _ = aps("recipe", "sphere-impute", "--json")
+    assert code == 0 and json.loads(printed) == tomllib.loads(starting.text("sphere-impute"))
+
+
+def test_fetch_says_in_json_what_it_wrote(monkeypatch, tmp_path):
+    (tmp_path / "a.gz").write_bytes(b"123")
+    monkeypatch.setattr("aps_core.data.__main__.FETCH", {"mnist": lambda _: tmp_path})
+    code, printed, _ = aps("data", "fetch", "mnist", "--json")
+    made = json.loads(printed)
+    assert code == 0 and (made["folder"], made["bytes"]) == (str(tmp_path), {"a.gz": 3})
+
+
+def test_sweep_says_in_json_what_it_wrote(monkeypatch, tmp_path):
+    (tmp_path / "a.yaml").write_text("notebook: toy2d\ngrid: {seed: [0, 1]}\n")
+    monkeypatch.setattr(engine, "find", lambda: tmp_path / "snakemake")
+    monkeypatch.setattr(engine, "call", create_autospec(engine.call, return_value=0))
+    code, printed, errors = aps("sweep", str(tmp_path / "a.yaml"), "--out", str(tmp_path / "there"), "--json")
+    made = json.loads(printed)
+    assert code == 1 and "2 of 2 sets have no record" in errors and engine.call.call_args.kwargs == {"quiet": True}
+    assert Path(made["table"]).is_file() and Path(made["page"]).is_file()
+    assert set(made["without_record"]) == set(made["jobs"]) and len(made["jobs"]) == 2
+    code, printed, _ = aps("sweep", str(tmp_path / "a.yaml"), "--dry-run", "--json")
+    assert code == 0 and json.loads(printed)["dry_run"]
+
+
+# entries of before
+
+
+def test_help_says_when_the_older_entries_go():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert tuple(map(int, version.split("."))) < (0, 3, 0), "the entries by python -m go with 0.3.0"
+    assert "version 0.3.0" in " ".join(aps("--help")[1].split())
+    assert "version 0.3.0" in train.parser("python -m aps_core.train").format_help().replace("\n", " ")
+    assert "0.3.0" not in train.parser("aps train").format_help()
+    assert "version 0.3.0" in " ".join(README.split())
 
 
 def test_console_script_is_named():

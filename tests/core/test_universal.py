@@ -1,7 +1,9 @@
 """One flow for any linear operator: what it is before training, what its training learns, and how it is loaded."""
 
+import io
 import json
 import re
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import aps_core
 from aps_core import Task, load_posterior, posterior, train_posterior
 from aps_core import weights as weights_file
 from aps_core.flows import build_flow
+from aps_core.flows.distilled import distance_from_denoising
 from aps_core.metrics.quality import psnr
 from aps_core.metrics.trust import diagnose, make_reference
 from aps_core.objective import forward_of_contexts
@@ -105,6 +108,33 @@ def test_before_training_it_is_tweedies_estimate_at_every_noise_level(prior, sig
     np.testing.assert_allclose(mean, tweedie(prior, measurement.y[None], sigma_y).reshape(-1), atol=1e-5)
     other = build_flow(_task(prior, sigma_y=0.1), FLOW).with_noise(sigma_y)
     np.testing.assert_allclose(_at_zero(other, params, measurement), mean, atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma_y", [0.05, 0.2])
+def test_after_training_its_shift_is_tweedies_for_denoising_alone(prior, sigma_y):
+    flow = build_flow(_task(prior, sigma_y=sigma_y), FLOW)
+    params = jax.jit(flow.init)(jax.random.key(3))
+    keys = iter(jax.random.split(jax.random.key(5), 1000))
+    moved = jax.tree.map(lambda a: a + 0.05 * jax.random.normal(next(keys), a.shape), params["network"])
+    params = {**params, "network": moved}  # the couplings, which bend the mean, do nothing yet
+    measurement = _task(prior, sigma_y=sigma_y).measure(
+        jax.random.key(4), prior.gaussian.sample(jax.random.key(2), 1)[0]
+    )
+    estimate = np.asarray(tweedie(prior, measurement.y[None], sigma_y)).reshape(-1)
+    np.testing.assert_allclose(_at_zero(flow, params, measurement), estimate, atol=1e-5)
+    assert np.abs(_at_zero(flow.replace(anchored=False), params, measurement) - estimate).max() > 1e-2
+    pooled = build_flow(_task(prior, AveragePool(SHAPE, 2), 0.01), FLOW)
+    assert not pooled.anchored
+    assert not build_flow(_task(prior, sigma_y=sigma_y), FLOW).replace(teacher=None)._with_share().anchored
+
+
+def test_distance_from_denoising_grows_with_the_blur(prior):
+    widths = (0.0, 0.3, 0.4, 0.6)
+    operators = [GaussianBlur(SHAPE, width) if width else Identity(SHAPE) for width in widths]
+    found = [distance_from_denoising(posterior_modes(prior.gaussian, one, 0.01), prior.gaussian) for one in operators]
+    assert found[0] < 1e-4 and np.all(np.diff(found) > 0)
+    shares = [float(build_flow(_task(prior, one, 0.01), FLOW).share) for one in operators]
+    assert shares[0] < 1e-5 and np.all(np.diff(shares) >= 0) and shares[-1] > 0.99
 
 
 @pytest.mark.parametrize("operator", [Identity(SHAPE), AveragePool(SHAPE, 2), Halved()], ids=lambda o: type(o).__name__)
@@ -280,6 +310,19 @@ def test_recipes_that_do_not_fit(prior, changes, message):
         recipe["flow"] = changes["flow"]
     with pytest.raises(ValueError, match=message):
         train_posterior(_task(prior), recipe, progress=False)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_factorization_says_on_a_terminal_how_long_it_takes(prior, tmp_path, monkeypatch, terminal):
+    said = io.StringIO()
+    said.isatty = lambda: terminal
+    monkeypatch.setenv("APS_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(kept, "LEAST_DIM", 100)
+    monkeypatch.setattr(sys, "stderr", said)
+    for _ in range(2):
+        posterior_modes(prior.gaussian, GaussianBlur(SHAPE, 1.0), 0.1)
+    found = re.findall(r"factorizing GaussianBlur, [\d,]+ entries, once, in about \d+ s: +0%", said.getvalue())
+    assert len(found) == terminal and (said.getvalue() == "") != terminal, "what is kept is said once"
 
 
 def test_factorizations_are_kept_by_what_the_operator_does(prior, tmp_path, monkeypatch):
