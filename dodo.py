@@ -18,7 +18,7 @@ from doit.tools import config_changed
 from aps_book import notebooks as known
 from aps_book import running
 from aps_book.page import with_placeholders
-from aps_book.progress import Progress, seconds
+from aps_book.progress import Progress, duration, seconds, step
 
 ROOT = Path(__file__).resolve().parent
 BUILD = Path(".build")
@@ -104,15 +104,19 @@ def execute(name, parameters, results):
     of it is there, so that nothing of an earlier run passes for a result of this one.
     """
     from aps_book import compiled
+    from aps_book.cli.runs import command
     from aps_core.files import remove_unfinished
 
     for folder in (BUILD, results):
         remove_unfinished(folder, seconds=3600)  # other notebooks may be publishing there
     made = BUILD / "running" / results.name / name
-    variables = compiled.variables(settings(name), BUILD / "compiled", build=results == RESULTS)
-    variables["APS_FULL_FIGURES" if results == RESULTS else "APS_FULL_RUN"] = "1"
+    full = results != RESULTS
+    variables = compiled.variables(settings(name), BUILD / "compiled", build=not full)
+    variables["APS_FULL_RUN" if full else "APS_FULL_FIGURES"] = "1"
+    variables["APS_COMMAND"] = f"aps full {name}" if full else command(name, parameters)  # for its record
+    watched = full and sys.stderr.isatty()  # a build says itself what runs
     try:
-        running.execute(Path("notebooks") / f"{name}.py", parameters, made, results, ROOT, variables)
+        running.execute(Path("notebooks") / f"{name}.py", parameters, made, results, ROOT, variables, watched)
     except running.RunFailed as error:
         return TaskFailed(str(error))
 
@@ -171,7 +175,9 @@ def build_html():
         source, strict = with_placeholders(source, RESULTS, notebooks(), BUILD / "some" / "book"), []
     command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "--config", "_config.yml"]
     command += ["--toc", ROOT / "book/_toc.yml", "--path-output", ".", "--all", "--quiet", *strict]
-    done = subprocess.run(command, **({} if strict else {"capture_output": True, "text": True}))
+    what = "the HTML of all pages" if strict else "the HTML of some pages"
+    with step(what, f"{what} is made"):
+        done = subprocess.run(command, **({} if strict else {"capture_output": True, "text": True}))
     if done.returncode:
         return TaskFailed(f"jupyter-book failed; the warnings above say why{done.stderr or ''}")
     HTML_DONE.touch()
@@ -244,19 +250,24 @@ def task_book():
 
 def make_pdf():
     from aps_book import pdf
+    from aps_book.pages import take_away
     from aps_book.running import RunFailed
 
     missing = [name for name in notebooks() if not (RESULTS / f"{name}.ipynb").is_file()]
     if missing:
         return TaskFailed(f"{', '.join(missing)} did not run yet: `make book` first")
     try:
-        print(f"The book on paper: {pdf.build(ROOT, ROOT / PDF)}")
-    except RunFailed as error:
+        with step("the book on paper", "the book on paper is made: all pages as one, which a browser prints"):
+            pdf.build(ROOT, ROOT / PDF)
+        print(f"The book on paper: {ROOT / PDF}")
+        if HTML_DONE.is_file():
+            take_away.offer_pdf(PDF, HTML)
+    except (RunFailed, ValueError) as error:
         return TaskFailed(str(error))
 
 
 def task_pdf():
-    """The whole book as one PDF, printed by a Chromium: make pdf."""
+    """The whole book as one PDF, printed by a Chromium, and a link to it on the front page: make pdf."""
     return {"actions": [make_pdf], "uptodate": [False]}
 
 
@@ -267,6 +278,10 @@ def run_full(notebook):
 
     if notebook not in notebooks():
         return TaskFailed(f"NOTEBOOK={notebook!r}: expected one of {', '.join(notebooks())}")
+    earlier = Path("weights/results") / f"{notebook}.json"
+    seconds_then = load(earlier)["provenance"].get("seconds") if earlier.is_file() else None
+    about = "not run before" if seconds_then is None else f"{duration(seconds_then)} when its record was made"
+    print(f"{notebook} at full size ({about})", flush=True)
     failed = execute(notebook, settings(notebook)["full"], BUILD / "full")
     if failed:
         return failed
@@ -280,6 +295,7 @@ def task_full():
     """Run one notebook at full size: make full NOTEBOOK=name."""
     return {
         "params": [{"name": "notebook", "long": "notebook", "default": ""}],
+        "io": {"capture": False},  # the bar of cells needs the terminal itself
         "actions": [run_full],
         "uptodate": [False],
     }
