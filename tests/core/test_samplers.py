@@ -359,10 +359,10 @@ def test_tuning_from_the_command_line(tmp_path, monkeypatch, capsys):
         "energy",
     ]
     tune.main(["ddrm", "--task", "gaussian16", "--parameter", "sigma_y=0.2", *tried, "--out", str(tmp_path / "a.json")])
-    (name, task, grid, _), settings = called[0]
+    (name, task, grid, trials, path, _), _ = called[0]
     assert name == "ddrm" and task.parameters == {"sigma_y": 0.2} and grid == {"eta": [0.5, 1], "grid": ["uniform"]}
-    assert (settings["n_measurements"], settings["n"], settings["metric"]) == (3, 2, "energy")
-    assert settings["path"] == tmp_path / "a.json"
+    assert (trials.n_measurements, trials.n, trials.metric) == (3, 2, "energy")
+    assert path == tmp_path / "a.json"
     assert "best by energy: {'eta': 0.5}" in capsys.readouterr().out
     with pytest.raises(ValueError, match="expected NAME=VALUE, got 'eta'"):
         tune.main(["ddrm", "--task", "gaussian16", "--try", "eta"])
