@@ -524,6 +524,7 @@ run.table(
     "test",
     "aps.table2.bunny_inpaint",
     f"Time of one measurement; DPS and MCG with {run.stated('n_steps')} evaluations. The paper's is on one RTX 3090.",
+    paper_rows=beside,
 )
 
 # %% [markdown]
