@@ -317,8 +317,6 @@ run.say(f"The flows are those that `load_posterior` gives, trained by: {faces.gi
 run.view(sliders.face_view(title, *faces.slider_faces(seed=seed)), "sliders", title)
 
 # %% [markdown]
-# ## Is the spread right?
-# %% [markdown]
 # Denoising at four noise levels by one flow that serves any ({doc}`any_operator`): the more noise, the less of the face
 # the measurement holds, and the wider the samples spread.
 
@@ -329,6 +327,8 @@ run.uses_weights(any_card)
 run.say(f"This flow was trained by: {trained_by(any_card)}.")
 run.view(sliders.face_view(title, *any_operator.slider_noise(seed=seed)), "noise", title)
 
+# %% [markdown]
+# ## Is the spread right?
 #
 # 90 % of the true pixels should lie in the central 90 % intervals of the samples, and so should the coordinates along
 # the principal modes of the prior, in each of five bands of two hundred. A mean with noise on it can have the first; it

@@ -184,12 +184,6 @@ def columns(setting, n_samples=64, seed=0, faces=(0, 3, 5)):
     return pictures, {"spread": samples.std(axis=1, ddof=1).mean(axis=-1)}
 
 
-def rows(run, columns=("any.psnr",)):
-    """Labels of the settings, by name, of which this run or the full one has one of ``columns``."""
-    numbers = run.as_dict()["numbers"].keys() | (full_run("any_operator") or {"numbers": {}})["numbers"].keys()
-    return {
-        name: one.label for name, one in SETTINGS.items() if any(f"{name}.{column}" in numbers for column in columns)
-    }
 def slider_noise(n_faces=3, n_shown=6, n_samples=32, seed=0):
     """What ``sliders.face_view`` shows of prior-faces under one flow for all, by noise level of denoising, face and sample:
     (sliders, faces, spread). A face has the same noise at every level, but for its size.
@@ -217,3 +211,9 @@ def slider_noise(n_faces=3, n_shown=6, n_samples=32, seed=0):
     return choices, pictures, {"standard deviation": (spread, (0, 1))}
 
 
+def rows(run, columns=("any.psnr",)):
+    """Labels of the settings, by name, of which this run or the full one has one of ``columns``."""
+    numbers = run.as_dict()["numbers"].keys() | (full_run("any_operator") or {"numbers": {}})["numbers"].keys()
+    return {
+        name: one.label for name, one in SETTINGS.items() if any(f"{name}.{column}" in numbers for column in columns)
+    }

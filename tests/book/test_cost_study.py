@@ -90,7 +90,6 @@ def test_the_model_finds_the_law(run, monkeypatch):
     drawn = cost.curves(run.as_dict())
     entries, memory = drawn["levels"], drawn["panels"]["its memory (MiB)"]
     assert entries == [192, 768, 12288]
-    memory = panels["its memory (MiB)"]
     np.testing.assert_allclose(memory["in all entries"][:2], [40 * d**2 / 2**20 for d in entries[:2]], rtol=1e-6)
     assert memory["in all entries, modelled"][2] == pytest.approx(found["model.s64.factor_mib"])
 

@@ -123,7 +123,9 @@ def test_no_claim_compares_in_words_beside_our_number():
     assert [one for text in (*said_here, *found["sentences"]) for one in comparing(text, FIELD)] == []
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md"))], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md"))], ids=lambda path: path.stem
+)
 def test_no_page_compares_in_words_beside_a_typed_number(path):
     """But for what is computed from the records: the sentences of the front page."""
     text = " ".join(re.sub(r"\n\s*(?=[-*|]|\n)", ". ", path.read_text("utf-8")).split())
@@ -154,8 +156,6 @@ def test_a_comparison_is_found_where_it_stands():
     ]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_lines_can_be_read(path):
 def trends(source):
     """Typed alt texts of charts that say what a curve does; one that is computed from the record may."""
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
@@ -175,6 +175,8 @@ def test_a_typed_trend_is_found_where_it_stands():
     assert trends('run.chart(draw, "a", {}, alt=lambda shown: "It rises.")\nrun.say("It falls.")') == []
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_lines_can_be_read(path):
     """Code, strings, metadata of cells and Markdown alike."""
     long = {
         number: len(line) for number, line in enumerate(path.read_text("utf-8").splitlines(), 1) if len(line) > WIDTH
