@@ -63,7 +63,7 @@ def sphere_impute(sigma_y=0.05, mask_fraction=0.6):
 def sphere_fine_impute(sigma_y=0.05, mask_fraction=0.6):
     """As ``sphere_impute`` on the reanalysis' own grid, 73x144 = 10,512 cells.
 
-    Needs its fields (`python -m aps_core.data fetch ncep-temperature-fine`) and, after that, the prior, which is not
+    Needs its fields (`aps data fetch ncep-temperature-fine`) and, after that, the prior, which is not
     shipped: `aps train recipes/sphere-fine-prior.toml` takes minutes. Raises FileNotFoundError that says so.
     """
     months = data.ncep_fine.SOURCE.name

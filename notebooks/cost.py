@@ -209,7 +209,7 @@ if samplers := cost.bench_rows(run, "sampler"):
 # ## The sphere at the reanalysis' own grid
 #
 # The embedded fields of 46 × 90 cells were interpolated from 73 × 144 = 10,512. Those come on demand
-# (`python -m aps_core.data fetch ncep-temperature-fine`), and two recipes, `sphere-fine-prior` and
+# (`aps data fetch ncep-temperature-fine`), and two recipes, `sphere-fine-prior` and
 # `sphere-fine-impute-held-out`, train a prior and a flow on them with the same code, `load_task("sphere-fine-impute")`:
 # 300 modes and a rest, a score network in 64 of them, a flow in these. The matrices of $d \times d$ that nobody makes
 # would have 0.4 GB each. The months below are the same on both grids, the cells that are missing are not, and a finer

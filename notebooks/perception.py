@@ -102,9 +102,9 @@ run.say(
         ""
         if with_inception
         else ", and leaves FID and KID to the full run: they need torch and a network that are no part "
-        "of the package (`python -m aps_core.data fetch inception`, `pip install torch`)"
+        "of the package (`aps data fetch inception`, `pip install torch`)"
     )
-    + ("." if alexnet.available() else ", and LPIPS too (`python -m aps_core.data fetch lpips`).")
+    + ("." if alexnet.available() else ", and LPIPS too (`aps data fetch lpips`).")
     + f" The flows: {perception.FLOW}."
 )
 

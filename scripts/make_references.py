@@ -1,6 +1,6 @@
 """Makes references for ``diagnose``: ``python -m scripts.make_references NAME ...`` for weights NAME, into weights/diagnose.
 
-Validation signals are measured besides: faces need CelebA in APS_DATA_DIR, digits what `python -m aps_core.data fetch
+Validation signals are measured besides: faces need CelebA in APS_DATA_DIR, digits what `aps data fetch
 mnist` gets. Draws of learned priors are kept in the folder that APS_DRAWS_DIR names (``checkpoints`` by default) for the
 next weights under the same prior.
 """

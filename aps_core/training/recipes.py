@@ -1,4 +1,4 @@
-"""Recipes (TOML): reading one, and refusing what nothing would read. ``python -m aps_core.train FILE`` runs one.
+"""Recipes (TOML): reading one, and refusing what nothing would read. ``aps train FILE`` runs one.
 
 ``trains`` says what a recipe trains (a word of ``training.TRAINERS``; a posterior where it is absent), and with it which tables it
 has. Every recipe has an [optimizer]; the files in ``recipes/`` are the examples.

@@ -517,6 +517,17 @@ def test_verify_of_a_figure_is_that_of_its_notebook(monkeypatch):
     assert code == 0 and (json.loads(printed)["notebook"], json.loads(printed)["figure"]) == ("toy2d", "fig-toy-modes")
 
 
+@pytest.mark.long
+def test_verify_runs_the_notebook_of_a_figure_and_finds_its_numbers(tmp_path):
+    """A tutorial, the cheapest of the notebooks; against its tolerances where nothing was built."""
+    code, printed, errors = aps("verify", "fig-own-prior", "--json", "--out", str(tmp_path))
+    assert code == 0, printed + errors
+    made = json.loads(printed)
+    assert (made["notebook"], made["figure"]) == ("own_prior", "fig-own-prior") and not made["differs"]
+    now = json.loads((tmp_path / "own_prior.json").read_text())
+    assert made["same"] and now["provenance"]["command"].startswith("aps run own_prior")
+
+
 # train and sample
 
 

@@ -93,7 +93,7 @@ def test_the_embedded_fields_are_interpolated_from_such_a_file(own):
 def test_what_is_said_without_the_file(tmp_path, monkeypatch):
     monkeypatch.delenv("APS_DATA_DIR", raising=False)
     monkeypatch.setenv("APS_CACHE_DIR", str(tmp_path))
-    wanted = "air.mon.mean.nc not found; looked for .*`python -m aps_core.data fetch ncep-temperature-fine` gets it"
+    wanted = "air.mon.mean.nc not found; looked for .*`aps data fetch ncep-temperature-fine` gets it"
     for ask in (lambda: data.load("ncep-temperature-fine", "test"), lambda: load_task("sphere-fine-impute")):
         with pytest.raises(FileNotFoundError, match=wanted):
             ask()

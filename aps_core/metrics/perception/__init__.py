@@ -1,6 +1,6 @@
 """How real pictures look to networks that were trained on photographs: FID, KID and LPIPS.
 
-The two distances between sets of features need NumPy and SciPy alone, LPIPS its weights (`python -m aps_core.data fetch
+The two distances between sets of features need NumPy and SciPy alone, LPIPS its weights (`aps data fetch
 lpips`), the features of Inception their network (`fetch inception`) and torch (the optional extra `perception`, or `pip
 install torch`).
 """
