@@ -125,44 +125,71 @@ def samplers_of(setting):
     return found
 
 
-def scores(setting, n, n_samples, n_iterative=0, seed=0, rivals=("ddrm", "pigdm")):
-    """(``evaluation.evaluate`` of every row on ``n`` test faces, measured in the same way, PSNR (n,) of Tweedie's estimate where
-    it is denoising or None). Samplers that iterate, with their default settings, on the first ``n_iterative`` faces.
+RIVALS = ("ddrm", "pigdm")  # samplers that take any linear operator, with their default settings
+FEW = 4  # samples of each measurement that what iterates draws
+
+
+def scores(setting, n, n_samples, n_iterative=0, seed=0):
+    """({row: ``evaluation.evaluate`` on ``n`` test faces, measured in the same way}, the same of ``FEW`` samples of the first
+    ``n_iterative`` faces with RIVALS among the rows, PSNR (n,) of Tweedie's estimate where it is denoising or None).
     """
     task = task_of(setting)
     case = measure(task, data.load("faces", "test"), n, seed)
-    key, found = jax.random.key(seed + 1), {}
+    key, found, few = jax.random.key(seed + 1), {}, {}
     for row, sampler in samplers_of(setting).items():
         found[row] = evaluation.evaluate(sampler, key, case.measurements, case.x0, n_samples, progress=True)
-    few = jax.tree.map(lambda a: a[:n_iterative], case.measurements)
-    for row in rivals if n_iterative else ():
-        sampler = make_sampler(row, task)
-        found[row] = evaluation.evaluate(sampler, key, few, case.x0[:n_iterative], min(n_samples, 4), progress=True)
+        if n_iterative:
+            few[row] = _on_few(sampler, key, case, n_iterative)
+    for row in RIVALS if n_iterative else ():
+        few[row] = _on_few(make_sampler(row, task), key, case, n_iterative)
     if not setting.operator.is_identity:
-        return found, None
+        return found, few, None
     guess = np.asarray(tweedie(task.prior, case.measurements.y, task.sigma_y))
-    return found, quality.psnr(guess, case.x0)
+    return found, few, quality.psnr(guess, case.x0)
 
 
-def store(run, name, found, guess=None):
+def _on_few(sampler, key, case, n):
+    measurements = jax.tree.map(lambda a: a[:n], case.measurements)
+    return evaluation.evaluate(sampler, key, measurements, case.x0[:n], FEW, progress=True)
+
+
+def store(run, name, found, few, guess=None):
     """Keep the scores of one setting as ``name.row.psnr`` and so on, and what one flow has above the others, paired by
-    face, as ``name.above_row.energy``.
+    face, as ``name.above_row.energy``; those of few samples as ``name.few.row.energy`` and ``name.above_few_row.energy``.
     """
     for row, of in found.items():
         run.mean(f"{name}.{row}_n1.psnr", of["psnr_n1"], "dB")
         run.mean(f"{name}.{row}.psnr", of["psnr_mean"], "dB")
         run.mean(f"{name}.{row}.energy", of["energy"])
-        if row not in faces_rivals.LABELS:
-            run.mean(f"{name}.{row}.coverage_90", 100 * of["coverage"][:, 1], "%")
+        run.mean(f"{name}.{row}.coverage_90", 100 * of["coverage"][:, 1], "%")
     for row in found.keys() - {"any"}:
-        n = len(found[row]["energy"])
-        run.mean(f"{name}.above_{row}.psnr_n1", found["any"]["psnr_n1"][:n] - found[row]["psnr_n1"], "dB")
-        if row not in faces_rivals.LABELS:
-            run.mean(f"{name}.above_{row}.energy", found["any"]["energy"] - found[row]["energy"])
-            run.mean(f"{name}.above_{row}.psnr", found["any"]["psnr_mean"] - found[row]["psnr_mean"], "dB")
+        run.mean(f"{name}.above_{row}.psnr_n1", found["any"]["psnr_n1"] - found[row]["psnr_n1"], "dB")
+        run.mean(f"{name}.above_{row}.energy", found["any"]["energy"] - found[row]["energy"])
+        run.mean(f"{name}.above_{row}.psnr", found["any"]["psnr_mean"] - found[row]["psnr_mean"], "dB")
+    for row, of in few.items():
+        run.mean(f"{name}.few.{row}_n1.psnr", of["psnr_n1"], "dB")
+        run.mean(f"{name}.few.{row}.energy", of["energy"])
+        if row != "any":
+            run.mean(f"{name}.above_few_{row}.energy", few["any"]["energy"] - of["energy"])
+            run.mean(f"{name}.above_few_{row}.psnr_n1", few["any"]["psnr_n1"] - of["psnr_n1"], "dB")
     if guess is not None:
         run.mean(f"{name}.tweedie.psnr", guess, "dB")
         run.mean(f"{name}.above_tweedie.psnr", found["any"]["psnr_mean"] - guess, "dB")
+
+
+def times(setting, counts=(1, 128), batch=64, seed=0):
+    """{row: seconds}: of one flow for all, for each number of samples of one measurement (``any.n1``), for a sample of each of a
+    ``batch`` of measurements, per measurement (``any.batch``), and of one sample of RIVALS. Compiled before, the medians of five.
+    """
+    task, key = task_of(setting), jax.random.key(seed)
+    case = measure(task, data.faces.prior_faces("test"), batch, seed)
+    flow, found = load_posterior(task, weights=ANY), {}
+    for n in counts:
+        found[f"any.n{n}"] = evaluation.seconds_per_measurement(flow, key, case.one(0), n)
+    found["any.batch"] = evaluation.seconds_per_measurement(flow, key, case.measurements, 1) / batch
+    for row in RIVALS:
+        found[f"{row}.n1"] = evaluation.seconds_per_measurement(make_sampler(row, task), key, case.one(0), 1)
+    return found
 
 
 def example(setting, n_samples=64, index=3, seed=0):

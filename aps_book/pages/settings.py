@@ -26,7 +26,7 @@ CHOICES = {
     "optimizer": {"matmul": loop.PRECISIONS},
 }
 # what SubspaceFlow.for_task computes itself
-COMPUTED = {"k", "local", "root", "teacher", "missing", "scale", "network", "share", "anchored"}
+COMPUTED = {"k", "local", "root", "teacher", "missing", "scale", "network"}
 
 
 @functools.cache
@@ -89,7 +89,7 @@ def _fields(cls: Any) -> dict[str, Any]:
     """The static fields of a flow that have defaults or that its ``for_task`` leaves to the recipe."""
     static = {one.name: one for one in dataclasses.fields(cls) if not one.metadata.get("pytree_node", True)}
     left = COMPUTED if issubclass(cls, SubspaceFlow) else set(inspect.signature(cls.for_task).parameters)
-    left = left | {"shape", "operator", "network"}
+    left = left | {"shape", "operator", "network", "anchored"}
     return {
         name: REQUIRED if one.default is dataclasses.MISSING else one.default
         for name, one in static.items()

@@ -1,5 +1,7 @@
 """One flow for any linear operator and noise: what it is told of them is their closed-form posterior."""
 
+from dataclasses import replace
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -44,8 +46,8 @@ class UniversalFlow(DistilledFlow):
     def for_task(cls, task, copy=True, **settings):
         """The untrained flow, as ``DistilledFlow.for_task``."""
         gaussian = task.prior.gaussian
-        flow = super().for_task(task, copy, gaussian=gaussian, prior_std=gaussian.marginal_std, **settings)
-        return flow._with_share()
+        own = {"gaussian": gaussian, "prior_std": gaussian.marginal_std, "share": 1.0, "anchored": False}
+        return super().for_task(task, copy, **own, **settings)._with_share()
 
     def with_noise(self, sigma_y):
         """The flow for another noise level: the operator is factorized anew."""
@@ -60,7 +62,7 @@ class UniversalFlow(DistilledFlow):
     def context(self, measurement):
         """What the flow sees of one measurement, computed once for all samples."""
         context = super().context(measurement)
-        return context.replace(guess=self._score_network(context)) if self.anchored else context
+        return replace(context, guess=self._score_network(context)) if self.anchored else context
 
     def init(self, key):
         """Parameters with which the flow is a Gaussian around the score network's estimate."""

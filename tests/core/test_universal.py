@@ -128,6 +128,12 @@ def test_after_training_its_shift_is_tweedies_for_denoising_alone(prior, sigma_y
     assert not build_flow(_task(prior, sigma_y=sigma_y), FLOW).replace(teacher=None)._with_share().anchored
 
 
+@pytest.mark.parametrize("computed", ["anchored", "share", "gaussian"])
+def test_what_the_flow_computes_is_no_setting(prior, computed):
+    with pytest.raises(ValueError, match=computed):
+        build_flow(_task(prior), {**FLOW, computed: 1})
+
+
 def test_distance_from_denoising_grows_with_the_blur(prior):
     widths = (0.0, 0.3, 0.4, 0.6)
     operators = [GaussianBlur(SHAPE, width) if width else Identity(SHAPE) for width in widths]
