@@ -211,9 +211,10 @@ run.table(
     "the test months.",
     signals=sphere_impute.signals(labels),
 )
+other_measures = {"psnr_area": ("PSNR by area [dB]", ".2f"), "ssim11": ("SSIM, 11 × 11", ".3f")}
 run.table(
-    labels,
-    {"psnr_area": ("PSNR by area [dB]", ".2f"), "ssim11": ("SSIM, 11 × 11", ".3f")},
+    sphere_impute.rows(run, "test", order, columns=other_measures),
+    other_measures,
     "test",
     caption="The same months with two other measures: PSNR in which a cell counts by its area on the sphere "
     "(the grid has "

@@ -104,12 +104,13 @@ def store_scores(run, prefix, scores):
         run.number(f"{prefix}.{row}.ratio", *ratio, n=len(found["psnr_n1"]))
 
 
-def rows(run, prefix, names, both=True):
+def rows(run, prefix, names, both=True, columns=None):
     """Labels of a table's rows ``row_n1``, ``row_n128`` (or ``row`` alone), without those of which no source has a
-    number.
+    number, or none in one of ``columns`` where they are given: an older full run may lack these.
     """
     stored = [run.as_dict(), record.full_run(run.notebook) or {"numbers": {}}]
-    known = {key.rpartition(".")[0] for source in stored for key in source["numbers"]}
+    keys = [key.rpartition(".") for source in stored for key in source["numbers"]]
+    known = {row for row, _, column in keys if columns is None or column in columns}
     labels = {}
     for name in names:
         if name in ("mcg", "dps"):

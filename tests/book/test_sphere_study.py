@@ -108,6 +108,9 @@ def test_rows_are_those_with_a_number(tmp_path):
     }
     assert sphere_impute.rows(run, "test", ["aps"]) == {}
     assert sphere_impute.rows(run, "test", ["gaussian"], both=False) == {"gaussian": "Gaussian closed form"}
+    run.number("test.aps_n1.psnr", 30.0)  # of a full run from before a column was
+    assert "aps_n1" in sphere_impute.rows(run, "test", ["aps"])
+    assert sphere_impute.rows(run, "test", ["aps"], columns=("ssim11",)) == {}
 
 
 def test_coverage_is_kept_in_per_cent_by_group(tmp_path):
