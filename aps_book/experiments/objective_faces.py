@@ -271,9 +271,9 @@ def _gap(numbers):
     )
 
 
-def _change(numbers, key):
-    resolved = abs(numbers[key]["value"]) > 2 * numbers[key]["se"]
-    return _nats(numbers, key) + ("" if resolved else " (not resolved)")
+def _change(numbers, key, form="+.0f"):
+    value, se = numbers[key]["value"], numbers[key]["se"]
+    return f"{value:{form}} ± {se:{form[1:]}}" + ("" if abs(value) > 2 * se else " (not resolved)")
 
 
 def _start(numbers):
@@ -283,7 +283,7 @@ def _start(numbers):
     low, high = (numbers[f"start.{key}"]["value"] for key in ("low", "high"))
     return (
         f" With the network from t = {low:g} on, and not from {high:g}, the bound would pay the reverse flow "
-        f"{_change(numbers, 'start.paid')} nats more than the frozen mean."
+        f"{_change(numbers, 'start.paid', '+.1f')} nats more than the frozen mean."
     )
 
 

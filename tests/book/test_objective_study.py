@@ -173,7 +173,7 @@ def test_causes_are_said_from_the_numbers():
     ends |= {"start.low": _number(1e-5), "start.high": _number(1e-4)}
     more = objective_faces.causes({**numbers, **ends})
     assert "changes by +0 ± 1 (not resolved) when they are moved, and by -4 ± 1 to the samples" in more
-    assert "from t = 1e-05 on, and not from 0.0001, the bound would pay the reverse flow +3 ± 1 nats more" in more
+    assert "from t = 1e-05 on, and not from 0.0001, the bound would pay the reverse flow +3.0 ± 1.0 nats more" in more
     keys = ("exact.lost", "mode_seeking", "apart")
     numbers |= {f"family.contrast.{key}": _number(0.1, 0.01) for key in keys}
     assert "costs 0.10 ± 0.01 dB against the exact mean" in objective_faces.causes(numbers)
