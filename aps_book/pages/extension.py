@@ -1,5 +1,5 @@
 """Sphinx extension: answer boxes, one fold of code and what to take away on the pages of notebooks; ``{claims}``,
-``{verdicts}`` and ``{settings}``.
+``{verdicts}``, ``{settings}`` and ``{on-paper}``.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from aps_book import record
-from aps_book.pages import answers, claims_table, code_fold, settings, take_away, weight
+from aps_book.pages import answers, claims_table, code_fold, elsewhere, settings, take_away, weight
 from aps_book.record.provenance import ROOT
 from aps_core import flows, tasks
 from aps_core.training import loop, network_prior, posterior, subspace_posterior, subspace_prior
@@ -42,6 +42,13 @@ class Claims(SphinxDirective):
         return [nodes.raw("", claims_table.table(), format="html")]
 
 
+class OnPaper(SphinxDirective):
+    """Where a link to the book as PDF goes, once `make pdf` made one."""
+
+    def run(self):
+        return [nodes.raw("", take_away.OPEN + take_away.CLOSE, format="html")]
+
+
 def _depends(env):
     """A page is made anew when a record or the text of a claim changes."""
     for path in (*(ROOT / "weights" / "results").glob("*.json"), *(ROOT / "book").glob("*.toml")):
@@ -60,9 +67,7 @@ def open_with_the_answer(app, doctree):
     made = source.with_suffix(".json")
     if made.exists() and pages:
         cite = "../cite.html" if "cite" in app.env.found_docs else None
-        options = app.config.html_theme_options
-        repository = options.get("repository_url", ""), options.get("repository_branch") or "main"
-        launch = take_away.binder(*repository, source.stem)
+        launch = elsewhere.launches(*repository(app.config), source.stem)
         doctree += nodes.raw("", take_away.line(record.load(made), cite, launch), format="html")
     box = answers.box(source.stem, "../intro.html" if pages and "intro" in app.env.found_docs else None)
     titles = list(doctree.findall(nodes.title))
@@ -73,10 +78,17 @@ def open_with_the_answer(app, doctree):
     section.insert(section.index(titles[0]) + 1, nodes.raw("", box, format="html"))
 
 
+def repository(config):
+    """Where the project lies, and the branch of the book."""
+    options = config.html_theme_options
+    return options.get("repository_url") or "", options.get("repository_branch") or "main"
+
+
 def copy_records(app, error):
-    """Put the records of the pages beside them, to take away."""
+    """Put the records of the pages beside them, to take away, and complete the notebooks for it."""
     if error is None and app.builder.name == "html":
         take_away.copy_records(Path(app.srcdir) / "results", Path(app.outdir) / "results")
+        elsewhere.complete_notebooks(Path(app.outdir) / "_sources" / "results", *repository(app.config))
 
 
 def lighten(app, error):
@@ -89,9 +101,13 @@ def buttons_of_the_repository(app, config):
     """``repository.url`` of ``_config.yml`` is the one place that says where the project lies: with it each page has the
     buttons for the repository and its issues, without it none.
     """
-    options = config.html_theme_options
-    known = bool(options.get("repository_url"))
-    options.update(use_repository_button=known, use_issues_button=known)
+    known = bool(repository(config)[0])
+    config.html_theme_options.update(use_repository_button=known, use_issues_button=known)
+
+
+def chapters_first(app, config):
+    """The search puts chapters above the pages of the code."""
+    config.html_search_scorer = str(Path(__file__).with_name("search_scorer.js"))
 
 
 def without_thebe(app, config):
@@ -107,7 +123,9 @@ def setup(app):
     app.add_directive("verdicts", Verdicts)
     app.add_directive("claims", Claims)
     app.add_directive("settings", Settings)
+    app.add_directive("on-paper", OnPaper)
     app.connect("config-inited", buttons_of_the_repository)
+    app.connect("config-inited", chapters_first)
     app.connect("config-inited", without_thebe, priority=900)
     app.connect("doctree-read", open_with_the_answer)
     app.connect("build-finished", copy_records)

@@ -11,9 +11,11 @@ from html import escape
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from aps_core.files import find
+from aps_core.files import find, write_atomically
+
+# In the front page: the place of a link to the PDF, once there is one.
+OPEN, CLOSE = "<!-- on paper -->", "<!-- /on paper -->"
 
 
 def full_record(page: str) -> Path | None:
@@ -30,19 +32,9 @@ def plain() -> str:
     return f'<p class="aps-take">aps-core {escape(version)}, book built on {datetime.date.today()}.</p>'
 
 
-def binder(repository: str, branch: str, page: str) -> str | None:
-    """The address under which Binder opens the notebook of a page; None without a repository that it knows."""
-    for host, service in (("https://github.com/", "gh"), ("https://gitlab.com/", "gl")):
-        if repository.startswith(host):
-            where = repository.removeprefix(host).strip("/")
-            where = where if service == "gh" else quote(where, safe="")
-            return f"https://mybinder.org/v2/{service}/{where}/{branch}?urlpath=lab/tree/notebooks/{page}.py"
-    return None
-
-
-def line(record: Mapping[str, Any], cite: str | None = "../cite.html", launch: str | None = None) -> str:
+def line(record: Mapping[str, Any], cite: str | None = "../cite.html", launch: Mapping[str, str] | None = None) -> str:
     """The line as HTML. record: that of this build, which lies beside the page as ``<page>.json``. cite: the page on
-    citing, None where it was not built. launch: where the notebook can be run, as of `binder`.
+    citing, None where it was not built. launch: where the notebook can be run, as of `elsewhere.launches`.
     """
     page, made = record["notebook"], record["provenance"]
     links = {f"../_sources/results/{page}.ipynb": "notebook", f"{page}.json": "record of this build"}
@@ -52,7 +44,7 @@ def line(record: Mapping[str, Any], cite: str | None = "../cite.html", launch: s
     version = made["versions"].get("aps-core", "of unknown version")
     return (
         f'<p class="aps-take">aps-core {escape(version)}, built on {made["date"][:10]}. To take away: {shown}'
-        + (f'; <a href="{escape(launch)}">run it on Binder</a>' if launch else "")
+        + "".join(f'; <a href="{escape(address)}">run it on {name}</a>' for name, address in (launch or {}).items())
         + (f'; <a href="{cite}">how to cite</a>' if cite else "")
         + ".</p>"
     )
@@ -65,3 +57,17 @@ def copy_records(results: Path, folder: Path) -> None:
         full = full_record(path.stem)
         if full is not None:
             shutil.copyfile(full, folder / f"{path.stem}.full.json")
+
+
+def offer_pdf(pdf: Path, html: Path) -> None:
+    """Put ``pdf`` beside the pages of the built book ``html``, with a link to it on the front page. Raises ValueError where that
+    has no place for it.
+    """
+    front = html / "intro.html"
+    before, start, rest = front.read_text("utf-8").partition(OPEN)
+    _, end, after = rest.partition(CLOSE)
+    if not (start and end):
+        raise ValueError(f"{front}: expected a place for the link to the PDF, made by {{on-paper}} in book/intro.md")
+    shutil.copyfile(pdf, html / pdf.name)
+    link = f'<a href="{pdf.name}">The whole book as a PDF</a> ({pdf.stat().st_size / 1e6:.0f} MB)'
+    write_atomically(front, f'{before}{OPEN}<p class="aps-take">{link}.</p>{CLOSE}{after}')

@@ -173,9 +173,24 @@ def test_the_workflow_runs_actions_by_commit_and_publishes_apart():
     for _, step in steps:
         assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", step.get("uses", "actions/none@" + "0" * 40)), step
     assert workflow["permissions"] == {"contents": "read"}
-    trusted = {name for name, job in workflow["jobs"].items() if "id-token" in job.get("permissions", {})}
-    assert trusted == {"publish"}
-    assert not any("run" in step for name, step in steps if name in trusted)
+    trusted = {name for name, job in workflow["jobs"].items() if "write" in job.get("permissions", {}).values()}
+    assert trusted == {"publish", "notebooks"}
+    for name, step in steps:  # without a checkout there is nothing of the repository that could run
+        assert name not in trusted or "checkout" not in step.get("uses", "")
+        assert name != "publish" or "run" not in step
+        assert name != "notebooks" or not re.search(r"(?m)^ *(bash|sh|python|make|\./)", step.get("run", ""))
+
+
+def test_the_notebooks_go_to_the_branch_where_colab_looks_for_them():
+    import yaml
+
+    from aps_book.pages import elsewhere
+
+    job = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text("utf-8"))["jobs"]["notebooks"]
+    script = job["steps"][-1]["run"]
+    assert f"--initial-branch={elsewhere.BRANCH}\n" in script
+    assert script.rstrip().endswith(f'$GITHUB_REPOSITORY.git" {elsewhere.BRANCH}')
+    assert f"/blob/{elsewhere.BRANCH}/faces.ipynb" in elsewhere.colab("https://github.com/somebody/aps", "faces")
 
 
 def test_version_is_the_same_everywhere():

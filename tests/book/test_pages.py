@@ -5,13 +5,15 @@ import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
+import nbformat
 import pytest
 from docutils import nodes
 from docutils.frontend import get_default_settings
 from docutils.parsers.rst import Parser
 from docutils.utils import new_document
+from IPython.core.inputtransformer2 import TransformerManager
 
-from aps_book.pages import code_fold, extension, take_away
+from aps_book.pages import code_fold, elsewhere, extension, take_away
 from aps_book.record import tables, words
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -111,24 +113,82 @@ def test_pages_offer_their_records(tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"faces.json", "faces.full.json", "nothing.json"}
 
 
+def configured(url):
+    return SimpleNamespace(html_theme_options={"repository_url": url, "repository_branch": "main"})
+
+
 def test_the_repository_is_said_in_one_place():
-    opened = take_away.binder("https://github.com/somebody/aps", "main", "faces")
-    assert opened == "https://mybinder.org/v2/gh/somebody/aps/main?urlpath=lab/tree/notebooks/faces.py"
-    assert take_away.binder("https://gitlab.com/a/b/", "main", "faces").startswith(
-        "https://mybinder.org/v2/gl/a%2Fb/main?"
-    )
-    assert take_away.binder("", "main", "faces") is None
-    made = {"notebook": "faces", "provenance": {"versions": {}, "date": "2026-01-02T03:04:05+00:00"}}
-    assert f'<a href="{opened}">run it on Binder</a>' in take_away.line(made, None, opened)
-    assert "Binder" not in take_away.line(made)
-    for url in ("", "https://github.com/somebody/aps"):
-        config = SimpleNamespace(html_theme_options={"repository_url": url})
+    binder = "https://mybinder.org/v2/gh/somebody/aps/main?urlpath=lab/tree/notebooks/faces.py"
+    colab = "https://colab.research.google.com/github/somebody/aps/blob/notebooks/faces.ipynb"
+    for url, launches in {
+        "https://github.com/somebody/aps": {"Binder": binder, "Colab": colab},
+        "https://gitlab.com/a/b/": {
+            "Binder": "https://mybinder.org/v2/gl/a%2Fb/main?urlpath=lab/tree/notebooks/faces.py"
+        },
+        "https://forge.example/a/b": {},
+        "": {},
+    }.items():
+        config = configured(url)
+        assert elsewhere.launches(*extension.repository(config), "faces") == launches
         extension.buttons_of_the_repository(None, config)
-        assert (
-            config.html_theme_options["use_repository_button"]
-            is config.html_theme_options["use_issues_button"]
-            is bool(url)
-        )
+        options = config.html_theme_options
+        assert options["use_repository_button"] is options["use_issues_button"] is bool(url)
+    made = {"notebook": "faces", "provenance": {"versions": {}, "date": "2026-01-02T03:04:05+00:00"}}
+    said = take_away.line(made, None, {"Binder": binder, "Colab": colab})
+    assert f'<a href="{binder}">run it on Binder</a>; <a href="{colab}">run it on Colab</a>' in said
+    assert "Binder" not in take_away.line(made) and "Colab" not in take_away.line(made)
+
+
+def test_notebooks_to_take_away_fetch_the_project_where_it_is_missing(tmp_path):
+    """Once, in a first cell, and only where a repository is known; where the project is there, the cell does nothing."""
+    code = nbformat.v4.new_code_cell("1 + 1")
+    path, made = tmp_path / "faces.ipynb", nbformat.v4.new_notebook(cells=[code])
+    nbformat.write(made, path)
+    before = path.read_bytes()
+    elsewhere.complete_notebooks(tmp_path, *extension.repository(configured("")))
+    assert path.read_bytes() == before
+    for _ in range(2):
+        elsewhere.complete_notebooks(tmp_path, *extension.repository(configured("https://github.com/somebody/aps")))
+    completed = nbformat.read(path, 4)
+    nbformat.validate(completed)
+    first, second = completed.cells
+    assert second.source == "1 + 1"
+    assert "git clone --quiet --depth 1 --branch main https://github.com/somebody/aps " in first.source
+    ran = []
+    shell = SimpleNamespace(system=ran.append, run_line_magic=lambda name, rest: ran.append(f"{name} {rest}"))
+    python = TransformerManager().transform_cell(first.source)
+    exec(python, {"get_ipython": lambda: shell})
+    assert ran == []
+    exec(python.replace("aps_core", "no_such_package"), {"get_ipython": lambda: shell})
+    assert [one.split()[0] for one in ran] == ["git", "cd", "pip"]
+
+
+def test_the_pdf_is_offered_on_the_front_page(tmp_path):
+    pdf, front = tmp_path / "aps.pdf", tmp_path / "html" / "intro.html"
+    front.parent.mkdir()
+    front.write_text("<p>No place")
+    pdf.write_bytes(b"%PDF-" + bytes(3_000_000))
+    with pytest.raises(ValueError, match="intro.html: expected a place for the link"):
+        take_away.offer_pdf(pdf, front.parent)
+    assert not (front.parent / "aps.pdf").exists()
+    front.write_text(f"<p>Before{take_away.OPEN}{take_away.CLOSE}<p>After")
+    for _ in range(2):  # printed anew, it is offered once
+        take_away.offer_pdf(pdf, front.parent)
+        assert front.read_text().count('<a href="aps.pdf">The whole book as a PDF</a> (3 MB)') == 1
+    assert re.fullmatch("<p>Before.*<p>After", front.read_text())
+    assert (front.parent / "aps.pdf").read_bytes() == pdf.read_bytes()
+    assert "{on-paper}" in (ROOT / "book/intro.md").read_text("utf-8")
+
+
+def test_the_search_knows_the_pages_of_the_code():
+    """The scorer that the extension gives to Sphinx puts exactly the pages of the code below all others."""
+    config = SimpleNamespace()
+    extension.chapters_first(None, config)
+    text = Path(config.html_search_scorer).read_text("utf-8")
+    lowest = re.search(r"below = \[/(.*?)/,", text).group(1)
+    pages = {path.stem for path in (ROOT / "book").glob("*.md")}
+    code = {name for name in pages if "```{reference}" in (ROOT / "book" / f"{name}.md").read_text("utf-8")}
+    assert {name for name in pages if re.search(lowest, name)} == code != set()
 
 
 def test_every_page_says_version_and_date():
