@@ -37,7 +37,7 @@ MONTHS = {
     RIGHT: "months, as the task says",
     "noise_2": FAULTS["noise_2"],
     "noise_0_5": FAULTS["noise_0_5"],
-    "no_mask": "without the mask",
+    "no_mask": "zeros, and a mask that hides none",
     "kelvin": "in kelvin",
     "other_half": "west in the place of east",
 }
@@ -102,14 +102,14 @@ def faulty(task, faces, drawn, signals, n, seed=0):
 
 def faulty_months(task, months, seed=0):
     """Measurements of temperature by fault: RIGHT, of ``months`` (n, 46, 90), as ``task`` says, with cells missing; then with
-    another noise, without the mask, in kelvin, and with the west in the place of the east.
+    another noise, with a mask that hides nothing, in kelvin, and with the west in the place of the east.
     """
     key, x = jax.random.key(seed), jnp.asarray(months)
     made = {RIGHT: task.measure(key, x)}
     for name in ("noise_2", "noise_0_5"):
         made[name] = replace(task, sigma_y=NOISE[name] * task.sigma_y).measure(key, x)
     y, mask = made[RIGHT].y, made[RIGHT].mask
-    made["no_mask"] = Measurement(y)
+    made["no_mask"] = Measurement(y, jnp.ones_like(mask))
     made["kelvin"] = Measurement(mask * to_kelvin(y), mask)
     made["other_half"] = Measurement(jnp.roll(y, y.shape[-1] // 2, -1), jnp.roll(mask, y.shape[-1] // 2, -1))
     return made

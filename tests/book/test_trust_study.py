@@ -6,9 +6,9 @@ import pytest
 
 import aps_core
 from aps_book import record
-from aps_book.experiments import trust, trust_faults, trust_mending
+from aps_book.experiments import diagnosed, trust, trust_faults, trust_mending
 from aps_book.figures import diagnoses
-from aps_core.metrics.trust import importance
+from aps_core.metrics.trust import Diagnosis, importance
 from aps_core.metrics.trust.reference import shipped_reference
 
 
@@ -102,3 +102,25 @@ def test_the_shipped_reference_is_that_of_the_weights():
     assert "draws of the prior" in found[0].text
     noisy = aps_core.load_task("faces-denoise", sigma_y=0.2).measure(jax.random.key(0), faces)
     assert all(one.verdict == "refuse" for one in aps_core.diagnose(posterior, noisy))
+
+
+def test_the_strip_counts_verdicts_and_says_where_there_is_no_reference(tmp_path, monkeypatch):
+    task = aps_core.load_task("gaussian16")
+    closed, run = aps_core.gaussian_posterior(task), record.Run("faces", {}, tmp_path)
+    measurements = task.measure(jax.random.key(0), task.signals("test")[:3])
+    assert "no reference is shipped" in diagnosed.said(run, "none", closed, measurements)
+    found = [Diagnosis(verdict, {}) for verdict in ("trust", "trust", "refuse")]
+    monkeypatch.setattr(diagnosed, "shipped_reference", lambda posterior: "reference")
+    monkeypatch.setattr(diagnosed, "diagnose", lambda posterior, few, reference: found)
+    said = diagnosed.said(run, "denoise", closed, measurements)
+    numbers = run.as_dict()["numbers"]
+    assert [numbers[f"diagnosed.denoise.{word}"]["value"] for word in ("trusted", "doubted", "refused")] == [2, 0, 1]
+    assert "on 3 of this build's test measurements" in said and "{diagnosed.denoise.refused:.0f} refused" in said
+
+
+def test_seconds_of_a_refinement_without_compiling():
+    steps = np.array([0, 10, 20, 40])
+    seconds, compiling = trust_mending.without_compiling(steps, np.array([0.0, 32.0, 34.0, 38.0]))
+    assert np.allclose(seconds, 0.2 * steps) and np.isclose(compiling, 30.0)
+    chart = trust_mending.refinement_chart({"a": (steps, steps + 1.0, steps, np.array([0.0, 32.0, 34.0, 38.0]))})
+    assert chart["points"]["a"][0][0] == 0.2 and chart["log_x"]
