@@ -34,7 +34,7 @@ seed = 0
 import numpy as np
 
 from aps_book import record
-from aps_book.experiments import any_operator, coverage, default_flows, faces, faces_rivals, pictured
+from aps_book.experiments import any_operator, coverage, default_flows, diagnosed, faces, faces_rivals, pictured
 from aps_book.figures import charts, images, sliders
 from aps_book.record import tuning_records
 from aps_core import data
@@ -222,6 +222,7 @@ run.say(
 
 # %% tags=["hide-input"]
 run.say("\n\n".join(default_flows.say(f"faces-{name}") for name in faces.TASKS))
+run.say(diagnosed.of_experiment(run, found["denoise"]))
 
 # %% [markdown]
 # The paper's objective is the reverse divergence, fidelity + prior + entropy. It can be evaluated for any flow,

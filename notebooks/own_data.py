@@ -29,7 +29,7 @@ seed = 0
 
 # %% tags=["hide-input"]
 from aps_book import record
-from aps_book.figures import images, ranks
+from aps_book.figures import diagnoses, images, ranks
 
 run = record.start(
     "own_data",
@@ -226,6 +226,27 @@ run.say(
     f"Of {n_test} measurements as the task says {{diagnose.usual.trusted:.0f}} are trusted, with three times the "
     "noise {diagnose.noisier.trusted:.0f}. What is said of the first of these: “"
     f"{verdicts['noisier'][0].text}”"
+)
+
+# %% [markdown]
+# Why it says so is in `scores`: each statistic as a standard normal score among those of the reference, which
+# {py:func}`~aps_book.figures.diagnoses.score_rows` draws. What is wrong shows in the rows that leave the band on one
+# side, measurement after measurement.
+
+# %% tags=["hide-input"]
+run.figure(
+    diagnoses.score_rows(
+        {
+            "as the task says": [one.scores for one in verdicts["usual"][:8]],
+            "three times the noise": [one.scores for one in verdicts["noisier"][:8]],
+        }
+    ),
+    "diagnosis",
+    alt="A row for each statistic, a grey band from -2 to 2 and marks of eight measurements as the task says and of "
+    "the same signals in more noise.",
+    caption="Statistics of eight measurements as the task says and of the same signals with three times the noise, as "
+    "standard normal scores among those of the reference. Grey: where 95 % of the reference lie.",
+    label="fig-own-data-diagnosis",
 )
 
 # %% [markdown]

@@ -40,7 +40,7 @@ import jax
 
 import aps_core
 from aps_book import record
-from aps_book.experiments import coverage, measured, sphere_impute, sphere_rivals
+from aps_book.experiments import coverage, diagnosed, measured, sphere_impute, sphere_rivals
 from aps_book.figures import charts, maps
 from aps_book.record import tuning_records
 from aps_core import data
@@ -211,6 +211,7 @@ run.table(
     "the test months.",
     signals=sphere_impute.signals(labels),
 )
+run.say(diagnosed.said(run, studied, flow, test_months.measurements))
 other_measures = {"psnr_area": ("PSNR by area [dB]", ".2f"), "ssim11": ("SSIM, 11 × 11", ".3f")}
 run.table(
     sphere_impute.rows(run, "test", order, columns=other_measures),

@@ -29,16 +29,16 @@ def test_chains_from_two_starts_find_a_known_posterior(tmp_path):
 @pytest.mark.slow
 def test_chains_under_a_learned_prior_find_what_a_grid_finds(make_score_prior):
     """Two modes: the density of the ODE on a grid times the likelihood, and the rest of the signal integrated out."""
-    prior = make_score_prior(d=8, k=4, k_modes=2, scale=3.0)
+    prior = make_score_prior(d=8, k=4, k_modes=2, scale=0.5)
     task = Task(RandomMask((8,), 0.4), 0.1, prior, unit_range=False)
     one = task.measure(jax.random.key(1), prior.gaussian.sample(jax.random.key(2), 1)[0])
     at = references.coordinates_of(prior)
-    found = references.reference(task, one, at, chains=8, steps=400, keep=200, progress=lambda said: None)
+    found = references.reference(task, one, at, chains=4, steps=400, keep=200, progress=lambda said: None)
     assert found["r_hat"].max() < 1.01
 
     precision, shift = references.likelihood(at, task, one)
     centre, factor = references.gaussian_part(at, precision, shift)
-    side = np.linspace(-5, 5, 41)
+    side = np.linspace(-5, 5, 31)
     z = np.stack(np.meshgrid(side, side, indexing="ij"), -1).reshape(-1, 2)
     a = centre + z @ factor.T
     log_prob = jax.jit(lambda rows: jax.lax.map(lambda row: at.parts[0](row, at.prior, 0.0), rows, batch_size=64))
@@ -50,7 +50,8 @@ def test_chains_under_a_learned_prior_find_what_a_grid_finds(make_score_prior):
     std = np.sqrt(weights @ (a - mean) ** 2)
     assert np.abs((found["mean"] - mean) / (std / np.sqrt(found["ess"]))).max() < 5
     assert np.abs(found["std"] / std - 1).max() < 0.1
-    assert np.abs(mean - centre).max() > 0.1 * std.min()  # the learned part has a say
+    gaussian = np.exp(-(z**2).sum(axis=1) / 2)
+    assert np.abs(weights - gaussian / gaussian.sum()).sum() > 0.02  # the learned part has a say
 
 
 def test_the_rest_of_the_signal_is_integrated_out():
@@ -64,15 +65,13 @@ def test_the_rest_of_the_signal_is_integrated_out():
     outside = np.eye(60) - basis @ basis.T
     # of a Gaussian whose parts inside and outside of the basis are independent
     covariance = basis @ basis.T @ full @ basis @ basis.T + outside @ full @ outside
-    at = references.Coordinates(
-        np.asarray(few.mean, np.float64), basis, basis.T @ full @ basis, outside @ full @ outside, few, 0.0, ()
-    )
+    at = references.Coordinates(*references.split(few, basis), few, 0.0, ())
     own = Task(RandomMask((60,), 0.5), 0.05, few, unit_range=False)
     one = own.measure(jax.random.key(0), few.sample(jax.random.key(1), 1)[0])
     mean, factor = references.gaussian_part(at, *references.likelihood(at, own, one))
     seen = np.asarray(one.mask) > 0
     gain = np.linalg.solve(covariance[np.ix_(seen, seen)] + 0.05**2 * np.eye(seen.sum()), covariance[seen]).T
     expected = basis.T @ gain @ (np.asarray(one.y)[seen] - at.mean[seen])
-    assert np.allclose(mean, expected, rtol=1e-6, atol=1e-9)
+    assert np.allclose(mean, expected, rtol=1e-5, atol=1e-8)
     left = basis.T @ (covariance - gain @ covariance[seen]) @ basis
     assert np.allclose(factor @ factor.T, left, rtol=1e-5, atol=1e-9)
