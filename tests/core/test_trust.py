@@ -236,7 +236,7 @@ def test_langevin_steps_mend_a_flow_that_weights_cannot(white):
     proposed = np.asarray(metropolis(narrow, jax.random.key(2), one, n=1000, steps=30).samples).std(axis=0)
     assert (proposed / std).mean() < 0.9 * (spread / std).mean()
     short = latent_mala(narrow, jax.random.key(2), one, n=1000, steps=2, warmup=1)
-    assert not short.reliable and short.drift > 3
+    assert not short.reliable and short.drift < -3  # from the mode outwards
     with pytest.raises(ValueError, match="steps must be at least 2"):
         latent_mala(narrow, jax.random.key(2), one, steps=1)
 

@@ -33,7 +33,7 @@ class Correction:
     samples (n, *shape); log_weights (n,), normalised and Pareto-smoothed; pareto_k, to be believed below 0.7; ess, the
     effective sample size; log_weight_error, the median Monte Carlo error of a log-weight in nats, 0 where the prior's
     density is exact. Of ``metropolis`` and ``latent_mala`` the weights are equal, and ``acceptance`` is the share of accepted
-    proposals; drift, of ``latent_mala`` alone, says by how many standard errors log pi still rose while its chains walked.
+    proposals; drift, of ``latent_mala`` alone, says by how many standard errors log pi still moved while its chains walked.
     """
 
     available: bool
@@ -118,7 +118,7 @@ def latent_mala(posterior, key, measurement, n=256, steps=50, warmup=50):
     which is standard normal where the flow is the posterior, so that one step size serves all directions however narrow
     the posterior is. ``langevin.walk`` has the step and its size, found in ``warmup`` steps that do not count. Unlike
     proposals from the flow they reach what it misses. The samples are the last states of the chains; ``drift`` is the mean
-    rise of log pi from the first half of the steps to the second, over chains, in its standard errors.
+    change of log pi from the first half of the steps to the second, over chains, in its standard errors.
 
     Returns and raises as ``importance``, and ValueError for fewer than 2 steps. Available for an exact density of the
     prior alone: with an estimate of it the acceptance would be that of its noise.
