@@ -92,6 +92,16 @@ def agree(value):
     return bool(broadcast_one_to_all(np.asarray(value)))
 
 
+def alike(*numbers):
+    """Whether integers below 2^31 are the same in every process."""
+    if jax.process_count() == 1:
+        return True
+    from jax.experimental.multihost_utils import process_allgather
+
+    own = np.asarray(numbers, np.int32)
+    return bool(np.all(process_allgather(own) == own))
+
+
 def start():
     """Join the processes of a run: ``jax.distributed.initialize`` (Slurm, Open MPI and Kubernetes are recognised).
 

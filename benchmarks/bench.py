@@ -4,9 +4,9 @@
 
 Each flow in a process of its own (compile, evaluation, gradient step, peak memory), then the samplers. Written are
 bench.json and bench.md, with versions and machine. Times of the table are wall-clock: run it with nothing beside it. Ratios
-of ours to the plain loop, in seconds of all cores, which other work disturbs less, are compared with those in
-benchmarks/baseline.json: one that has grown 1.5-fold ends with exit code 1. ``--keep`` makes this run the baseline, ``--record``
-keeps the table for the page on what a bigger problem costs.
+of ours to the plain loop, which take turns (``paired.py``), are compared with those in benchmarks/baseline.json: one that
+has grown 1.5-fold, in a second measurement too, ends with exit code 1: CI asks for ``--size small``. ``--keep`` makes this
+run the baseline, ``--record`` keeps the table for the page on what a bigger problem costs.
 """
 
 import argparse
@@ -61,13 +61,10 @@ def samplers(size):
     return {problem: {name: v for name, v in row.items() if name != "version"} for problem, row in found.items()}
 
 
-def ratios(found):
-    """Ours over the plain JAX loop, by what was measured: seconds of all cores, and memory."""
-    ours, plain = found["flows"]["aps_core"], found["flows"]["plain JAX"]
-    made = {f"flow.{column}": ours[f"cpu_{column}"] / plain[f"cpu_{column}"] for column in COLUMNS}
-    made["flow.peak_mib"] = ours["peak_mib"] / plain["peak_mib"]
-    cores = {name: (row["dps, all cores"], row["plain JAX dps, all cores"]) for name, row in found["samplers"].items()}
-    return made | {f"dps.{name}": one / other for name, (one, other) in cores.items()}
+def by_turns(size):
+    """Ours over the plain JAX loop, by what was measured, in seconds of all cores."""
+    print("measuring ours and the plain loop by turns", flush=True)
+    return measured("paired.py", "--size", size)["ratios"]
 
 
 def lost(now, baseline):
@@ -142,12 +139,7 @@ def main(arguments=None):
     parser.add_argument("--keep", action="store_true", help="make this run the baseline")
     parser.add_argument("--record", type=Path, help="weights/results/cost.added-bench.json, for the page")
     options = parser.parse_args(arguments)
-    where = machine()
-    where["versions"] |= versions()
-    found = {"size": options.size, "machine": where}
-    found["flows"], found["problem"] = flows(options.size)
-    found["samplers"] = samplers(options.size)
-    found["ratios"] = ratios(found)
+    found = table(options.size)
     print(markdown(found))
     write_atomically(options.out / "bench.json", json.dumps(found, indent=1) + "\n")
     write_atomically(options.out / "bench.md", markdown(found))
@@ -157,12 +149,30 @@ def main(arguments=None):
     if options.keep:
         baselines[options.size] = {name: round(ratio, 3) for name, ratio in found["ratios"].items()}
         write_atomically(BASELINE, json.dumps(baselines, indent=1, sort_keys=True) + "\n")
-    worse = lost(found["ratios"], baselines.get(options.size, {}))
-    print(
-        "ours over the plain loop, seconds of all cores: "
-        + ", ".join(f"{k} {v:.2f}" for k, v in found["ratios"].items())
-    )
-    print("\n".join(worse) or f"no ratio has grown {LOSS}-fold over the baseline of size {options.size}")
+    return judge(found["ratios"], baselines.get(options.size, {}), options.size)
+
+
+def table(size):
+    """All that is measured: size, machine, problem, flows, samplers and ratios."""
+    where = machine()
+    where["versions"] |= versions()
+    found = {"size": size, "machine": where, "ratios": by_turns(size)}
+    found["flows"], found["problem"] = flows(size)
+    found["samplers"] = samplers(size)
+    found["ratios"]["flow.peak_mib"] = found["flows"]["aps_core"]["peak_mib"] / found["flows"]["plain JAX"]["peak_mib"]
+    return found
+
+
+def judge(ratios, baseline, size):
+    """1 where a ratio has grown LOSS-fold over the baseline's, in a second measurement too, else 0; says so."""
+    shown = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
+    print(f"ours over the plain loop, seconds of all cores: {shown}")
+    worse = lost(ratios, baseline)
+    if worse:
+        print("\n".join([*worse, "once more, since other work may have had a part in it"]), flush=True)
+        again = by_turns(size)
+        worse = lost({name: min(ratio, again.get(name, ratio)) for name, ratio in ratios.items()}, baseline)
+    print("\n".join(worse) or f"no ratio has grown {LOSS}-fold over the baseline of size {size}")
     return 1 if worse else 0
 
 

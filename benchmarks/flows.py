@@ -6,7 +6,7 @@ unadorned JAX loop, in one run.
 For each: seconds to compile one training step, of one evaluation with log-determinant, and of one gradient step with
 Adam, all of the same loss (reverse KL to a standard normal), batch 64, float32, of the same flow: in each step an
 affine normalization, a permutation and two couplings; flowjax's own flow has no normalization. Rivals that are not
-installed (``pip install flowjax distrax``) are left out. ``--small`` runs a tiny size, to see that it works, ``--middle`` one
+installed (``pip install flowjax distrax``) are left out. ``--small`` runs a size of milliseconds, ``--middle`` one
 between; ``--only`` measures one, whose peak memory then is that of the process.
 """
 
@@ -198,8 +198,10 @@ def medians(name, spans):
     return {name: float(wall), f"cpu_{name}": float(cpu)}
 
 
-def measure(params, forward, size):
-    """Compile and run times in seconds, and the number of parameters."""
+def training_step(forward, size):
+    """(optimizer, step): step(params, state, key) -> params, state, loss is one step of Adam on the reverse KL to a standard
+    normal, compiled at its first call; it overwrites its arguments.
+    """
     optimizer = optax.adam(1e-4)
 
     def loss(params, key):
@@ -214,6 +216,12 @@ def measure(params, forward, size):
         updates, state = optimizer.update(gradient, state)
         return optax.apply_updates(params, updates), state, value
 
+    return optimizer, step
+
+
+def measure(params, forward, size):
+    """Compile and run times in seconds, and the number of parameters."""
+    optimizer, step = training_step(forward, size)
     z, y = (jax.random.normal(k, (size.batch, size.dim)) for k in jax.random.split(jax.random.key(1)))
     evaluate = jax.jit(forward)
     jax.block_until_ready(evaluate(params, z, y))
@@ -230,7 +238,7 @@ def measure(params, forward, size):
 
 
 SIZES = {
-    "small": Size(dim=32, steps=2, width=8, batch=4),
+    "small": Size(dim=256, steps=6, width=64, batch=32),
     "middle": Size(dim=1024, steps=12, width=128, batch=32),
     "full": Size(),
 }
@@ -247,7 +255,7 @@ def main(arguments=None):
     """Measure what is installed, print a table, and write it with ``--json``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", help="file to write the numbers to")
-    parser.add_argument("--small", action="store_true", help="tiny sizes")
+    parser.add_argument("--small", action="store_true", help="a size of milliseconds")
     parser.add_argument("--middle", action="store_true", help="sizes between")
     parser.add_argument("--only", choices=BUILDERS, help="measure this one")
     options = parser.parse_args(arguments)

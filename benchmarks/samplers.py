@@ -73,26 +73,31 @@ def median_seconds(call, repeats=5, clock=time.perf_counter):
     return float(np.median(times))
 
 
+def measured(task, batch):
+    """``batch`` measurements of which all data are 1/2."""
+    y = jnp.full((batch, *task.y_shape), 0.5)
+    return task.measure(jax.random.key(0), jnp.full((batch, *task.shape), 0.5)).replace(y=y)
+
+
 def ours(task, batch):
     """Milliseconds for each evaluation of every sampler of the package, and those of all cores for "dps"."""
-    y = jnp.full((batch, *task.y_shape), 0.5)
-    measurements = task.measure(jax.random.key(0), jnp.full((batch, *task.shape), 0.5)).replace(y=y)
     found = {}
     for name, settings in OURS.items():
         sampler = make_sampler(name, task, **settings)
-        call = partial(_sampled, sampler, measurements)
+        call = partial(sampled, sampler, measured(task, batch))
         found[name] = 1e3 * median_seconds(call) / sampler.nfe
         if name == "dps":
             found["dps, all cores"] = 1e3 * median_seconds(call, clock=time.process_time) / sampler.nfe
     return found
 
 
-def _sampled(sampler, measurements):
+def sampled(sampler, measurements):
+    """A sample of each of ``measurements``, ready."""
     return jax.block_until_ready(sampler.sample(jax.random.key(1), measurements, 1))
 
 
-def plain(task, batch, steps=100):
-    """Milliseconds for each evaluation of DPS written as one scan over a batch: the same steps, no classes, no checks."""
+def plain_dps(task, batch, steps=100):
+    """DPS written as one scan over a batch: the same steps, no classes, no checks. A compiled function of a key."""
     sde, d = task.prior.sde, int(np.prod(task.shape))
     t = jnp.append(jnp.linspace(1.0, sde.t_min, steps), 0.0)
     share = -jnp.expm1(sde.log_odds(t[1:]) - sde.log_odds(t[:-1]))
@@ -120,7 +125,12 @@ def plain(task, batch, steps=100):
         start = sde.prior_std * jax.random.normal(k_start, (batch, d))
         return jax.lax.scan(body, start, (columns, jax.random.split(k_steps, steps)))[0]
 
-    found = {}
+    return run
+
+
+def plain(task, batch, steps=100):
+    """Milliseconds for each evaluation of ``plain_dps``, and those of all cores."""
+    run, found = plain_dps(task, batch, steps), {}
     for label, clock in (("plain JAX dps", time.perf_counter), ("plain JAX dps, all cores", time.process_time)):
         found[label] = 1e3 * median_seconds(lambda: jax.block_until_ready(run(jax.random.key(1))), clock=clock) / steps
     return found

@@ -173,8 +173,8 @@ if known := any_operator.rows(run, ["share_of_own"]):
 # Before training the flow's mean is Tweedie's estimate at every noise level of denoising; training for all operators at
 # once takes the trained network away from there. So where the problem is denoising, or nearly so, the flow is shifted
 # by what the score network itself says, and the trained network gives scales and couplings alone
-# ({py:class}`~aps_core.flows.universal.UniversalFlow`). What is left in the table is what the couplings bend, and what a
-# mean of $n$ samples loses by their number alone, $10 \log_{10}(1 + 1/n)$ dB.
+# ({py:class}`~aps_core.flows.universal.UniversalFlow`). What is left in the table is what the couplings bend, and what
+# a mean of $n$ samples loses by their number alone, $10 \log_{10}(1 + 1/n)$ dB.
 
 # %% tags=["hide-input"]
 run.figure(

@@ -257,7 +257,7 @@ run.figure(
 # - **Another operator**: {doc}`own_operator`; flows of kind `subspace` are for denoising and masks, `tokens` for any
 #   linear one.
 # - **Only measurements, nothing clean**: `train_subspace_posterior(task, {**recipe, "objective": {"kl": "reverse"}},
-#   measurements=recorded)`, the paper's objective; `train_posterior` likewise.
+#   measurements=recorded)`, the paper's objective; `train_posterior` likewise, on the page {doc}`own_measurements`.
 
 # %% tags=["hide-input"]
 run.finish()

@@ -205,7 +205,8 @@ run.verdict(
 # - **Your own signals** in the place of the draws: an array (n, *shape) in [0, 1]; a `Task` takes a function of the
 #   split, or the array itself.
 # - **Only measurements**: `train_posterior(task, {**recipe, "objective": {"kl": "reverse", "batch": 8}},
-#   measurements=recorded)`, the paper's objective; the forward one needs signals or draws.
+#   measurements=recorded)`, the paper's objective; the forward one needs signals or draws. {doc}`own_measurements` has
+#   the whole way, and checks without truth.
 # - **A longer training**: `recipes/` has those of the shipped flows; `steps` in the thousands, `evaluate_every` to see
 #   where it stands. `train_posterior(task, recipe, folder="checkpoints/mine", budget=600)` stops after ten minutes; the
 #   same call goes on from there.

@@ -26,7 +26,7 @@ RIVALS = {
 }  # name of the sampler, and the values that are tried of its setting
 TARGET = 0.02  # nats: KL from the truth that the score prior must reach
 # the first coordinate, and what it was measured to be
-MEASURED = Measurement(jnp.array([0.5, 0.0]), jnp.array([1.0, 0.0]))
+MEASURED = Measurement(np.array([0.5, 0.0], np.float32), np.array([1.0, 0.0], np.float32))
 
 
 @dataclass(frozen=True)

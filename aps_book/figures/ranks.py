@@ -3,7 +3,7 @@
 from aps_book.figures.style import book_style, colour_of, dash_of, new_figure
 
 
-def rank_panels(panels, columns=2):
+def rank_panels(panels, columns=2, xlabel="rank of the truth"):
     """ECDF of ranks less that of uniform ones, a panel for each quantity: dict title -> {label: RankBand}; the band of the
     first label is drawn grey, since it is the same for all. Equal labels have equal colours. Raises ValueError without a
     panel.
@@ -29,7 +29,7 @@ def rank_panels(panels, columns=2):
         for ax in axes[::columns]:
             ax.set_ylabel("ECDF − uniform")
         for ax in axes[max(0, len(panels) - columns) : len(panels)]:  # nothing is drawn under these
-            ax.set_xlabel("rank of the truth")
+            ax.set_xlabel(xlabel)
             ax.tick_params(labelbottom=True)
         entries = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels())}
         fig.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=2, fontsize=10)

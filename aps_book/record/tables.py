@@ -31,8 +31,7 @@ def comparison(
     text: all three in one); paper_rows: rows
     beside which another row of the paper stands than that of their own name, which is then not shown twice.
 
-    Raises ValueError where ``signals`` is not given and numbers of one column stand on different numbers of signals, or
-    have a standard error and nobody says on how many. With it every cell says on how many it stands, or the caption where
+    Raises ValueError where ``signals`` is not given and numbers of one column say different numbers of signals. With it every cell says on how many it stands, or the caption where
     all of a source stand on the same. Numbers that say the same n are taken to stand on the same signals: a page measures
     its signals once, and what is run on fewer takes the first of them.
     """
@@ -108,12 +107,6 @@ def _same_signals(record, rows, columns, prefix) -> None:
     for column in columns if record is not None else ():
         stored = {row: record["numbers"].get(_key(prefix, row, column)) for row in rows}
         found = {row: number["n"] for row, number in stored.items() if number and number.get("n") is not None}
-        unsaid = [row for row, number in stored.items() if number and number["se"] is not None and row not in found]
-        if unsaid and sum(number is not None for number in stored.values()) > 1:
-            raise ValueError(
-                f"column {column!r}: nobody says on how many signals {unsaid} stand; give `signals`, or n where the "
-                "numbers are stored"
-            )
         if len(set(found.values())) > 1:
             raise ValueError(
                 f"column {column!r}: its rows stand on different numbers of signals, {found}; give `signals`, so that "

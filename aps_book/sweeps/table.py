@@ -1,17 +1,21 @@
 """The results of a sweep as one tidy table: a row for each number of each job."""
 
-import io
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype
 
 from aps_book.notebooks import Notebook
 from aps_book.record import load
+from aps_book.sweeps import engine
 from aps_core.files import write_atomically
 
+NO_PYARROW = 3  # exit code of workflow/parquet.py
 OF_NUMBERS = ["key", "value", "se", "unit", "n", "seconds", "commit"]
 
 
@@ -54,16 +58,39 @@ def missing(folder: Path, name: str, jobs: dict[str, dict[str, Any]]) -> dict[st
 
 
 def write(table: pd.DataFrame, folder: Path) -> Path:
-    """table.parquet where pyarrow is installed, else table.csv; the one of an earlier run goes."""
-    kind = "parquet" if find_spec("pyarrow") else "csv"
-    if kind == "parquet":
-        content = io.BytesIO()
-        table.to_parquet(content, index=False)
-        written = content.getvalue()
-    else:
-        written = table.to_csv(index=False).encode()
-    (folder / ("table.csv" if kind == "parquet" else "table.parquet")).unlink(missing_ok=True)
-    return write_atomically(folder / f"table.{kind}", written)
+    """Write table.csv and, where this environment or that of Snakemake has pyarrow, table.parquet beside it, whose columns
+    have types; the path of the latter where there is one. That of an earlier run goes.
+    """
+    plain, typed = folder / "table.csv", folder / "table.parquet"
+    write_atomically(plain, table.to_csv(index=False).encode())
+    typed.unlink(missing_ok=True)
+    columns = json.dumps({name: _column(table[name]) for name in table.columns})
+    for python in _interpreters():
+        command = [str(python), str(engine.WORKFLOW / "parquet.py"), str(typed)]
+        done = subprocess.run(command, input=columns, capture_output=True, text=True)
+        if done.returncode == 0:
+            return typed
+        if done.returncode != NO_PYARROW:
+            raise RuntimeError(f"{' '.join(command)} failed: {done.stderr}")
+    return plain
+
+
+def _interpreters() -> list[Path]:
+    """This one where it has pyarrow, and that beside Snakemake where there is one."""
+    try:
+        beside = engine.find().parent / "python"
+    except FileNotFoundError:
+        beside = None
+    own = [Path(sys.executable)] if find_spec("pyarrow") else []
+    return own + ([beside] if beside is not None and beside.is_file() else [])
+
+
+def _column(values: pd.Series) -> tuple[str, list[Any]]:
+    """Kind and values of a column for workflow/parquet.py; what is neither flag nor number is text."""
+    kinds = (("flag", is_bool_dtype), ("count", is_integer_dtype), ("number", is_float_dtype))
+    kind = next((kind for kind, has in kinds if has(values)), "text")
+    cast = {"flag": bool, "count": int, "number": float, "text": str}[kind]
+    return kind, [None if pd.isna(value) else cast(value) for value in values]
 
 
 def _cell(value: Any) -> Any:

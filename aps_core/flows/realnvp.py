@@ -134,7 +134,8 @@ class ConditionalRealNVP(Flow):
         return z / start, log_det - self._log_volume(out)
 
     def _moved(self, out, w, context, sign=1):
-        return w + sign * (context @ out["kernel"]) if self.linear else w
+        # over the root of its inputs: a step of Adam in all weights of a row would else move the output by as many steps
+        return w + sign * (context @ out["kernel"]) / context.size**0.5 if self.linear else w
 
     def _log_volume(self, out):
         """log-determinant of all that is affine and outside the couplings; a whitening's basis turns and has none."""

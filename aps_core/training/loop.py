@@ -242,7 +242,7 @@ class _Run:
         self.data = devices.replicate(data, self.mesh)
         transform = optimizer.transform()
         self.params, self.ema, self.opt_state = params, params, transform.init(params)
-        self.step, self.seconds, self.history, self.recent = 0, 0.0, [], []
+        self.step, self.seconds, self.history, self.recent, self.sha256 = 0, 0.0, [], [], "0"
 
         def update(state, data, step):
             params, ema, opt_state = state
@@ -269,9 +269,21 @@ class _Run:
         self.update = jax.jit(update, donate_argnums=0)
         if folder is not None and (folder / "state.json").is_file():
             self.load()
+        self._check_processes()
         # copies: the caller's arrays are not overwritten
         state = jax.tree.map(jnp.array, (self.params, self.ema, self.opt_state))
         self.params, self.ema, self.opt_state = devices.replicate(state, self.mesh)
+
+    def _check_processes(self):
+        """Raise WeightsError unless all processes train the same from the same state: nothing else would tell."""
+        said = json.dumps([self.inputs["optimizer"], self.inputs.get("recipe")], sort_keys=True)
+        if not devices.alike(int(sha256_of(said.encode())[:7], 16)):
+            raise WeightsError("the processes of this run have different recipes, expected the same for all")
+        if not devices.alike(self.step, int(self.sha256[:7], 16)):
+            raise WeightsError(
+                f"the processes of this run find different states in the checkpoint folder {self.folder}, this one that of step "
+                f"{self.step}: expected a folder that all of them see"
+            )
 
     def key(self, step):
         return jax.random.fold_in(jax.random.key(self.optimizer.seed), step)
@@ -355,6 +367,7 @@ class _Run:
         self.params, self.ema, self.opt_state = jax.tree.unflatten(structure, restored)
         self.step, self.seconds = state["step"], state["seconds"]
         self.history, self.recent = state["history"], state["recent"]
+        self.sha256 = state["sha256"]
 
     def _read(self):
         """The state and the arrays that belong to it, checked by sha256."""

@@ -49,7 +49,7 @@ SOURCES = ["paper", "full run", "this build"]
 
 
 def html(body, note=("Full run: then.", "n_test = 8.")):
-    return tables._html(COLUMNS, SOURCES, body, "Caption", note)
+    return tables._html(COLUMNS, SOURCES, body, "Caption", note, {"full run": None, "this build": None})
 
 
 def heads_and_rows(table):

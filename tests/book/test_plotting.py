@@ -15,6 +15,7 @@ from aps_book.figures import charts, style
 from aps_book.figures import curves as curves_figures
 from aps_book.figures import images as images_figures
 from aps_book.figures import maps as maps_figures
+from aps_book.figures import series as series_figures
 
 RNG = np.random.default_rng(0)
 FIELD = 280 + 20 * RNG.normal(size=(46, 90))
@@ -62,7 +63,14 @@ def trap():
     return curves_figures.eigen_trap_plot(curves, v_min={"v_min at t_min = 1e-3": 1.1e-4})
 
 
-FIGURES = {f.__name__: f for f in (globe, images, covariances, kl, cover, trap)}
+def gaps():
+    samples = 0.5 + 0.1 * RNG.normal(size=(20, 39))
+    y = np.where(RNG.random(39) < 0.5, np.nan, samples[0])
+    panels = {f"recording {i}": (y, samples) for i in range(1, 5)}
+    return series_figures.gap_panels(STEPS, panels, "hour", "value")
+
+
+FIGURES = {f.__name__: f for f in (globe, images, covariances, kl, cover, trap, gaps)}
 
 
 @pytest.fixture(scope="module", params=FIGURES)
@@ -196,6 +204,8 @@ def test_pyplot_is_never_imported():
         (lambda: curves_figures.eigen_trap_plot({}), "curves is empty"),
         (lambda: curves_figures.panels({"dB": {}}), "curves is empty"),
         (lambda: charts.coverage_plot({"a": (np.zeros((2, 2)), None)}, [0.5], ["x"]), "coverage of 'a' has shape"),
+        (lambda: series_figures.gap_panels(STEPS, {}), "panels is empty"),
+        (lambda: series_figures.gap_panels(STEPS, {"a": (STEPS, np.zeros((3, 2)))}), r"panel .a. has shapes \(39,\)"),
     ],
 )
 def test_wrong_input_is_named(call, message):

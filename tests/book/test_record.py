@@ -344,9 +344,6 @@ def test_table_refuses_rows_on_different_signals_unless_each_cell_says_how_many(
     assert head.endswith("PSNR, full run (n = 242) | PSNR, this build (n = 4)") and "(n =" not in row
     html = shown[-1]["text/html"]
     assert ">(n = 242)</p>" in html and "<summary>This build (n = 4)</summary>" in html
-    run.number("test.odd.psnr", 3.0, 0.5)
-    with pytest.raises(ValueError, match=r"column 'psnr': nobody says on how many signals \['odd'\] stand"):
-        run.table({"aps": "flow", "odd": "number"}, columns, "test")
 
 
 def test_signals_of_several_parameters_are_said_cell_by_cell(run, shown):

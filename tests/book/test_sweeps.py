@@ -236,6 +236,13 @@ def snakemake():
         absent(str(error))
 
 
+def read_parquet(path):
+    """A parquet file by the interpreter that has pyarrow, that of Snakemake's environment."""
+    code = "import json, sys, pyarrow.parquet as p; print(json.dumps(p.read_table(sys.argv[1]).to_pydict()))"
+    command = [Path(snakemake()).parent / "python", "-c", code, path]
+    return pd.DataFrame(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+
+
 def start(folder, *arguments):
     variables = {"PYTHONPATH": str(ROOT), "TALLY": str(folder / "tally"), "APS_SNAKEMAKE": snakemake()}
     command = [sys.executable, "-m", "aps_book.cli.app", "sweep", *arguments]
@@ -274,8 +281,7 @@ def test_an_interrupted_sweep_goes_on_and_repeats_nothing_that_is_finished(folde
     done = [json.loads(path.read_text())["parameters"] for path in finished]
     again = (folder / "tally").read_text().split()[len(before) :]
     assert len(again) == 8 - len(finished) and not {f"{p['height']}-{p['seed']}" for p in done} & set(again)
-    found = pd.read_csv(folder / "there/table.csv") if not (folder / "there/table.parquet").exists() else None
-    if found is not None:
+    for found in (pd.read_csv(folder / "there/table.csv"), read_parquet(folder / "there/table.parquet")):
         assert len(found) == 8 and list(found.columns) == ["job", "height", "seed", "key", *COLUMNS]
         np.testing.assert_allclose(found["value"], 2 * found["height"] + found["seed"])
     assert "height: 1 → 2" in (folder / "there/index.html").read_text()
@@ -317,3 +323,26 @@ def test_table_has_a_row_for_each_number_of_each_finished_job(folder):
     assert list(rows["job"]) == [first, first, second, second] and list(rows["seed"]) == [0, 0, 1, 1]
     assert set(rows["height"]) == {1} and list(rows["n"]) == [3] * 4
     assert set(table.missing(folder, "tiny", found.jobs)) == set(found.jobs) - {first, second}
+
+
+def test_the_table_is_written_in_two_forms_that_agree(tmp_path):
+    """Types and gaps are those of the table; a job that reads as a number is none, and inf stays."""
+    snakemake()
+    made = pd.DataFrame(
+        {"job": ["12", "1e5"], "flag": [True, False], "on": ["a", "[1]"], "n": pd.array([3, None], "Int64")}
+    )
+    made["value"], made["se"] = [0.1, np.inf], [np.nan, 2.0]
+    (tmp_path / "table.parquet").write_text("of an earlier run")
+    assert table.write(made, tmp_path) == tmp_path / "table.parquet"
+    found = read_parquet(tmp_path / "table.parquet")
+    assert found["job"].tolist() == ["12", "1e5"] and found["flag"].tolist() == [True, False]
+    assert found["n"][0] == 3 and pd.isna(found["n"][1]) and pd.isna(found["se"][0])
+    assert found["value"].tolist() == [0.1, np.inf] and found["on"].tolist() == ["a", "[1]"]
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "table.csv")["value"], found["value"])
+
+
+def test_without_pyarrow_the_table_is_csv_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "_interpreters", list)
+    (tmp_path / "table.parquet").write_text("of an earlier run")
+    assert table.write(pd.DataFrame({"a": [1.0]}), tmp_path) == tmp_path / "table.csv"
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]

@@ -114,9 +114,9 @@ class Chromium:
             raise RuntimeError(found["exceptionDetails"].get("exception", {}).get("description", script[:80]))
         return found["result"].get("value")
 
-    def theme(self, mode):
-        """ "light" or "dark"."""
-        self.run(f"document.documentElement.dataset.mode = document.documentElement.dataset.theme = '{mode}'; 0")
+    def prefers(self, mode):
+        """What the reader's system prefers, "light" or "dark"; pages follow it, also those that are open."""
+        self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": mode}])
 
     def press(self, key, number=0):
         """Press and release a key, such as "Tab". number: the key's, which the browser's own controls want."""

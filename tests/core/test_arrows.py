@@ -1,6 +1,7 @@
 """The arrows of the house: imports point down, no private name leaves its package; attributes decide, not classes."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -250,3 +251,32 @@ def test_choices_are_found(text, asked):
 def test_imports_are_read(tmp_path, text, found):
     (tmp_path / "a.py").write_text(text)
     assert list(imports(tmp_path / "a.py")) == found
+
+
+def at_import(tree):
+    """The calls that run when a module is imported: outside of functions, but with their defaults and decorators."""
+    left = [tree]
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.Call):
+            yield node
+        inner = ("body",) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) else ()
+        for name, value in ast.iter_fields(node):
+            if name not in inner:
+                left += [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, ast.AST)]
+
+
+def test_nothing_is_computed_by_jax_when_a_module_is_imported():
+    """It would start JAX before `--distributed` can say that there are other processes."""
+    wrong = []
+    for path in FILES:
+        for call in at_import(ast.parse(path.read_text("utf-8"))):
+            if re.match(r"(jnp|jax\.(numpy|random|devices|device_put))\b", ast.unparse(call.func)):
+                wrong.append(f"{path.relative_to(ROOT)}:{call.lineno}: {ast.unparse(call)[:60]}")
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_calls_at_import_are_told_from_those_in_functions():
+    source = "a = jnp.ones(2)\ndef f(x=jnp.zeros(1)):\n    return jnp.exp(x)\nclass C:\n    b = jax.random.key(0)\ng = lambda: jnp.sin(1)\n"
+    found = sorted(ast.unparse(call.func) for call in at_import(ast.parse(source)))
+    assert found == ["jax.random.key", "jnp.ones", "jnp.zeros"]
