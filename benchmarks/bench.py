@@ -62,7 +62,7 @@ def samplers(size):
 
 
 def by_turns(size):
-    """Ours over the plain JAX loop, by what was measured, in seconds of all cores."""
+    """Ours over the plain JAX loop, by what was measured, in seconds of one core."""
     print("measuring ours and the plain loop by turns", flush=True)
     return measured("paired.py", "--size", size)["ratios"]
 
@@ -166,7 +166,7 @@ def table(size):
 def judge(ratios, baseline, size):
     """1 where a ratio has grown LOSS-fold over the baseline's, in a second measurement too, else 0; says so."""
     shown = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
-    print(f"ours over the plain loop, seconds of all cores: {shown}")
+    print(f"ours over the plain loop, by turns: {shown}")
     worse = lost(ratios, baseline)
     if worse:
         print("\n".join([*worse, "once more, since other work may have had a part in it"]), flush=True)

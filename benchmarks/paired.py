@@ -2,14 +2,15 @@
 
     python benchmarks/paired.py [--json FILE] [--size small|middle|full]
 
-Both are in one process and take turns; a ratio is the median over the turns of ours over the plain loop's, each in seconds of
-all cores. Of the paper's RealNVP: compiling a training step, an evaluation with log-determinant, a step; of DPS with a network
+Both are in one process, on one core, and take turns; a ratio is the median over the turns of ours over the plain loop's, each in
+seconds of that core. Of the paper's RealNVP: compiling a training step, an evaluation with log-determinant, a step; of DPS with a network
 that does nothing: denoising and super-resolution. Run by ``bench.py``, which compares them with the baseline.
 """
 
 import argparse
 import json
 import math
+import os
 import time
 from functools import partial
 
@@ -21,14 +22,14 @@ import samplers
 from aps_core.files import write_atomically
 from aps_core.samplers import make_sampler
 
-LEAST = 0.05  # seconds of all cores of one turn: shorter calls are repeated within it
+LEAST = 0.05  # seconds of one turn: shorter calls are repeated within it
 TURNS = {"small": 15, "middle": 15, "full": 5}
 COMPILED = {"small": 3, "middle": 3, "full": 2}  # turns of compiling, which takes a second
 IMAGES = {"small": (16, 8), "middle": (32, 16), "full": (32, 16)}  # side and number of those that DPS samples
 
 
 def core_seconds(call, n=1):
-    """Seconds of all cores that one of ``n`` calls takes."""
+    """Seconds of the core that one of ``n`` calls takes."""
     begin = time.process_time()
     for _ in range(n):
         call()
@@ -59,7 +60,7 @@ class Training:
         self.state, self.key, self.compiled = optimizer.init(self.params), jax.random.key(2), None
 
     def compile(self):
-        """Trace and compile a step of which nothing is known from before: seconds of all cores."""
+        """Trace and compile a step of which nothing is known from before: seconds of the core."""
         jax.clear_caches()
         begin = time.process_time()
         self.compiled = self.step.lower(self.params, self.state, self.key).compile()
@@ -107,6 +108,8 @@ def main(arguments=None):
     parser.add_argument("--json", help="file to write the ratios to")
     parser.add_argument("--size", choices=tuple(TURNS), default="full")
     options = parser.parse_args(arguments)
+    if hasattr(os, "sched_setaffinity"):  # before JAX starts: with several threads the time that they wait for each other counts
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     found = of_the_flow(options.size) | of_dps(options.size)
     for name, value in found.items():
         print(f"{name:24}{value:8.3f}")

@@ -150,7 +150,9 @@ def store_arms(run, numbers):
     for arm, (own, prefix) in found.items():
         for name, key in SCORES.items():
             one = own[prefix + key]
-            n = one.get("n") or (n_faces if arm == "paper" else None)  # the record of that arm is of before numbers said it
+            n = one.get("n") or (
+                n_faces if arm == "paper" else None
+            )  # the record of that arm is of before numbers said it
             run.number(f"arms.{arm}.{name}", one["value"], one.get("se"), one.get("unit"), one["se"] and n)
     return {arm: ARMS[arm] for arm in found}
 

@@ -92,10 +92,7 @@ def roc_panels(panels, columns=4):
             ax.tick_params(labelsize=9)
         for ax in axes[max(0, len(panels) - columns) : len(panels)]:  # nothing is drawn under these
             ax.tick_params(labelbottom=True)
-        (
-            fig.supxlabel("right ones not trusted", fontsize=10),
-            fig.supylabel("faulty ones not trusted", fontsize=10),
-        )
+        (fig.supxlabel("right ones not trusted", fontsize=10), fig.supylabel("faulty ones not trusted", fontsize=10))
         entries = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels())}
         fig.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=3, fontsize=10)
     return fig

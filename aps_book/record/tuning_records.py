@@ -73,7 +73,7 @@ def at_edge(search):
         if len(tried) < 2 or value not in (tried[0], tried[-1]) or value in BOUNDS.get(name, ()):
             continue
         others = [v for v in tried if v != value and _key({**best, name: v}) in measured]
-        inner = min(others, key=lambda v: abs(v - value), default=None)  # noqa: B023
+        inner = min(others, key=lambda v: abs(v - value), default=None)
         beside = None if inner is None else measured[_key({**best, name: inner})]
         found.append((name, value, inner, None if beside is None else beside - measured[_key(best)]))
     return found
