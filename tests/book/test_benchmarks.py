@@ -83,7 +83,7 @@ def test_a_ratio_is_that_of_the_work(monkeypatch):
     assert paired.ratio(*work, turns=9) == pytest.approx(3, rel=0.25)
 
 
-def test_the_baseline_has_what_ci_asks_for():
+def test_the_baseline_has_every_ratio():
     names = {
         "flow.compile",
         "flow.forward",
@@ -93,8 +93,7 @@ def test_the_baseline_has_what_ci_asks_for():
         "dps.super-resolution",
     }
     baseline = json.loads((FOLDER / "baseline.json").read_text())
-    assert all(set(baseline[size]) == names for size in ("small", "middle"))
-    assert "--size small" in (FOLDER.parent / ".ci/run").read_text()
+    assert all(set(ratios) == names for ratios in baseline.values()) and "middle" in baseline
 
 
 @pytest.mark.slow

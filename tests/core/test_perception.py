@@ -221,13 +221,13 @@ def test_only_arrays_are_unpickled():
 
 def test_what_is_said_without_networks_or_torch(nowhere, monkeypatch):
     pictures = np.zeros((2, 32, 32, 3))
-    with pytest.raises(FileNotFoundError, match="alexnet.ckpt not found; looked for .*aps_core.data fetch lpips"):
+    with pytest.raises(FileNotFoundError, match="alexnet.ckpt not found; looked for .*aps data fetch lpips"):
         perception.lpips(pictures, pictures)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match=r"optional extra \[perception\] of aps-core: pip install torch"):
         perception.inception_features(pictures)
     monkeypatch.setitem(sys.modules, "torch", object())
-    with pytest.raises(FileNotFoundError, match="default_1.pt not found; looked for .*aps_core.data fetch inception"):
+    with pytest.raises(FileNotFoundError, match="default_1.pt not found; looked for .*aps data fetch inception"):
         perception.inception_features(pictures)
     assert not alexnet.available() and not inception.available()
 
