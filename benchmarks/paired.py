@@ -108,7 +108,8 @@ def main(arguments=None):
     parser.add_argument("--json", help="file to write the ratios to")
     parser.add_argument("--size", choices=tuple(TURNS), default="full")
     options = parser.parse_args(arguments)
-    if hasattr(os, "sched_setaffinity"):  # before JAX starts: with several threads the time that they wait for each other counts
+    # before JAX starts: with several threads the time that they wait for each other counts
+    if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     found = of_the_flow(options.size) | of_dps(options.size)
     for name, value in found.items():
