@@ -5,7 +5,7 @@
 Each flow in a process of its own (compile, evaluation, gradient step, peak memory), then the samplers. Written are
 bench.json and bench.md, with versions and machine. Times of the table are wall-clock: run it with nothing beside it. Ratios
 of ours to the plain loop, which take turns (``paired.py``), are compared with those in benchmarks/baseline.json: one that
-has grown 1.5-fold, in a second measurement too, ends with exit code 1: CI asks for ``--size small``. ``--keep`` makes this
+has grown 1.5-fold, in a second measurement too, ends with exit code 1. ``--keep`` makes this
 run the baseline, ``--record`` keeps the table for the page on what a bigger problem costs.
 """
 
