@@ -49,7 +49,7 @@ full: $(VENV)/.project ## Run a notebook at full size: make full NOTEBOOK=NAME
 	@mkdir -p .build
 	@$(PY) -m doit run --db-file ".build/full-$(notdir $(NOTEBOOK)).json" full --notebook "$(NOTEBOOK)"
 
-bench: $(VENV)/.project ## Speed beside an unadorned JAX loop and other packages; ARGS="--size small" takes a minute
+bench: $(VENV)/.project ## Speed beside an unadorned JAX loop and other packages; ARGS="--size small --ratios" takes a minute
 	@$(PY) benchmarks/bench.py $(ARGS)
 
 clean: ## Remove what the build made (the installed packages stay)

@@ -22,9 +22,9 @@ import samplers
 from aps_core.files import write_atomically
 from aps_core.samplers import make_sampler
 
-LEAST = 0.05  # seconds of one turn: shorter calls are repeated within it
-TURNS = {"small": 15, "middle": 15, "full": 5}
-COMPILED = {"small": 3, "middle": 3, "full": 2}  # turns of compiling, which takes a second
+LEAST = 0.03  # seconds of one turn: shorter calls are repeated within it
+TURNS = {"small": 11, "middle": 11, "full": 5}
+COMPILED = {"small": 2, "middle": 3, "full": 2}  # turns of compiling, which takes a second
 IMAGES = {"small": (16, 8), "middle": (32, 16), "full": (32, 16)}  # side and number of those that DPS samples
 
 
