@@ -137,10 +137,9 @@ def publish(source: Path, made: Path, results: Path) -> dict[str, Any]:
         raise RunFailed(f"{source}: its record {odd}")
     notebook = nbformat.read(made / f"{name}.ipynb", as_version=4)
     notebook.metadata = {"kernelspec": notebook.metadata.get("kernelspec", KERNEL)}
+    notebook.cells = [one for cell in notebook.cells for one in _one_figure_each(cell)]
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
-        for output in cell.get("outputs", ()):  # alt text and caption, where the book's pages look for them
-            cell.metadata |= {"mystnb": output.metadata.pop("mystnb")} if "mystnb" in output.get("metadata", {}) else {}
         cell.metadata = {key: value for key, value in cell.metadata.items() if key not in ("papermill", "execution")}
     data = figure_data.file_name(name)
     files = [*record["figures"], *([data] if (made / data).is_file() else [])]
@@ -153,3 +152,22 @@ def publish(source: Path, made: Path, results: Path) -> dict[str, Any]:
     write_atomically(results / path.name, path.read_bytes())
     shutil.rmtree(made)
     return record
+
+
+def _one_figure_each(cell) -> list[Any]:
+    """The cell with the alt text and caption of its figure where the book's pages look for them, in the metadata of the
+    cell, and a cell of its own, whose code is hidden, for each further figure that it drew (a loop, say): pages would
+    give all of them the caption of one.
+    """
+    from nbformat.v4 import new_code_cell
+
+    cells, outputs = [cell], cell.get("outputs", ())
+    if outputs:
+        cell.outputs = []
+    for output in outputs:
+        told = output.get("metadata", {}).pop("mystnb", None)
+        if told and "mystnb" in cells[-1].metadata:
+            cells.append(new_code_cell(metadata={"tags": ["remove-input"]}))
+        cells[-1].outputs.append(output)
+        cells[-1].metadata |= {"mystnb": told} if told else {}
+    return cells

@@ -16,12 +16,14 @@ import time
 import types
 from pathlib import Path
 
+import nbformat
 import pytest
 from doit.dependency import JSONCodec
 from doit.exceptions import InvalidCommand, TaskFailed
 from filelock import FileLock
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from aps_book import compiled, progress, running
+from aps_book import compiled, progress, record, running
 from aps_book.build_state import State
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -575,3 +577,33 @@ def test_editing_a_file_makes_only_its_notebooks_stale(tmp_path):
         stale = {line.split()[1].partition(":")[2] for line in printed.splitlines() if line.startswith("R notebook:")}
         assert stale == names, file
         (tmp_path / file).write_text(before)
+
+
+def test_figures_of_one_cell_keep_their_own_captions_on_the_page(tmp_path):
+    """A loop draws two figures: the page has two labels, and the text that was printed between stays between."""
+    made, results = tmp_path / "made", tmp_path / "results"
+    run = record.start("chapter", {}, {}, directory=made)
+    run.finish()
+    told = [{"mystnb": {"image": {"alt": one}, "figure": {"caption": one, "name": f"fig-{one}"}}} for one in ("a", "b")]
+    outputs = [
+        new_output("display_data", {"image/svg+xml": "<svg/>"}, metadata=told[0]),
+        new_output("stream", text="between"),
+        new_output("display_data", {"image/svg+xml": "<svg/>"}, metadata=told[1]),
+    ]
+    loop = new_code_cell("for name in names: run.figure(...)", outputs=outputs, metadata={"tags": ["hide-input"]})
+    alone = new_code_cell("1 + 1", outputs=[new_output("stream", text="2")])
+    written = new_notebook(cells=[new_markdown_cell("# A chapter"), loop, alone])
+    (made / "chapter.ipynb").write_text(nbformat.writes(written))
+    results.mkdir()
+    running.publish(tmp_path / "chapter.py", made, results)
+    page = nbformat.read(results / "chapter.ipynb", as_version=4)
+    nbformat.validate(page)
+    assert [cell.metadata.get("mystnb") for cell in page.cells] == [None, *(one["mystnb"] for one in told), None]
+    assert [[one.output_type for one in cell.get("outputs", ())] for cell in page.cells] == [
+        [],
+        ["display_data", "stream"],
+        ["display_data"],
+        ["stream"],
+    ]
+    assert page.cells[1].source == loop.source and page.cells[2].source == ""
+    assert page.cells[2].metadata["tags"] == ["remove-input"]
