@@ -20,7 +20,6 @@ COMMANDS = {
     "protocol.added-family": f"{MODULE}.family --steps 600",
     "protocol.added-mean": f"{MODULE}.objective_faces --chains bound score coarse",
     "protocol.added-noise": "python benchmarks/gradient_noise.py --record weights/results/protocol.added-noise.json",
-    "protocol.added-remedy": f"{MODULE}.mean_kept --budget 330",
     "protocol.added-step": f"{MODULE}.objective_faces --chains fine --chains-only --out weights/results/protocol.added-step.json",
     "protocol.realnvp": f"{MODULE}.faces_realnvp --budget 3700",
     "samplers.search": f"{MODULE}.samplers",
