@@ -147,6 +147,7 @@ def task_notebook():
             "io": {"capture": False},  # doit would replace sys.stdout, which threads share
             "targets": [str(RESULTS / f"{name}.ipynb"), str(RESULTS / f"{name}.json")],
             "actions": [(execute, [name, entry["build"], RESULTS])],
+            "meta": {"seconds": entry["seconds"]},
         }
 
 
@@ -154,7 +155,8 @@ def task_together():
     """Run the notebooks but those that have to be alone: doit run -n 2 -P thread together does two at a time."""
     last, table = seconds(), list(tomllib.loads(Path("book/build.toml").read_text("utf-8")))
     names = [name for name in chosen() if not settings(name)["alone"]]
-    names.sort(key=lambda name: (-last.get(name, 0.0), table.index(name) if name in table else len(table)))
+    order = {name: table.index(name) if name in table else len(table) for name in names}
+    names.sort(key=lambda name: (-(last.get(name) or settings(name)["seconds"] or 0.0), order[name]))
     return {"actions": None, "task_dep": [f"notebook:{name}" for name in names]}  # the longest first
 
 

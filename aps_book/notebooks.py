@@ -16,7 +16,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 WORDS = {"true": True, "false": False, "null": None, "none": None}
-SETTINGS = {"weights": ["weights/**/*"], "build": {}, "full": {}, "cache": True, "alone": False, "quick_compile": True}
+SETTINGS = {
+    "weights": ["weights/**/*"],
+    "build": {},
+    "full": {},
+    "cache": True,
+    "alone": False,
+    "quick_compile": True,
+    "seconds": None,
+}
 
 
 def names(root: Path = ROOT) -> list[str]:
@@ -26,7 +34,7 @@ def names(root: Path = ROOT) -> list[str]:
 
 def settings(name: str, root: Path = ROOT) -> dict[str, Any]:
     """How a notebook is run, from book/build.toml: {"weights": [...], "build": {...}, "full": {...}, "cache": bool,
-    "alone": bool, "quick_compile": bool}.
+    "alone": bool, "quick_compile": bool, "seconds": of a build on another machine or None}.
 
     Raises ValueError for an entry of another notebook or with an unknown key.
     """

@@ -1,11 +1,13 @@
 """What a build prints while it works: which notebook of how many, how long it took, and how long the rest may take.
 
 The seconds of the last run of each notebook are kept in .build/seconds.json; the estimate is their sum over those that
-look stale (a file that they depend on is newer than their record).
+look stale (a file that they depend on is newer than their record). One that was not run here before is taken to need what
+book/build.toml says, times what those that ended in this build needed more or less than that.
 """
 
 import contextlib
 import json
+import statistics
 import sys
 import threading
 import time
@@ -27,12 +29,15 @@ class Progress(ConsoleReporter):
         super().__init__(outstream, options)
         self.stale, self.last, self.begun, self.number, self.total = set(), seconds(), {}, 0, 1
         self.at_once = 1
+        self.usual, self.paces = {}, []  # seconds elsewhere; what was needed here over that
         self.clock, self.lock = None, threading.Lock()  # two notebooks may begin at once, each in its thread
 
     def initialize(self, tasks, selected_tasks):
         """Note the notebooks of this build and which of them look stale."""
         wanted = [name for name in needed(tasks, selected_tasks) if name.startswith(PREFIX)]
         self.stale = {name for name in wanted if looks_stale(tasks[name])}
+        told = {name: (tasks[name].meta or {}).get("seconds") for name in wanted}
+        self.usual = {name: seconds for name, seconds in told.items() if seconds}
         self.number, self.total = 0, max(len(wanted), 1)
 
     def execute_task(self, task):
@@ -80,6 +85,7 @@ class Progress(ConsoleReporter):
             self.stale.discard(name)
             if how == "done":
                 self.last = keep(short(name), took)
+                self.paces += [took / self.usual[name]] if name in self.usual else []
             self.write(f"   {short(name)} {how} after {duration(took)}; {self.left()}\n")
             self._count()
 
@@ -93,13 +99,19 @@ class Progress(ConsoleReporter):
 
     def left(self):
         """The time left in words."""
-        known = [self.last[short(name)] for name in self.stale if short(name) in self.last]
-        new = len(self.stale) - len(known)
+        pace = statistics.median(self.paces or [1.0])
+        here = [self.last[short(name)] for name in self.stale if short(name) in self.last]
+        elsewhere = [
+            pace * self.usual[name] for name in self.stale if short(name) not in self.last and name in self.usual
+        ]
+        unknown = len(self.stale) - len(here) - len(elsewhere)
         if not self.stale:
             return "no notebook left"
-        if not known:
+        if unknown == len(self.stale):
             return "time left unknown"
-        return f"about {duration(sum(known) / self.at_once)} left" + (f", and {new} not run before" if new else "")
+        source = " by the times of another machine" if elsewhere and not self.paces else ""
+        more = f", and {unknown} not run before" if unknown else ""
+        return f"about {duration(sum(here + elsewhere) / self.at_once)} left{source}{more}"
 
 
 class Clock(threading.Thread):

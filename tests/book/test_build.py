@@ -169,6 +169,8 @@ class Task:
         if made:
             Path(self.targets[0]).touch()
 
+    meta = None
+
     def title(self):
         return self.name
 
@@ -200,6 +202,27 @@ def test_a_build_says_which_of_how_many_and_about_how_long(report):
     assert lines[1] == "   one done after 0 s; about 1 min 10 s left"
     assert lines[3] == ".  3 of 3: three runs (1 min 10 s last time; about 1 min 10 s left)"
     assert json.loads(Path(".build/seconds.json").read_text()) == {"one": 0.0, "two": 100, "three": 70}
+
+
+def test_a_first_build_says_how_long_by_the_times_of_another_machine_and_then_by_its_own_pace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    tasks = [Task(tmp_path, name, False) for name in ("one", "two", "three")]
+    for task, seconds in zip(tasks, (100, 200, None), strict=True):
+        task.meta = {"seconds": seconds}
+    made = progress.Progress(io.StringIO(), {})
+    made.initialize({task.name: task for task in tasks}, [task.name for task in tasks])
+    made.execute_task(tasks[0])
+    now[0] = 50.0  # twice as fast as where the times come from
+    made.add_success(tasks[0])
+    made.execute_task(tasks[1])
+    lines = made.outstream.getvalue().splitlines()
+    assert lines[0].endswith(
+        "(not run before; about 5 min 0 s left by the times of another machine, and 1 not run before)"
+    )
+    assert lines[1] == "   one done after 50 s; about 1 min 40 s left, and 1 not run before"
+    assert lines[2].endswith("(not run before; about 1 min 40 s left, and 1 not run before)")
 
 
 def test_a_notebook_that_fails_keeps_its_last_seconds(report):
