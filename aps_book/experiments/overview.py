@@ -456,24 +456,23 @@ def psnr_table(run, experiments):
             f"{_pair(known, name, 'gaussian', n)} | {_pair(known, name, 'reverse', n)} | {above['reverse']} | "
             f"{_pair(known, name, 'other', n)} | {above['other']} |"
         )
-    return "\n".join(lines) + "\n\nThe other flow was trained by: " + _who_trained(experiments) + "."
+    return "\n".join(lines) + _trained_by(experiments)
 
 
-def _who_trained(experiments):
-    """What trained the other flows, in words, with the experiments that share it together."""
+def _trained_by(experiments):
+    """A paragraph on what trained the other flows, with the experiments that share it together."""
     by = {}
     for one in experiments.values():
         if one.other_weights is not None:
-            by.setdefault(_trained(one.other_weights), []).append(one.label)
-    return "; ".join(f"{words} ({', '.join(labels)})" for words, labels in by.items()) or ABSENT
-
-
-def _trained(weights):
-    return ABSENT if weights is None else trained_by(load_card(weights))
+            by.setdefault(trained_by(load_card(one.other_weights)), []).append(one.label)
+    words = "; ".join(f"{words} ({', '.join(labels)})" for words, labels in by.items())
+    return f"\n\nThe other flow was trained by: {words or ABSENT}."
 
 
 def subset_table(run, kind, subsets):
-    """A Markdown template for ``Run.say``: PSNR of all methods on the same signals. subsets: of ``collect_subsets``."""
+    """A Markdown template for ``Run.say``: PSNR of all methods on the same signals, below it what trained the other flows.
+    subsets: of ``collect_subsets``.
+    """
     known = run.as_dict()["numbers"]
     methods = [m for m in METHODS if any(f"{kind}.{name}.{m}" in known for name in subsets)]
     means = any(subset.samples for subset in subsets.values())
@@ -482,7 +481,6 @@ def subset_table(run, kind, subsets):
         "signals",
         *(["mean of"] if means else []),
         *(METHODS[m] for m in methods),
-        "what trained the other flow",
     ]
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for name, subset in subsets.items():
@@ -491,9 +489,9 @@ def subset_table(run, kind, subsets):
             continue
         n = next(known[f"{kind}.{name}.{m}"]["n"] for m in methods if f"{kind}.{name}.{m}" in known)
         label = f"{{{{doc}}}}`{subset.label} <{subset.page}>`"
-        trained = _trained(EXPERIMENTS[subset.task].other_weights if f"{kind}.{name}.aps" in known else None)
-        lines.append("| " + " | ".join([label, f"{n:,}", *([subset.samples] if means else []), *cells, trained]) + " |")
-    return "\n".join(lines)
+        lines.append("| " + " | ".join([label, f"{n:,}", *([subset.samples] if means else []), *cells]) + " |")
+    others = {one.task: EXPERIMENTS[one.task] for name, one in subsets.items() if f"{kind}.{name}.aps" in known}
+    return "\n".join(lines) + (_trained_by(others) if others else "")
 
 
 def differences(run, kind, subsets):

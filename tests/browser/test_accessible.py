@@ -19,10 +19,12 @@ def checker():
     return found
 
 
-# Two frames, for the page to hear of another mode, and the end of what fades: a colour on its way is none that a reader sees.
-STILL = """new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))
-  .then(() => Promise.allSettled(document.getAnimations()
-    .filter(one => one.effect.getComputedTiming().endTime < Infinity).map(one => one.finished)))
+# Two frames, for the page to hear of another mode, and the end of what fades: a colour on its way is none that a reader sees. A second
+# is long enough for both; a window that is drawn no more has no frames, and what is paused never ends.
+STILL = """Promise.race([new Promise(done => setTimeout(done, 1000)),
+  new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))
+    .then(() => Promise.allSettled(document.getAnimations()
+      .filter(one => one.effect.getComputedTiming().endTime < Infinity).map(one => one.finished)))])
   .then(() => document.documentElement.dataset.theme)"""
 
 
