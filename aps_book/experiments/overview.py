@@ -476,12 +476,7 @@ def subset_table(run, kind, subsets):
     known = run.as_dict()["numbers"]
     methods = [m for m in METHODS if any(f"{kind}.{name}.{m}" in known for name in subsets)]
     means = any(subset.samples for subset in subsets.values())
-    heads = [
-        "experiment",
-        "signals",
-        *(["mean of"] if means else []),
-        *(METHODS[m] for m in methods),
-    ]
+    heads = ["experiment", "signals", *(["mean of"] if means else []), *(METHODS[m] for m in methods)]
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for name, subset in subsets.items():
         cells = [cell(known, f"{kind}.{name}.{method}", ".2f", NOT_RUN) for method in methods]
