@@ -1,7 +1,7 @@
 """Reads tables of parameters that people write: JSON as JSON, YAML with numbers such as 1e-3.
 
 A name that stands twice, a name that YAML takes for something else (``on``, 1) and a value that JSON does not have are
-refused; dates stay the text that they are.
+refused; dates, and what YAML 1.1 would count by eight or sixty (010, 1:30), stay the text that they are.
 """
 
 import json
@@ -12,9 +12,11 @@ from typing import Any
 
 import yaml
 
+TAG = "tag:yaml.org,2002:"
+
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.1 without dates, with 1e-3 as a number and every name once."""
+    """YAML 1.1 without dates, octal and sexagesimal numbers, with 1e-3 as a number and every name once."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict:
         """A table. Raises ValueError for a name that stands twice or is no text."""
@@ -24,11 +26,19 @@ class Loader(yaml.SafeLoader):
 
 
 Loader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in several if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, form) for tag, form in several if tag.removeprefix(TAG) not in ("timestamp", "int", "float")]
     for first, several in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+DIGITS = r"(0|[1-9][0-9_]*)"
 Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+    f"{TAG}int", re.compile(rf"[-+]?({DIGITS}|0b[01_]+|0x[0-9a-fA-F_]+)$"), list("-+0123456789")
+)
+Loader.add_implicit_resolver(
+    f"{TAG}float",
+    re.compile(
+        rf"[-+]?({DIGITS}\.[0-9_]*([eE][-+]?\d+)?|{DIGITS}[eE][-+]?\d+|\.\d[\d_]*([eE][-+]?\d+)?|\.(inf|Inf|INF))$|\.(nan|NaN|NAN)$"
+    ),
+    list("-+0123456789."),
 )
 Loader.add_constructor("tag:yaml.org,2002:map", lambda loader, node: loader.construct_mapping(node))
 
@@ -39,9 +49,13 @@ def read(path: Path) -> Any:
     Raises ValueError where it is neither, where a name in it stands twice or is no text, and for NaN and infinities.
     """
     try:
-        text = path.read_text("utf-8")
-        found = json.loads(text, object_pairs_hook=_table) if path.suffix == ".json" else yaml.load(text, Loader)
+        text = path.read_text("utf-8-sig")
+        found = (
+            json.loads(text, object_pairs_hook=_table) if path.suffix.lower() == ".json" else yaml.load(text, Loader)
+        )
         return _finite(found)
+    except RecursionError:
+        raise ValueError("it is nested too deeply, expected a table of numbers, texts and lists") from None
     except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"it is not valid {'JSON' if path.suffix == '.json' else 'YAML'}: {error}") from error
 

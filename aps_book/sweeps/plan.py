@@ -61,7 +61,7 @@ def read(path: Path, name: str | None = None) -> Plan:
     if not path.is_file():
         raise FileNotFoundError(f"sweep {str(path)!r}: there is no such file")
     try:
-        if path.suffix == ".csv":
+        if path.suffix.lower() == ".csv":
             found, rows = {}, _csv_rows(path)
             name = _notebook_of_rows(rows, name)
         else:
@@ -114,11 +114,17 @@ def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
 def _csv_rows(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)
+            names = [name.strip() for name in reader.fieldnames or ()]
             rows = list(reader)
     except UnicodeDecodeError as error:
         raise ValueError(f"expected text in UTF-8: {error}") from error
-    names = [name.strip() for name in reader.fieldnames or ()]
+    except csv.Error as error:
+        raise ValueError(f"expected comma-separated values: {error}") from error
+    if "" in names:
+        raise ValueError(
+            f"column {names.index('') + 1} has no name, expected none behind the last comma of the first line"
+        )
     for i, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise ValueError(f"line {i}: expected {len(names)} columns")

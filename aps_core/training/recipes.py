@@ -40,7 +40,7 @@ def read(path):
         raise FileNotFoundError(f"no recipe {path}: {what}; expected a TOML file")
     try:
         recipe = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also for an integer of thousands of digits, and tables as deep
         raise ValueError(f"recipe {path} is not valid TOML: {error}") from error
     recipe.setdefault("name", path.stem)
     _check_name(recipe["name"])

@@ -619,13 +619,16 @@ def test_two_numbers_are_a_parameter_too():
     [
         ("a.json", '{"fine": 1e-05, "list": [1e-3]}', {"fine": 1e-5, "list": [1e-3]}),
         ("a.yaml", "fine: 1e-5\nlist: [1E+2, -2.5e-3]\n", {"fine": 1e-5, "list": [100.0, -2.5e-3]}),
+        ("a.json", '\ufeff{"n": 1}', {"n": 1}),
+        ("a.yaml", "\ufeffn: 010\nat: 1:30\nhex: 0x10\nten: [1_0, +10, 10., .1e2]\nnone: [0, -0.5, .5]\n",
+         {"n": "010", "at": "1:30", "hex": 16, "ten": [10, 10, 10.0, 10.0], "none": [0, -0.5, 0.5]}),
         ("a.yaml", "time: 2020-07-01\nname: 1e5x\n", {"time": "2020-07-01", "name": "1e5x"}),
         ("a.yaml", "here: {deep: {n: 3}}\nnothing: null\nyes_or_no: true\n",
          {"here": {"deep": {"n": 3}}, "nothing": None, "yes_or_no": True}),
     ],
 )  # fmt: skip
 def test_numbers_are_numbers_and_dates_are_text(tmp_path, name, text, found):
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, "utf-8")
     assert parameter_files.read(tmp_path / name) == found
 
 
@@ -639,6 +642,9 @@ def test_numbers_are_numbers_and_dates_are_text(tmp_path, name, text, found):
         ("a.json", '{"n": [Infinity]}', "expected a finite number"),
         ("a.json", "n: 1", "it is not valid JSON"),
         ("a.yaml", "n: [", "it is not valid YAML"),
+        ("a.yaml", "n: [.inf]\n", "expected a finite number"),
+        ("a.json", "[" * 10**5, "it is nested too deeply"),
+        ("a.yaml", "n: " + "[" * 2000, "it is nested too deeply"),
         ("a.yaml", "n: !!binary aGk=\n", "expected a number, a text, a list or a table"),
     ],
 )

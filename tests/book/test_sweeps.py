@@ -111,6 +111,10 @@ def test_a_bad_file_is_refused_before_anything_starts(folder, text, said):
         (b"height,seed\n1,2,3\n", "line 2: expected 2 columns"),
         (b"seed, seed\n1,2\n", "column 'seed' stands twice"),
         (b"seed\n", "it holds no row"),
+        (b"", "it holds no row"),
+        (b"seed,\n1,\n", "column 2 has no name"),
+        (b'seed\n"1\n', "expected comma-separated values: unexpected end of data"),
+        (b"seed\n" + b"1" * 200_000, "expected comma-separated values: field larger than"),
     ],
 )
 def test_a_bad_table_is_refused(folder, content, said):
