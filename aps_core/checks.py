@@ -246,8 +246,10 @@ def floating(name, value):
 
 
 def measured_array(name, value):
-    """``value`` as a NumPy or JAX array (a list becomes one). Raises TypeError or ValueError that names it."""
-    if isinstance(value, jax.Array) or (type(value) is np.ndarray and value.dtype.kind in "biufc"):
+    """``value`` as a NumPy or JAX array of numbers that JAX has (a list becomes one; numbers of a file's byte order get that
+    of this machine, those of more than double precision become double). Raises TypeError or ValueError that names it.
+    """
+    if isinstance(value, jax.Array):
         return value
     try:
         array = np.asarray(unmasked(name, value))
@@ -255,9 +257,13 @@ def measured_array(name, value):
         if str(error).startswith(f"{name} "):
             raise
         raise ValueError(f"{name} must be an array of numbers: {error}") from None
+    if array.dtype.name == "bfloat16":
+        return array.astype(np.float32)
     if array.dtype.kind not in "biufc":
         raise TypeError(f"{name} must be an array of numbers, got {array.dtype}")
-    return array
+    if array.dtype.kind in "fc" and array.dtype.itemsize > (8 if array.dtype.kind == "f" else 16):
+        return array.astype(np.float64 if array.dtype.kind == "f" else np.complex128)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def check_measurement(measurement, operator, sigma_y, data_range=None, extra_check=None):

@@ -55,6 +55,8 @@ class Task:
             )
         if not isinstance(self.name, str):
             raise TypeError(f"name must be a string, got {self.name!r}")
+        if self.extra_check is not None and not callable(self.extra_check):
+            raise TypeError(f"extra_check must be a function of a measurement or None, got {self.extra_check!r:.80}")
         range_of_signals = self._set_signals()
         set_private = partial(object.__setattr__, self)
         if not operators.is_of_the_package(self.operator):
@@ -79,7 +81,7 @@ class Task:
             low, high = min(low, float(np.min(values, initial=0))), max(high, float(np.max(values, initial=1)))
             given = partial(_all_of, values)
         elif not (isinstance(given, partial) and given.func in (_real_signals, _no_signals)):
-            given = partial(_real_signals, given)
+            given = partial(_real_signals, given, self.shape)
         object.__setattr__(self, "signals", given)
         return low, high
 
@@ -87,8 +89,10 @@ class Task:
         values = jnp.asarray(real("signals", measured_array("signals", given)))
         if values.dtype == bool or not jnp.issubdtype(values.dtype, jnp.number):
             raise TypeError(f"signals must be numbers, got {values.dtype}")
-        if values.shape[1:] != tuple(self.shape):
-            raise ValueError(f"signals must have shape (n, {', '.join(map(str, self.shape))}), got {values.shape}")
+        if values.shape[1:] != tuple(self.shape) or values.ndim != len(self.shape) + 1 or not len(values):
+            raise ValueError(
+                f"signals must have shape (n, {', '.join(map(str, self.shape))}), n at least 1, got {values.shape}"
+            )
         if bad := int(jnp.sum(~jnp.isfinite(values).all(axis=tuple(range(1, values.ndim))))):
             raise ValueError(f"signals hold {bad} of {len(values)} signals that are not finite, expected numbers")
         return values
@@ -108,18 +112,24 @@ class Task:
         key = checks.random_key("key", key)
         operators.check_unchanged(self._given, self._content)
         operators.check_same_action(self.operator)
-        x0 = jnp.asarray(real("x0", measured_array("x0", x0)))
-        if not jnp.issubdtype(x0.dtype, jnp.number):
-            raise TypeError(f"x0 must be numbers, got {x0.dtype}")
-        x0 = x0.astype(jnp.result_type(x0.dtype, jnp.float32))  # operators are tested on floating-point signals
-        if not checks.is_traced(x0) and not np.all(np.isfinite(np.asarray(x0))):
-            raise ValueError("x0 holds entries that are not finite, expected numbers")
+        x0 = self._signal("x0", x0)
         if x0.shape == self.shape:
             return operators.simulate(self.operator, self.sigma_y, key, x0)
         if x0.ndim == 0 or x0.shape[1:] != self.shape:
             raise ValueError(f"x0 must have shape {self.shape} or (batch, *{self.shape}), got {x0.shape}")
         keys = jax.random.split(key, x0.shape[0])
         return jax.vmap(lambda k, x: operators.simulate(self.operator, self.sigma_y, k, x))(keys, x0)
+
+    @staticmethod
+    def _signal(name, value):
+        """``value`` as a floating-point JAX array: operators are tested on such signals. Raises TypeError or ValueError."""
+        x = jnp.asarray(real(name, measured_array(name, value)))
+        if not jnp.issubdtype(x.dtype, jnp.number):
+            raise TypeError(f"{name} must be numbers, got {x.dtype}")
+        x = x.astype(jnp.result_type(x.dtype, jnp.float32))
+        if not checks.is_traced(x) and not np.all(np.isfinite(np.asarray(x))):
+            raise ValueError(f"{name} holds entries that are not finite, expected numbers")
+        return x
 
     def check(self, measurement):
         """Raise TypeError or ValueError when ``measurement`` cannot be one of this task. Inside ``jit``, ``grad`` and
@@ -159,10 +169,12 @@ class Task:
         )
 
     def log_likelihood(self, x, measurement):
-        """log p(y | x) in nats for one signal x of shape ``shape`` and one measurement: a scalar. Raises as ``check``, and
-        ValueError for a batch, over which ``jax.vmap`` goes.
+        """log p(y | x) in nats for one signal x of shape ``shape`` and one measurement: a scalar. Raises as ``check``,
+        TypeError or ValueError for an x that is no array of finite numbers, and ValueError for a batch, over which
+        ``jax.vmap`` goes.
         """
         self.check(measurement)
+        x = self._signal("x", x)
         for name, given, shape in (("x", x, self.shape), ("y", measurement.y, self.y_shape)):
             if np.shape(given) != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {np.shape(given)}; use jax.vmap for a batch")
@@ -201,8 +213,17 @@ def _all_of(values, split):
     return values
 
 
-def _real_signals(signals, split):
-    return real(f"signals({split!r})", signals(split))
+def _real_signals(signals, shape, split):
+    """What a function of somebody's gives for a split, as it is. Raises TypeError or ValueError unless it is an array of
+    finite signals.
+    """
+    name, values = f"signals({split!r})", signals(split)
+    array = real(name, measured_array(name, values))
+    if array.shape[1:] != shape or array.ndim != len(shape) + 1 or not len(array):
+        raise ValueError(f"{name} has shape {array.shape}, expected (n, {', '.join(map(str, shape))}), n at least 1")
+    if not checks.is_traced(array) and not np.isfinite(np.sum(np.asarray(array), dtype=np.float64)):
+        raise ValueError(f"{name} holds entries that are not finite, expected numbers")
+    return values
 
 
 def _no_signals(name, split):

@@ -249,6 +249,8 @@ FILES = {
         b'[task]\nname = "gaussian16"\nparameters = { sigma = 1.0 }\n[flow]\nkind = "realnvp"\n[optimizer]\nsteps = 2\n',
         "TypeError: task 'gaussian16'.*'sigma'",
     ),
+    "digits.toml": (b"[optimizer]\nsteps = " + b"9" * 5000, "digits.toml is not valid TOML: Exceeds the limit"),
+    "deep.toml": (b"a = " + b"[" * 3000, "deep.toml is not valid TOML: maximum recursion depth"),
     "bom.toml": (
         b'\xef\xbb\xbf[task]\nname = "gaussian17"\n[flow]\nkind = "realnvp"\n[optimizer]\nsteps = 2\n',
         "gaussian17",
@@ -301,3 +303,54 @@ def test_no_signals_have_no_density():
     posterior = aps_core.load_posterior("sphere-impute")
     with pytest.raises(ValueError, match=r"x is empty, of shape \(0, 46, 90\)"):
         posterior.log_prob(np.zeros((0, 46, 90)), posterior.task.measure(jax.random.key(0), np.zeros((46, 90))))
+
+
+def test_numbers_of_a_files_byte_order_and_of_more_than_double_precision(posterior, measurement, drawn):
+    y, mask = np.asarray(measurement.y), np.asarray(measurement.mask)
+    for kind in (">f4", ">f8", np.longdouble, jnp.bfloat16):
+        x = posterior.sample(KEY, Measurement(y.astype(kind), mask.astype(kind)), 3)
+        np.testing.assert_allclose(x, drawn, atol=5e-3)  # rounding of bfloat16
+        assert np.all(np.isfinite(posterior.log_prob(np.asarray(drawn).astype(kind), measurement)))
+
+
+@pytest.mark.parametrize(
+    "x, kind, text",
+    [
+        (np.full(4, np.nan), ValueError, "x holds entries that are not finite"),
+        (np.zeros(4, complex), TypeError, "x holds complex numbers"),
+        (np.ma.array(np.zeros(4), mask=[1, 0, 0, 0]), ValueError, "x is a masked array that hides 1 of 4"),
+        ("abcd", TypeError, "x must be an array of numbers"),
+        (np.zeros((2, 4)), ValueError, "x must have shape"),
+    ],
+)
+def test_signals_whose_likelihood_is_asked_for(task, measurement, x, kind, text):
+    with pytest.raises(kind, match=text):
+        task.log_likelihood(x, measurement)
+
+
+def test_the_likelihood_of_a_list(task, measurement):
+    known = task.log_likelihood(np.full(4, 0.25), measurement)
+    np.testing.assert_allclose(task.log_likelihood([0.25] * 4, measurement), known)
+    np.testing.assert_allclose(jax.vmap(task.log_likelihood, (0, None))(jnp.full((2, 4), 0.25), measurement), known)
+
+
+@pytest.mark.parametrize(
+    "values, kind, text",
+    [
+        (np.zeros((3, 5)), ValueError, r"signals\('test'\) has shape \(3, 5\), expected \(n, 4\)"),
+        (np.zeros(4), ValueError, r"signals\('test'\) has shape"),
+        (np.zeros((0, 4)), ValueError, r"signals\('test'\) has shape \(0, 4\)"),
+        (np.full((3, 4), np.nan), ValueError, r"signals\('test'\) holds entries that are not finite"),
+        (None, TypeError, r"signals\('test'\) must be an array of numbers"),
+    ],
+)
+def test_what_a_function_of_signals_gives(prior, values, kind, text):
+    with pytest.raises(kind, match=text):
+        Task(Identity((4,)), 0.1, prior, lambda split: values).signals("test")
+
+
+def test_empty_signals_and_a_check_that_is_no_function(prior):
+    with pytest.raises(ValueError, match="signals must have shape .*n at least 1, got"):
+        Task(Identity((4,)), 0.1, prior, np.zeros((0, 4)))
+    with pytest.raises(TypeError, match="extra_check must be a function"):
+        Task(Identity((4,)), 0.1, prior, extra_check=3)
