@@ -175,7 +175,10 @@ def unpack(packed):
 def zero_one(name, mask):
     """``mask`` as a read-only float32 array. Raises ValueError unless it holds 0 and 1 alone, and a 1 somewhere."""
     try:
-        mask = np.array(unmasked(name, mask), np.float32)
+        mask = np.asarray(unmasked(name, mask))
+        if mask.dtype.kind not in "biuf":
+            raise TypeError(f"it holds {mask.dtype}")
+        mask = np.array(mask, np.float32)
     except (TypeError, ValueError, OverflowError) as error:
         if str(error).startswith(f"{name} "):
             raise
@@ -220,8 +223,12 @@ def dense_matrix(operator):
         raise TypeError(f"{type(operator).__name__} is another matrix for every measurement; use FixedMask")
     with jax.enable_x64(True):
         units = jnp.eye(operator.size, dtype=jnp.float64).reshape(operator.size, *operator.shape)
-        columns = _mapped(kept_by(operator), units)
-    matrix = np.asarray(columns, np.float64).reshape(operator.size, -1).T
+        # what JAX keeps of a compiled program are also the NumPy constants in it, by identity: one that lived on would hand its
+        # double precision to the next call of somebody's operator, outside of here
+        mapped = partial(_mapped, operator) if is_of_the_package(operator) else jax.jit(jax.vmap(kept_by(operator)))
+        columns = np.asarray(mapped(units), np.float64)
+        del mapped
+    matrix = columns.reshape(operator.size, -1).T
     constant = offset(operator)
     return matrix if constant is None else matrix - constant.reshape(-1, 1)
 
@@ -254,7 +261,8 @@ def offset(operator):
 @lru_cache(maxsize=64)
 def _offset(operator):
     with jax.enable_x64(True), jax.ensure_compile_time_eval():
-        constant = np.asarray(operator(jnp.zeros(operator.shape, jnp.float64)), np.float64)
+        once = operator if is_of_the_package(operator) else jax.jit(operator.__call__)  # as in dense_matrix
+        constant = np.asarray(once(jnp.zeros(operator.shape, jnp.float64)), np.float64)
     return constant if np.any(constant) else None
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core.checks import number, positive, real_array
+from aps_core.checks import number, one_of, positive, real_array
 from aps_core.operators.base import Operator, expect, image_shape
 
 PADDING = {"reflect": "symmetric", "periodic": "wrap"}  # ours: NumPy's
@@ -36,8 +36,7 @@ class Convolution(Operator):
         if not np.all(np.isfinite(kernel)) or not np.any(kernel):
             raise ValueError("kernel must hold finite numbers, not all zero")
         object.__setattr__(self, "kernel", tuple(tuple(float(v) for v in row) for row in kernel))
-        if self.boundary not in PADDING:
-            raise ValueError(f"boundary must be one of {sorted(PADDING)}, got {self.boundary!r}")
+        one_of("boundary", self.boundary, sorted(PADDING))
 
     def __repr__(self):
         size = f"{len(self.kernel)} x {len(self.kernel[0])}"

@@ -31,9 +31,12 @@ def check_declared(operator):
     """
     if not isinstance(operator, Operator):
         raise TypeError(f"operator is {type(operator).__name__} {operator!r:.80}, expected {WANTED}")
+    if type(operator) is Operator:
+        raise TypeError(f"operator is the base class alone, without a shape; expected {WANTED}")
     if is_of_the_package(operator):
         return
     name = type(operator).__name__
+    _check_words(operator, name)
     _check_hash(operator, name)
     shape, y_shape = (sizes(f"{what} of {name}", getattr(operator, what, None)) for what in ("shape", "y_shape"))
     if operator.saturates:
@@ -41,12 +44,11 @@ def check_declared(operator):
         return check_declared(sensor.inner)
     rng = np.random.default_rng(0)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        mask = operator.draw(jax.random.key(0))
-        _check_draw(operator, name)
+        mask = _check_draw(operator, name)
         _check_output(operator, name, shape, y_shape, mask)
         _check_precisions(operator, name, rng.random(shape))
         apply = lambda x: np.asarray(operator(jnp.asarray(x), mask), np.float64)  # noqa: E731
-        seen = np.asarray(operator.observed(mask), np.float64)
+        seen = np.asarray(_own(name, "observed", operator.observed, mask), np.float64)
         if seen.shape != y_shape or not np.all((seen == 0) | (seen == 1)):
             raise ValueError(f"observed of {name} must be 0 and 1 of shape {y_shape}, got shape {seen.shape}")
         if operator.diagonal:
@@ -62,6 +64,27 @@ def check_declared(operator):
         )
     _check_noise(operator, name)
     _check_range(operator, name)
+
+
+def _check_words(operator, name):
+    """What is declared by True or False is one of them."""
+    for word in ("linear", "diagonal", "is_identity", "random", "additive_noise", "saturates"):
+        if not isinstance(getattr(operator, word), (bool, np.bool_)):
+            raise TypeError(f"{word} of {name} must be True or False, got {getattr(operator, word)!r:.80}")
+
+
+def _own(name, word, call, *arguments):
+    """What a method of somebody's own gives: real numbers, or None. Raises ValueError or TypeError that names the method."""
+    try:
+        found = call(*arguments)
+        array = np.asarray(0.0 if found is None else found)
+    except Exception as error:  # whatever somebody's program raises
+        raise ValueError(
+            f"{word} of {name} failed: {type(error).__name__}: {_line(error)}; see Operator.{word} for what is expected"
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{word} of {name} gives {array.dtype}, expected real numbers")
+    return found
 
 
 def check_unchanged(operator, content):
@@ -137,18 +160,27 @@ def _check_output(operator, name, shape, y_shape, mask):
         )
     if not jnp.issubdtype(out.dtype, jnp.floating):
         raise TypeError(f"operator {name} gives {out.dtype}, expected floating-point data")
+    if operator.linear and jnp.finfo(out.dtype).bits < 32:
+        raise TypeError(
+            f"operator {name} gives {out.dtype} of float32 signals, too coarse to be linear; expected float32 data"
+        )
     if out.shape != y_shape:
         raise ValueError(f"operator {name} gives data of shape {out.shape}, its y_shape is {y_shape}")
 
 
 def _check_draw(operator, name):
     """An operator that draws other masks for other keys says so."""
-    masks = [operator.draw(jax.random.key(i)) for i in range(4)]
+    masks = [_own(name, "draw", operator.draw, jax.random.key(i)) for i in range(4)]
     differ = any((mask is None) != (masks[0] is None) or not np.array_equal(mask, masks[0]) for mask in masks[1:])
     if differ and not operator.random:
         raise ValueError(
             f"operator {name} draws another mask for every key but declares random = False (the default); expected random = True"
         )
+    if masks[0] is not None and np.shape(masks[0]) != tuple(operator.y_shape):
+        raise ValueError(
+            f"draw of {name} gives shape {np.shape(masks[0])}, expected a mask of shape {tuple(operator.y_shape)}"
+        )
+    return masks[0]
 
 
 def _check_masks(operator, apply, name, x, mask, seen):
@@ -232,6 +264,10 @@ def _check_linear(operator, apply, name, rng, shape, seen):
     zero, (a, b) = apply(np.zeros(shape)), rng.normal(size=(2, *shape))
     c, d = rng.uniform(size=(2, *shape))
     wrong = None
+    if not np.all(np.isfinite(apply(c))):
+        raise ValueError(
+            f"operator {name} gives numbers that are not finite of a signal in [0, 1], expected finite ones"
+        )
     for first, second in ((a, b), (c, d), (c, -a)):
         parts, whole = (apply(first) - zero, apply(second) - zero), apply(first + second) - zero
         if not _agree(whole, parts[0] + parts[1], *parts, zero):
@@ -258,7 +294,7 @@ def _check_linear(operator, apply, name, rng, shape, seen):
 def _check_adjoint(operator, apply, name, rng, shape, mask):
     x, zero = rng.normal(size=shape), apply(np.zeros(shape))
     y = rng.normal(size=zero.shape)
-    back = np.asarray(operator.adjoint(jnp.asarray(y), mask), np.float64)
+    back = np.asarray(_own(name, "adjoint", operator.adjoint, jnp.asarray(y), mask), np.float64)
     if back.shape != shape:
         raise ValueError(f"adjoint of {name} gives shape {back.shape}, expected that of a signal, {shape}")
     forward = apply(x) - zero

@@ -15,6 +15,8 @@ from scipy.stats import norm
 from aps_core import (
     AveragePool,
     Composed,
+    Convolution,
+    FixedMask,
     GaussianBlur,
     Identity,
     Measurement,
@@ -22,6 +24,7 @@ from aps_core import (
     SaturatingSensor,
     Task,
     gaussian_posterior,
+    linearize,
     make_sampler,
 )
 from aps_core.diffusion import VPSDE
@@ -144,7 +147,7 @@ WRONG = {
     "NumPy": (lambda: Own(lambda x: np.cumsum(np.asarray(x))), TypeError, "must be written in jax.numpy"),
     "integers": (lambda: Own(lambda x: jnp.ones(3, int)), TypeError, "gives int.*expected floating-point data"),
     "fails": (lambda: Own(lambda x: x @ jnp.ones(7)), ValueError, r"failed on a signal of its shape \(3,\)"),
-    "not finite": (lambda: Own(lambda x: x / 0), ValueError, "declares linear = True"),
+    "not finite": (lambda: Own(lambda x: x / 0), ValueError, "not finite"),
     "adjoint": (lambda: OtherAdjoint(lambda x: 2 * x), ValueError, "adjoint of OtherAdjoint is not that of its A"),
     "data_range": (lambda: Own(lambda x: 5 * x), None, ""),
     "unhashable": (Unhashable, TypeError, r"cannot be hashed.*expected @dataclass\(frozen=True, eq=False\)"),
@@ -677,3 +680,62 @@ def test_rows_and_columns_follow_a_function_that_changed(make_prior):
 
 
 FACTOR = [1.0]
+
+
+@pytest.mark.parametrize(
+    "words, kind, text",
+    [
+        ({"linear": "no"}, TypeError, "linear of Own must be True or False, got 'no'"),
+        ({"diagonal": None}, TypeError, "diagonal of Own must be True or False"),
+        ({"adjoint": lambda y: y}, ValueError, "adjoint of Own failed: TypeError"),
+        ({"adjoint": lambda y, mask=None: y + 0j}, TypeError, "adjoint of Own gives complex128, expected real numbers"),
+        ({"draw": lambda key: 1 / 0}, ValueError, "draw of Own failed: ZeroDivisionError"),
+        (
+            {"draw": lambda key: jnp.ones(D + 1)},
+            ValueError,
+            r"draw of Own gives shape \(4,\), expected a mask of shape \(3,\)",
+        ),
+        ({"observed": lambda mask=None: 1 / 0}, ValueError, "observed of Own failed: ZeroDivisionError"),
+        ({"observed": lambda mask=None: "all"}, TypeError, "observed of Own gives <U3, expected real numbers"),
+    ],
+)
+def test_what_methods_of_an_own_operator_give(prior, words, kind, text):
+    with pytest.raises(kind, match=text):
+        Task(Own(lambda x: x, **words), SIGMA_Y, prior)
+
+
+@pytest.mark.parametrize(
+    "operator, kind, text",
+    [
+        (Operator(), TypeError, "operator is the base class alone"),
+        (Own(lambda x: x * np.array([1.0, 1.0, np.nan])), ValueError, "gives numbers that are not finite"),
+        (Own(lambda x: x.astype(jnp.float16)), TypeError, "gives float16 of float32 signals, too coarse to be linear"),
+    ],
+)
+def test_operators_that_say_what_is_wrong_with_them(prior, operator, kind, text):
+    with pytest.raises(kind, match=text):
+        Task(operator, SIGMA_Y, prior)
+
+
+def test_a_numpy_matrix_of_double_precision(prior):
+    """JAX keeps NumPy constants of a living program by identity: those of one in double precision must not come back in
+    single precision.
+    """
+    matrix = np.random.default_rng(3).normal(size=(D, D))
+    task = Task(Own(lambda x: matrix @ x), SIGMA_Y, prior)
+    measured = task.measure(jax.random.key(0), np.full(D, 0.5))
+    assert np.all(np.isfinite(gaussian_posterior(task).sample(jax.random.key(1), measured, 4)))
+    np.testing.assert_array_equal(task.measure(jax.random.key(0), np.full(D, 0.5)).y, measured.y)
+    assert (
+        offset(task.operator) is None and linearize(task, measured).measure(jax.random.key(0), np.zeros(D)).mask is None
+    )
+
+
+def test_masks_that_are_text():
+    with pytest.raises(TypeError, match="mask must be an array of 0 and 1: it holds <U1"):
+        FixedMask(["1", "0", "1"])
+
+
+def test_a_boundary_that_is_a_list():
+    with pytest.raises(ValueError, match="boundary must be one of .*, got \\[\\]"):
+        Convolution((8, 8), np.ones((3, 3)), [])
