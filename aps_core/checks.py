@@ -349,7 +349,7 @@ def _check_scale(observed, sigma_y, data_range):
     if low < data_range[0] - slack or high > data_range[1] + slack:
         if low > 100 and high < 400:
             hint = "it looks like kelvin: normalise by (T - 202.66 K) / 118.27 K"
-        elif low >= -255 * slack and 2 < high <= 255 * (1 + slack):
+        elif low >= -min(255 * slack, 0.4 * high) and 2 < high <= 255 * (1 + slack):
             hint = "it looks like 0-255: divide by 255"
         else:
             hint = "scale it as the signals of the task"

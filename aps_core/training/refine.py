@@ -47,6 +47,8 @@ def refine(
         positive("seconds", seconds)
     else:
         steps = count("steps", steps)
+    if not isinstance(watch, Watch):
+        raise TypeError(f"watch must be a Watch, got {watch!r:.80}; expected training.loop.Watch(evaluate, every)")
     task, one = posterior.task, _single(posterior, measurement)
     term, times, at_once = _prior_term(task.prior)
     objective = {"kl": "reverse", "prior_term": term, "n_times": times, "n_samples": count("n_samples", n_samples)}

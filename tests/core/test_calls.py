@@ -354,3 +354,23 @@ def test_empty_signals_and_a_check_that_is_no_function(prior):
         Task(Identity((4,)), 0.1, prior, np.zeros((0, 4)))
     with pytest.raises(TypeError, match="extra_check must be a function"):
         Task(Identity((4,)), 0.1, prior, extra_check=3)
+
+
+@pytest.mark.parametrize("weights", ["", 3, True, b"name", ["name"]])
+def test_weights_that_are_no_name(task, weights):
+    with pytest.raises(TypeError, match="weights must be a name or a path, or None"):
+        aps_core.load_posterior(task, weights=weights)
+
+
+def test_a_watch_that_is_none(posterior, measurement):
+    with pytest.raises(TypeError, match="watch must be a Watch, got 3"):
+        posterior.refine(measurement, steps=1, watch=3)
+
+
+def test_degrees_are_not_taken_for_a_picture(task):
+    for y, hint in (
+        ([-41.0, 0.0, 20.0, 36.0], "scale it as the signals"),
+        ([-20.0, 0.0, 90.0, 250.0], "divide by 255"),
+    ):
+        with pytest.raises(ValueError, match=f"y ranges from .*{hint}"):
+            task.check(Measurement(np.array(y)))
