@@ -7,7 +7,6 @@ same expectation.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,19 +17,11 @@ from aps_core.operators import log_likelihood
 from aps_core.priors import bound, terms
 
 
-class Target(NamedTuple):
-    """What makes p(x|y), proportional to N(y; A(x), sigma_y^2 I) p(x)."""
-
-    operator: object
-    sigma_y: float
-    prior: object
-
-
 @dataclass(frozen=True)
 class ReverseDivergence:
     """KL(q(x|y) || p(x|y)) up to log p(y), Eq. 11: fidelity + prior + log q, in nats, and how it is estimated.
 
-    prior_term, times, times_at_once: see ``priors.terms.estimate``. n_samples: posterior samples of each measurement;
+    prior_term, times, times_at_once: see ``priors.terms.PriorTerm``. n_samples: posterior samples of each measurement;
     n_times: diffusion times of each sample, which are low-discrepancy over the whole batch. estimator: of the gradient,
     "path" or "total", see the top of this module.
     """
@@ -43,8 +34,11 @@ class ReverseDivergence:
     estimator: str = "total"
 
     def __call__(self, flow, params, target, key, measurements, progress=1.0):
-        """The value, averaged over a batch of measurements, and its three parts per entry of the signal."""
+        """The value, averaged over a batch of measurements, and its three parts per entry of the signal. target: a
+        ``problem.Target``.
+        """
         batch = measurements.y.shape[0]
+        log_prior = terms.PriorTerm(self.prior_term, self.times, self.times_at_once)
         k_z, k_t, k_eps = jax.random.split(key, 3)
         z = jax.random.normal(k_z, (batch, self.n_samples, flow.dim))
         u = bound.uniforms(k_t, batch * self.n_samples * self.n_times, self.times)
@@ -59,16 +53,13 @@ class ReverseDivergence:
                 log_q = log_prob_of_sample(self.estimator, zi, log_det, lambda p: flow.inverse(p, x, context), params)
                 signal = x.reshape(flow.shape)
                 fidelity = -log_likelihood(target.operator, target.sigma_y, signal, measurement)
-                return fidelity, -self._log_prior(target.prior, signal, ui, ki, progress), log_q
+                return fidelity, -log_prior(target.prior, signal, ui, ki, progress), log_q
 
             return jax.vmap(sample)(zs, us, ks)
 
         parts = [jnp.mean(p) for p in jax.vmap(one)(measurements, z, u, keys)]
         names = ("fidelity", "prior", "log_q")
         return sum(parts), {name: part / flow.dim for name, part in zip(names, parts, strict=True)}
-
-    def _log_prior(self, prior, signal, u, key, progress):
-        return terms.estimate(prior, self.prior_term, signal, u, key, self.times, progress, self.times_at_once)
 
 
 def _split(measurements, *draws):
@@ -103,36 +94,45 @@ def forward_of_contexts(flow, params, context_of, given, x0):
     return jnp.mean(jax.vmap(one)(given, x0))
 
 
-def modal_objective(flow, params, prior, key, modal, n_samples=1, n_times=1, estimator="total"):
-    """The objective of a GaussianBaseFlow under a ScorePrior, sample for sample, without the constant -log p_G(y): in K
-    dimensions.
+@dataclass(frozen=True)
+class ModalDivergence:
+    """The ReverseDivergence of a GaussianBaseFlow under a ScorePrior, sample for sample, without the constant -log p_G(y):
+    in K dimensions.
 
     The learned prior and the flow differ from the Gaussian only in the K leading modes, and there fidelity + prior +
     log q = log N(e) - log|det dT| - log N(T(e)) - log p_theta/p_G - log p_G(y): everything outside the modes cancels.
-    modal: a batched ModalContext, which is computed once for each measurement. estimator: of the gradient, see
-    the top of this module. Returns nats and their two parts per mode.
+    n_samples, n_times, estimator: as of ReverseDivergence.
     """
-    batch = modal.mean.shape[0]
-    k_e, k_t, k_eps = jax.random.split(key, 3)
-    e = jax.random.normal(k_e, (batch, n_samples, flow.k))
-    u = bound.low_discrepancy(k_t, batch * n_samples * n_times).reshape(n_times, n_samples, batch).T
-    keys = jax.random.split(k_eps, (batch, n_samples, n_times))
-    modal, e, u, keys = devices.split_batch((modal, e, u, keys))
 
-    def one(context, es, us, ks):
-        def sample(ei, ui, ki):
-            moved, log_det = flow.modal_forward(params, ei, context)
-            amplitudes = 2 * (context.mean + context.chol @ moved)  # in the scale u = 2 x - 1
-            t = prior.sde.likelihood_weighted_time(ui, prior.t_residual)
-            ratio = jnp.mean(jax.vmap(lambda k, ti: prior.modal_log_ratio(k, amplitudes, ti))(ki, t))
-            inverse = lambda p: flow.modal_inverse(p, moved, context)  # noqa: E731
-            log_q = log_prob_of_sample(estimator, ei, log_det, inverse, params)
-            return log_q - log_standard_normal(moved), -ratio
+    n_samples: int = 1
+    n_times: int = 1
+    estimator: str = "total"
 
-        return jax.vmap(sample)(es, us, ks)
+    def __call__(self, flow, params, prior, key, modal):
+        """The value in nats and its two parts per mode. modal: a batched ModalContext, which is computed once for each
+        measurement.
+        """
+        batch, n_samples, n_times = modal.mean.shape[0], self.n_samples, self.n_times
+        k_e, k_t, k_eps = jax.random.split(key, 3)
+        e = jax.random.normal(k_e, (batch, n_samples, flow.k))
+        u = bound.low_discrepancy(k_t, batch * n_samples * n_times).reshape(n_times, n_samples, batch).T
+        keys = jax.random.split(k_eps, (batch, n_samples, n_times))
+        modal, e, u, keys = devices.split_batch((modal, e, u, keys))
 
-    parts = [jnp.mean(p) for p in jax.vmap(one)(modal, e, u, keys)]
-    return sum(parts), {"from_base": parts[0] / flow.k, "prior_ratio": parts[1] / flow.k}
+        def one(context, es, us, ks):
+            def sample(ei, ui, ki):
+                moved, log_det = flow.modal_forward(params, ei, context)
+                amplitudes = 2 * (context.mean + context.chol @ moved)  # in the scale u = 2 x - 1
+                t = prior.sde.likelihood_weighted_time(ui, prior.t_residual)
+                ratio = jnp.mean(jax.vmap(lambda k, ti: prior.modal_log_ratio(k, amplitudes, ti))(ki, t))
+                inverse = lambda p: flow.modal_inverse(p, moved, context)  # noqa: E731
+                log_q = log_prob_of_sample(self.estimator, ei, log_det, inverse, params)
+                return log_q - log_standard_normal(moved), -ratio
+
+            return jax.vmap(sample)(es, us, ks)
+
+        parts = [jnp.mean(p) for p in jax.vmap(one)(modal, e, u, keys)]
+        return sum(parts), {"from_base": parts[0] / flow.k, "prior_ratio": parts[1] / flow.k}
 
 
 ESTIMATORS = ("path", "total")

@@ -221,10 +221,10 @@ class AmortizedPosterior:
         """This flow trained on for one ``measurement`` alone: an AmortizedPosterior for it, whose card says by what.
 
         Gradient steps of the flow's own objective, the reverse divergence (Eq. 11) with the path gradient: for
-        ``seconds`` of wall-clock time, of which the first compile, or for ``steps``. settings and errors: see
-        ``training.refine.refine``.
+        ``seconds`` of wall-clock time, of which the first compile, or for ``steps``. settings: those of
+        ``training.refine.Refinement``, and ``watch`` and ``progress``; errors: as there and of ``training.refine.refine``.
         """
-        return REFINERS[-1](self, measurement, seconds, steps, **settings)
+        return REFINERS[-1](self, measurement, seconds=seconds, steps=steps, **settings)
 
 
 def signals_for(x, task, measurement, batched):

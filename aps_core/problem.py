@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,17 @@ from aps_core.checks import check_measurement, measured_array, real
 from aps_core.operators import Operator
 from aps_core.operators.content import content_of
 from aps_core.priors.base import PRIOR_WANTED, Prior, capability
+
+
+@flax.struct.dataclass
+class Target:
+    """What makes p(x|y), proportional to N(y; A(x), sigma_y^2 I) p(x), for compiled functions to take: the noise level and
+    the prior's arrays may change, another operator compiles anew.
+    """
+
+    operator: Operator = flax.struct.field(pytree_node=False)
+    sigma_y: float
+    prior: Prior
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -106,6 +118,11 @@ class Task:
     def y_shape(self):
         """Shape of the data of one signal."""
         return tuple(self.operator.y_shape)
+
+    @property
+    def target(self):
+        """What makes the posterior, without signals, name and checks: a Target."""
+        return Target(self.operator, float(self.sigma_y), self.prior)
 
     def measure(self, key, x0):
         """Simulate Measurement(s) of ``x0`` (*shape,) or (batch, *shape): a new mask and new noise for each."""

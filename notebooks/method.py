@@ -60,7 +60,7 @@ run = record.start(
 # | --- | --- | --- |
 # | all, averaged over measurements | {eq}`eq-method-objective` | {py:class}`~aps_core.objective.ReverseDivergence` |
 # | fidelity | $\lVert y - A(x_0)\rVert^2 / 2\sigma_y^2$ + const | {py:class}`~aps_core.objective.ReverseDivergence` |
-# | prior | the bound below, or one of its stand-ins | {py:func}`~aps_core.priors.terms.estimate` |
+# | prior | the bound below, or one of its stand-ins | {py:class}`~aps_core.priors.terms.PriorTerm` |
 # | entropy | flow and its log-determinant | {py:class}`~aps_core.flows.realnvp.ConditionalRealNVP` |
 #
 # The fidelity sums over the observed entries ({py:func}`~aps_core.operators.measurement.log_likelihood`); the entropy

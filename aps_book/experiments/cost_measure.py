@@ -171,7 +171,8 @@ def step(task, flow, params, y, batch):
     import jax.numpy as jnp
 
     from aps_core import devices
-    from aps_core.objective import ReverseDivergence, Target
+    from aps_core.objective import ReverseDivergence
+    from aps_core.problem import Target
 
     objective, mesh = ReverseDivergence("exact", estimator="path"), devices.data_mesh()
     measurements = jax.tree.map(lambda a: a[jnp.arange(batch) % len(a)], y)
@@ -218,8 +219,8 @@ def sphere(task, weights, n_months, n_samples, seed=0):
     x0 = months[np.round(np.linspace(0, len(months) - 1, n_months)).astype(int)]
     measured = known.measure(jax.random.key(checked_seed("seed", seed)), jnp.asarray(x0))
     sampler = gaussian_posterior(known) if weights is None else load_posterior(known, weights=weights)
-    key, areas = jax.random.key(seed + 1), area_weights(known.shape)
-    scores = evaluation.evaluate(sampler, key, measured, x0, n_samples, weights=areas)
+    key, scoring = jax.random.key(seed + 1), evaluation.Scoring(weights=area_weights(known.shape))
+    scores = evaluation.evaluate(sampler, key, measured, x0, n_samples, scoring)
     one = jax.tree.map(lambda a: a[0], measured)
     return {
         **{name: np.asarray(scores[name]).tolist() for name in ("psnr_n1", "psnr_mean", "energy")},

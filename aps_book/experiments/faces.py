@@ -120,12 +120,12 @@ def experiment(name, dataset, n, n_samples, n_untrained=None, seed=0):
     task = load_task(f"faces-{name}")
     case = measure(task, dataset, n, seed)
     samplers = amortized(task)
-    key, modes = jax.random.key(seed + 1), np.asarray(task.prior.gaussian.basis[:, :BAND_MODES])
-    scores = {}
+    key, scores = jax.random.key(seed + 1), {}
+    scoring = evaluation.Scoring(np.asarray(task.prior.gaussian.basis[:, :BAND_MODES]), BANDS)
     for row, sampler in samplers.items():
         count = 2 if row == "noise2score" else n_samples  # a point estimate
         few = first(case, n_untrained if row == "untrained" else None)
-        scores[row] = evaluation.evaluate(sampler, key, few.measurements, few.x0, count, modes, BANDS, progress=True)
+        scores[row] = evaluation.evaluate(sampler, key, few.measurements, few.x0, count, scoring, progress=True)
     return Experiment(name, task, samplers, case, scores)
 
 

@@ -50,7 +50,7 @@ def _evaluate(sampler, keys, case, chosen, n_samples, modes):
     rows = []
     for i in chosen:
         samples = np.asarray(sampler.sample(keys[i], case.one(i), n_samples))
-        rows.append(evaluation.score(samples, case.x0[i], modes, faces.BANDS))
+        rows.append(evaluation.score(samples, case.x0[i], evaluation.Scoring(modes, faces.BANDS)))
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 

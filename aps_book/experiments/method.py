@@ -172,14 +172,15 @@ def gradient_noise(task, objective, key, n=256, draws=256):
     """
     k_x, k_draw = jax.random.split(key)
     x = task.prior.sample(k_x, n)
-    term, times = objective.get("prior_term", "elbo"), objective.get("times", "low-discrepancy")
+    times = objective.get("times", "low-discrepancy")
+    term = terms.PriorTerm(objective.get("prior_term", "elbo"), times)
 
     @jax.jit
     def gradients(prior, x, keys):
         def one(k):
             k_time, k_eps = jax.random.split(k)
             u = bound.uniforms(k_time, n, times)
-            at = jax.grad(lambda xi, ui, ki: terms.estimate(prior, term, xi, ui[None], ki, times))
+            at = jax.grad(lambda xi, ui, ki: term(prior, xi, ui[None], ki))
             return jnp.mean(jax.vmap(at)(x, u, jax.random.split(k_eps, n)), axis=0)
 
         return jax.lax.map(one, keys, batch_size=16), jax.vmap(jax.grad(prior.log_prob))(x)

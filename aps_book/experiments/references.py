@@ -21,7 +21,7 @@ from aps_core import weights
 from aps_core.files import sha256_of
 from aps_core.fingerprint import made_for
 from aps_core.metrics.convergence import AGREED, effective_sample_size, r_hat
-from aps_core.metrics.trust.langevin import walk
+from aps_core.metrics.trust.langevin import Schedule, walk
 from aps_core.operators import dense_matrix
 from aps_core.priors.content import digest_of
 from aps_core.priors.ode import log_prob_ode
@@ -129,8 +129,8 @@ def gaussian_part(at, precision, shift):
     return covariance @ shift, np.linalg.cholesky((covariance + covariance.T) / 2)
 
 
-@partial(jax.jit, static_argnames=("parts", "warmup", "steps", "keep"))
-def _block(key, z, step, prior, time, quadratic, around, *, parts, warmup, steps, keep):
+@partial(jax.jit, static_argnames=("parts", "schedule"))
+def _block(key, z, step, prior, time, quadratic, around, *, parts, schedule):
     """Langevin steps in z, a = mean + factor z, towards log p(a) + b a - a H a / 2: Walked."""
     (precision, shift), (mean, factor) = quadratic, around
     log_prob, slope = parts
@@ -143,7 +143,7 @@ def _block(key, z, step, prior, time, quadratic, around, *, parts, warmup, steps
         )  # the value, with slope for a gradient
         return log_p + shift @ a - a @ precision @ a / 2
 
-    return walk(log_density, key, z, warmup, steps, keep, at_once=z.shape[0], step=step)
+    return walk(log_density, key, z, schedule, at_once=z.shape[0], step=step)
 
 
 def reference(task, measurement, at=None, chains=8, steps=1000, keep=100, most=20, seed=0, folder=None, progress=print):
@@ -164,7 +164,7 @@ def reference(task, measurement, at=None, chains=8, steps=1000, keep=100, most=2
     posed = sha256_of(b"".join(np.asarray(a).tobytes() for a in jax.tree.leaves(arrays)))
     name = digest_of(task.prior, posed, chains, steps, keep, seed, ODE_STEPS, WIDE)
     for i in range(most):
-        settings = {"parts": at.parts, "warmup": 0 if blocks else steps // 2, "steps": steps, "keep": keep}
+        settings = {"parts": at.parts, "schedule": Schedule(0 if blocks else steps // 2, steps, keep)}
         size = jnp.float32(step) if blocks else None
         make = partial(_made, jax.random.fold_in(jax.random.key(seed), i), z, size, at, arrays, settings)
         found = make() if folder is None else kept(Path(folder) / f"reference-{name}-{i}.npz", make)

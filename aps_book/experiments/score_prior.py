@@ -266,7 +266,8 @@ def prior_costs(prior, x, adjoints=(), tolerance=1e-3, repeats=3, seed=0):
     keys, u = jax.random.split(jax.random.key(seed), len(x)), jnp.array([0.5])
     found = {}
     for term, evaluations in TERMS.items():
-        call = _gradient(lambda xi, key, prior, term=term: (terms.estimate(prior, term, xi, u, key), 0.0))
+        log_prob = terms.PriorTerm(term)
+        call = _gradient(lambda xi, key, prior, log_prob=log_prob: (log_prob(prior, xi, u, key), 0.0))
         found[term] = {"seconds": _fastest(call, (x, keys, prior), repeats)[0] / len(x), "evaluations": evaluations}
     for adjoint in adjoints:
 

@@ -81,9 +81,9 @@ def score(samplers, key, case, n, modes=None):
     """``evaluation.evaluate`` of each of ``samplers`` (dict by row) on the same measurements with the same draws, with
     PSNR by area too.
     """
-    areas = area_weights()
+    scoring = evaluation.Scoring(modes, weights=area_weights())
     return {
-        row: evaluation.evaluate(sampler, key, case.measurements, case.x0, n, modes, progress=True, weights=areas)
+        row: evaluation.evaluate(sampler, key, case.measurements, case.x0, n, scoring, progress=True)
         for row, sampler in samplers.items()
     }
 

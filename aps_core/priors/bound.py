@@ -12,6 +12,7 @@ g^2/beta^2.
 """
 
 import math
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -54,19 +55,33 @@ def times(key, sde, n, t_min=None):
     return sde.likelihood_weighted_time(low_discrepancy(key, n), t_min)
 
 
-def elbo_at(eps_fn, sde, u, t, key, start_time_term=True, weight=None, jacobian=True):
+@dataclass(frozen=True)
+class Form:
+    """What of the bound is kept. Without ``start_time_term`` the reconstruction is a constant, as in bounds that are simply
+    cut off at t_min. Without ``jacobian`` the value is the same, but its gradient holds Tweedie's estimate fixed (as SDS
+    does: Poole et al. 2023); that is not the gradient of any density.
+    """
+
+    start_time_term: bool = True
+    jacobian: bool = True
+
+
+WHOLE = Form()
+
+
+def elbo_at(eps_fn, sde, u, t, key, weight=None, form=WHOLE):
     """One-sample estimate of the bound on log p(u) at one time ``t``, in nats of the u scale.
 
     eps_fn(ut, t): noise prediction for ut (d,). weight: g^2/beta^2 over the density of ``t``; None for
-    likelihood-weighted times. Without the start-time term the reconstruction is a constant, as in bounds that are
-    simply cut off at t_min. The expectation over t and eps is the bound. Without ``jacobian`` the value is the same,
-    but its gradient holds Tweedie's estimate fixed (as SDS does: Poole et al. 2023); that is not the gradient of any
-    density.
+    likelihood-weighted times. The expectation over t and eps is the bound in its ``form``.
     """
     key_t, key_start = jax.random.split(key)
     weight = sde.log_snr_span() if weight is None else weight
-    diffusion = 0.5 * weight * _mismatch(eps_fn, sde, u, t, key_t, jacobian)
-    mismatch = _mismatch(eps_fn, sde, u, sde.t_min, key_start, jacobian) if start_time_term else float(u.size)
+    diffusion = 0.5 * weight * _mismatch(eps_fn, sde, u, t, key_t, form.jacobian)
+    if form.start_time_term:
+        mismatch = _mismatch(eps_fn, sde, u, sde.t_min, key_start, form.jacobian)
+    else:
+        mismatch = float(u.size)
     reconstruction = -0.5 * (mismatch + u.size * (jnp.log(2 * jnp.pi) + math.log(sde.v_min)))
     return reconstruction - prior_kl(sde, u) - diffusion
 

@@ -10,9 +10,10 @@
 | annealed-score | none | score at one time that falls from 1 to t_min during training |
 | control-variate | closed-form Gaussian, plus the estimated difference to it | full score Jacobian |
 
-"modes" in a recipe is "control-variate" evaluated in the leading modes alone (``objective.modal_objective``).
+"modes" in a recipe is "control-variate" evaluated in the leading modes alone (``objective.ModalDivergence``).
 """
 
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -23,41 +24,62 @@ from aps_core.priors import bound
 TERMS = ("exact", "ode", "elbo", "elbo-no-start", "elbo-no-jacobian", "annealed-score", "control-variate", "modes")
 
 
-def estimate(prior, term, x, u, key, times="low-discrepancy", progress=1.0, times_at_once=None):
-    """Estimate of log p(x) in nats for one signal ``x`` of shape ``prior.shape``. Raises ValueError for an unknown ``term``,
-    and for "modes", which is no estimate of a whole signal.
+FORMS = {  # of the bound
+    "elbo": bound.WHOLE,
+    "elbo-no-start": bound.Form(start_time_term=False),
+    "elbo-no-jacobian": bound.Form(jacobian=False),
+}
 
-    u: (n_times,) uniform numbers that become the diffusion times (see ``bound.uniforms``). times: their density, one of
-    ``bound.TIMES``. progress: fraction of the training done, 0 to 1; only "annealed-score" uses it, and its value means
-    nothing. times_at_once: how many times "control-variate" evaluates side by side; None is all of them. Fewer need
-    less memory, and then the prior's own parameters get no gradient.
+
+@dataclass(frozen=True)
+class PriorTerm:
+    """What stands for log p(x): the ``name`` of a term, and how it goes over the diffusion times.
+
+    times: their density, one of ``bound.TIMES``. times_at_once: how many "control-variate" evaluates side by side; None
+    is all of them. Fewer need less memory, and then the prior's own parameters get no gradient.
     """
-    if term == "exact":
-        return prior.log_prob(x)
-    if term == "ode":
-        from aps_core.priors.ode import log_prob_ode  # diffrax takes a second to import
 
-        return log_prob_ode(
-            prior, x, key, divergence="rademacher", rtol=1e-3, atol=1e-3, adjoint="checkpointed"
-        ).log_prob
-    if term == "annealed-score":
-        return _annealed_score(prior, x, progress)
-    if term == "control-variate":
-        return prior.gaussian.log_prob(x) + _mean_log_ratio(prior, x, u, key, times, times_at_once)
-    if term not in ("elbo", "elbo-no-start", "elbo-no-jacobian"):
-        raise ValueError(f"prior_term must be one of {tuple(t for t in TERMS if t != 'modes')}, got {term!r}")
-    value = _mean_bound(
-        prior, x, u, key, times, start_time_term=term != "elbo-no-start", jacobian=term != "elbo-no-jacobian"
-    )
-    return value + x.size * jnp.log(2.0)  # density of x, not of 2 x - 1
+    name: str = "elbo"
+    times: str = "low-discrepancy"
+    times_at_once: int | None = None
 
+    def __call__(self, prior, x, u, key, progress=1.0):
+        """Estimate of log p(x) in nats for one signal ``x`` of shape ``prior.shape``. Raises ValueError for an unknown
+        term, and for "modes", which is no estimate of a whole signal.
 
-def _mean_bound(prior, x, u, key, times, **settings):
-    def at(k, ui):
-        t, weight = bound.time_and_weight(prior.sde, ui, times)
-        return bound.elbo_at(prior.eps, prior.sde, 2 * x.reshape(-1) - 1, t, k, weight=weight, **settings)
+        u: (n_times,) uniform numbers that become the diffusion times (see ``bound.uniforms``). progress: fraction of the
+        training done, 0 to 1; only "annealed-score" uses it, and its value means nothing.
+        """
+        if self.name == "exact":
+            return prior.log_prob(x)
+        if self.name == "ode":
+            from aps_core.priors.ode import log_prob_ode  # diffrax takes a second to import
 
-    return jnp.mean(jax.vmap(at)(jax.random.split(key, u.shape[0]), u))
+            return log_prob_ode(
+                prior, x, key, divergence="rademacher", rtol=1e-3, atol=1e-3, adjoint="checkpointed"
+            ).log_prob
+        if self.name == "annealed-score":
+            return _annealed_score(prior, x, progress)
+        if self.name == "control-variate":
+            return prior.gaussian.log_prob(x) + self._mean_log_ratio(prior, x, u, key)
+        if self.name not in FORMS:
+            known = tuple(t for t in TERMS if t != "modes")
+            raise ValueError(f"prior_term must be one of {known}, got {self.name!r}")
+        return self._mean_bound(prior, x, u, key) + x.size * jnp.log(2.0)  # density of x, not of 2 x - 1
+
+    def _mean_bound(self, prior, x, u, key):
+        def at(k, ui):
+            t, weight = bound.time_and_weight(prior.sde, ui, self.times)
+            return bound.elbo_at(prior.eps, prior.sde, 2 * x.reshape(-1) - 1, t, k, weight, FORMS[self.name])
+
+        return jnp.mean(jax.vmap(at)(jax.random.split(key, u.shape[0]), u))
+
+    def _mean_log_ratio(self, prior, x, u, key):
+        """Bound on log p_theta minus log p_G."""
+        at, draws = partial(_log_ratio_at, self.times), (jax.random.split(key, u.shape[0]), u)
+        if self.times_at_once is None or self.times_at_once >= u.shape[0]:
+            return jnp.mean(jax.vmap(lambda *draw: at(prior, x, draw))(*draws))
+        return mean_in_turn(at, self.times_at_once, prior, x, draws)
 
 
 def _log_ratio_at(times, prior, x, draw):
@@ -65,14 +87,6 @@ def _log_ratio_at(times, prior, x, draw):
     key, u = draw
     t, weight = bound.time_and_weight(prior.sde, u, times, prior.t_residual)
     return weight / prior.sde.log_snr_span(prior.t_residual) * prior.log_ratio_at(key, x, t)
-
-
-def _mean_log_ratio(prior, x, u, key, times, at_once):
-    """Bound on log p_theta minus log p_G."""
-    at, draws = partial(_log_ratio_at, times), (jax.random.split(key, u.shape[0]), u)
-    if at_once is None or at_once >= u.shape[0]:
-        return jnp.mean(jax.vmap(lambda *draw: at(prior, x, draw))(*draws))
-    return mean_in_turn(at, at_once, prior, x, draws)
 
 
 def _annealed_score(prior, x, progress):

@@ -3,11 +3,11 @@
 
 from aps_core.training.network_prior import NETWORK_PRIOR
 from aps_core.training.posterior import POSTERIOR
-from aps_core.training.refine import refine
+from aps_core.training.refine import Refinement, refine
 from aps_core.training.subspace_posterior import SUBSPACE_POSTERIOR
 from aps_core.training.subspace_prior import SUBSPACE_PRIOR
 
-__all__ = ["TRAINERS", "refine"]
+__all__ = ["TRAINERS", "Refinement", "refine"]
 
 TRAINERS = {
     "posterior": POSTERIOR,

@@ -21,9 +21,8 @@ def modal_loss(settings, params, arrays, key, progress):
     picked = jax.random.randint(k_pick, (settings["batch"],), 0, len(arrays["pool"].mean))
     modal = jax.tree.map(lambda a: a[picked], arrays["pool"])
     flow = arrays["flow"]
-    value, parts = objective.modal_objective(
-        flow, params, arrays["prior"], k_loss, modal, settings["n_samples"], settings["n_times"], settings["estimator"]
-    )
+    divergence = objective.ModalDivergence(settings["n_samples"], settings["n_times"], settings["estimator"])
+    value, parts = divergence(flow, params, arrays["prior"], k_loss, modal)
     return value / flow.k, parts
 
 

@@ -11,10 +11,10 @@ from aps_core.checks import count, flag, known, noise, number, one_of
 from aps_core.files import sha256_of
 from aps_core.fingerprint import digest, made_for, rounded
 from aps_core.flows import build_flow
-from aps_core.objective import ESTIMATORS, ReverseDivergence, Target, forward_objective
+from aps_core.objective import ESTIMATORS, ReverseDivergence, forward_objective
 from aps_core.posterior import AmortizedPosterior, load_start
 from aps_core.priors import bound, fast_sampling, terms
-from aps_core.problem import PROTOCOLS
+from aps_core.problem import PROTOCOLS, Target
 from aps_core.tasks import load_task
 from aps_core.training import loop, recorded
 from aps_core.training.job import Job, run

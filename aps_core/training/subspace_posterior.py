@@ -298,9 +298,8 @@ def _loss(settings, params, arrays, key, progress):
             some = arrays["pool"].contexts(flow, jax.random.randint(k_pick, (n,), 0, len(arrays["pool"].masked)))
         else:
             some = jax.tree.map(lambda a: a[: settings["reverse_batch"]], contexts)
-        reverse, more = objective.modal_objective(
-            flow, params, prior, k_reverse, some, settings["n_samples"], settings["n_times"], settings["estimator"]
-        )
+        divergence = objective.ModalDivergence(settings["n_samples"], settings["n_times"], settings["estimator"])
+        reverse, more = divergence(flow, params, prior, k_reverse, some)
         value, parts = value + (1 - share) * reverse / flow.k, {**parts, **more}
     return value, parts
 
@@ -324,7 +323,7 @@ def _validate(params, arrays, key):
     contexts, amplitudes = _flat(
         simulate(flow, prior, arrays["masks"], k_measure, v, n - HELD_OUT_MASKS + jnp.arange(HELD_OUT_MASKS))
     )
-    value, _ = objective.modal_objective(flow, params, prior, k_objective, contexts, 1, 8)
+    value, _ = objective.ModalDivergence(1, 8)(flow, params, prior, k_objective, contexts)
 
     def samples(context, es):
         return jax.vmap(lambda e: context.mean + context.chol @ flow.modal_forward(params, e, context)[0])(es)

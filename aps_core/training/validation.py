@@ -12,7 +12,7 @@ from aps_core.flows.base import log_standard_normal
 from aps_core.flows.closed_form import closed_form
 from aps_core.metrics import calibration, quality
 from aps_core.metrics.trust.statistics import has_exact_density
-from aps_core.priors.terms import estimate
+from aps_core.priors.terms import PriorTerm
 
 
 @partial(jax.jit, static_argnums=4)
@@ -53,7 +53,7 @@ def _log_ratio(prior, key, x, n_times=64):
     if prior.has_log_ratio:
         return prior.log_ratio(key, x, n_times)
     k_time, k_noise = jax.random.split(key)
-    return estimate(prior, "elbo", x, low_discrepancy(k_time, n_times), k_noise) - prior.gaussian.log_prob(x)
+    return PriorTerm("elbo")(prior, x, low_discrepancy(k_time, n_times), k_noise) - prior.gaussian.log_prob(x)
 
 
 @partial(jax.jit, static_argnums=6)

@@ -103,7 +103,7 @@ def test_precision_is_the_curvature_of_the_bound(make_prior, variance, start):
     t = sde.likelihood_weighted_time((jnp.arange(n) + 0.5) / n)
 
     def mean_bound(x):
-        at = jax.vmap(lambda ti, k: bound.elbo_at(prior.eps, sde, 2 * x - 1, ti, k, start_time_term=start))
+        at = jax.vmap(lambda ti, k: bound.elbo_at(prior.eps, sde, 2 * x - 1, ti, k, form=bound.Form(start)))
         return jnp.mean(at(t, jax.random.split(jax.random.key(0), n)))
 
     curvature = -jax.hessian(mean_bound)(jnp.array([0.4]))[0, 0]

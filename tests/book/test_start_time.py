@@ -24,7 +24,7 @@ from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.linear_gaussian import posterior_modes
 from aps_core.priors.networks.patches import PatchTransformer, image_patches
 from aps_core.priors.score_network import init_network_prior
-from aps_core.problem import Task
+from aps_core.problem import Target, Task
 
 SIGMA_Y, SHAPE = 0.1, (8, 8, 3)
 DIM = int(np.prod(SHAPE))
@@ -70,7 +70,7 @@ def test_optimum_is_where_the_objective_is_least(term, t_min, x64):
     task = Task(operator, SIGMA_Y, prior, jnp.zeros((1, 3)), unit_range=False)
     optimizer = optax.adam(optax.cosine_decay_schedule(0.05, 500, 0.01))
 
-    divergence, target = objective.ReverseDivergence(term, 2, 4), objective.Target(operator, SIGMA_Y, prior)
+    divergence, target = objective.ReverseDivergence(term, 2, 4), Target(operator, SIGMA_Y, prior)
 
     @jax.jit
     def train(key):
@@ -166,7 +166,7 @@ def test_cut_off_prior_is_the_bound_without_its_start(posterior):
     u = jnp.asarray((np.arange(16) + 0.5) / 16)
 
     def bounds(key):
-        return jax.vmap(lambda xi: terms.estimate(plain, "elbo-no-start", xi, u, key))(x)
+        return jax.vmap(lambda xi: terms.PriorTerm("elbo-no-start")(plain, xi, u, key))(x)
 
     found = np.asarray(
         jax.jit(lambda keys: jax.lax.map(bounds, keys))(jax.random.split(jax.random.key(0), 400)), np.float64

@@ -27,7 +27,8 @@ def scored():
     x0 = y + SPREAD * rng.normal(size=y.shape).astype(np.float32)
     modes = np.linalg.qr(rng.normal(size=(256, 20)))[0]
     measurements = Measurement(y=jnp.asarray(y))
-    return x0, y, evaluation.evaluate(Around(), jax.random.key(0), measurements, x0, n=64, modes=modes, n_bands=4)
+    scoring = evaluation.Scoring(modes, n_bands=4)
+    return x0, y, evaluation.evaluate(Around(), jax.random.key(0), measurements, x0, 64, scoring)
 
 
 def test_psnr_and_ssim_are_those_of_scikit_image(scored):

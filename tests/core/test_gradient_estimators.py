@@ -15,7 +15,7 @@ from aps_core.flows.wrappers import TemperedFlow
 from aps_core.objective import ESTIMATORS, log_prob_of_sample
 from aps_core.priors.networks.patches import PatchTransformer, image_patches
 from aps_core.priors.score_network import init_network_prior
-from aps_core.priors.terms import estimate, mean_in_turn
+from aps_core.priors.terms import PriorTerm, mean_in_turn
 from aps_core.training.subspace_prior import fit_subspace_gaussian, start_subspace_prior
 
 SIGMA_Y, SHAPE = 0.1, (2, 2)
@@ -93,7 +93,7 @@ def _loss(task, flow, measurement):
 
     def loss(params, key, estimator):
         if modal is not None:
-            return objective.modal_objective(flow, params, task.prior, key, modal, estimator=estimator)[0]
+            return objective.ModalDivergence(estimator=estimator)(flow, params, task.prior, key, modal)[0]
         return objective.ReverseDivergence("exact", estimator=estimator)(flow, params, task, key, measurement)[0]
 
     return loss
@@ -208,7 +208,7 @@ def test_times_in_turn_are_the_same_mean_and_gradient(make_score_prior, x64):
     x = prior.gaussian.sample(jax.random.key(1), 3)
 
     def value_and_slopes(at_once):
-        term = lambda xi: estimate(prior, "control-variate", xi, u, key, times_at_once=at_once)  # noqa: E731
+        term = lambda xi: PriorTerm("control-variate", times_at_once=at_once)(prior, xi, u, key)  # noqa: E731
         return jax.jit(jax.vmap(jax.value_and_grad(term)))(x)
 
     together = value_and_slopes(None)

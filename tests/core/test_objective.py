@@ -10,8 +10,8 @@ from aps_core import AmortizedPosterior, Identity, Measurement, RandomMask, Task
 from aps_core.flows.closed_form import ClosedFormGaussian
 from aps_core.flows.modal import GaussianBaseFlow
 from aps_core.flows.realnvp import ConditionalRealNVP
-from aps_core.objective import Target
 from aps_core.priors import bound, terms
+from aps_core.problem import Target
 from aps_core.training.validation import excess_objective, kl_to_closed_form
 
 SIGMA_Y = 0.1
@@ -111,7 +111,7 @@ def test_the_prior_term_has_the_jacobian_of_the_score(make_score_prior, x64):
     prior, key, u = make_score_prior(d=4, k=3), jax.random.key(0), jnp.array([0.2, 0.6])
     x, direction, h = prior.gaussian.sample(jax.random.key(1), 1)[0], jnp.array([1.0, -0.5, 0.3, 2.0]), 1e-6
     for term in ("elbo", "elbo-no-start", "control-variate"):
-        call = jax.jit(jax.value_and_grad(lambda x, term=term: terms.estimate(prior, term, x, u, key)))
+        call = jax.jit(jax.value_and_grad(lambda x, term=term: terms.PriorTerm(term)(prior, x, u, key)))
         slope = (float(call(x + h * direction)[0]) - float(call(x - h * direction)[0])) / (2 * h)
         assert float(call(x)[1] @ direction) == pytest.approx(slope, rel=1e-5)
 
@@ -128,9 +128,8 @@ def test_modal_objective_is_the_full_one_sample_for_sample(make_score_prior, ran
     @jax.jit
     def both(params, key, complement):
         context = flow.context(one)
-        modal, _ = objective.modal_objective(
-            flow, params, prior, key, jax.tree.map(lambda a: a[None], context.modal), 1, n_times
-        )
+        divergence = objective.ModalDivergence(1, n_times)
+        modal, _ = divergence(flow, params, prior, key, jax.tree.map(lambda a: a[None], context.modal))
         k_e, k_t, k_eps = jax.random.split(key, 3)
         o, e = context.directions, jax.random.normal(k_e, (1, 1, 3))[0, 0]
         z = o @ e + complement - o @ (o.T @ complement)
@@ -163,7 +162,7 @@ def test_the_control_variate_term_is_the_gaussian_plus_the_ratio(make_score_prio
         ratio = jnp.mean(
             jax.vmap(lambda k, ti: prior.modal_log_ratio(k, prior.modes(x), ti))(jax.random.split(key, 2), t)
         )
-        return terms.estimate(prior, "control-variate", x, u, key), ratio
+        return terms.PriorTerm("control-variate")(prior, x, u, key), ratio
 
     value, ratio = both(x)
     assert float(value) == pytest.approx(float(prior.gaussian.log_prob(x) + ratio), rel=1e-9)

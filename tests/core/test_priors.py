@@ -201,7 +201,7 @@ def _mean_bound(prior, x, n_batches, start_time_term=True):
     variances, axes = np.linalg.eigh(4 * cov)
 
     def one(key, t):
-        estimate = bound.elbo_at(prior.eps, sde, u, t, key, start_time_term)
+        estimate = bound.elbo_at(prior.eps, sde, u, t, key, form=bound.Form(start_time_term))
         eps = axes.T @ jax.random.normal(jax.random.split(key)[0], u.shape)
         alpha, beta = sde.alpha(t), sde.beta(t)
         share = alpha**2 * variances / (alpha**2 * variances + beta**2)  # eps - eps_G = share eps + const
@@ -246,7 +246,7 @@ def test_the_cut_off_bound_acts_like_a_wider_prior(make_prior, x64, variance, t_
     v = prior.sde.v_min
     expected = {"elbo-no-start": 1 / (variance + v), "elbo": 1 / (variance + v) + v / (variance + v) ** 2}
     for name, precision in expected.items():
-        term = lambda x, name=name: terms.estimate(prior, name, x, grid, jax.random.key(0))  # noqa: E731
+        term = lambda x, name=name: terms.PriorTerm(name)(prior, x, grid, jax.random.key(0))  # noqa: E731
         curvature = jax.jit(jax.hessian(term))(jnp.array([0.4]))[0, 0] / 4
         assert float(-curvature) == pytest.approx(precision, rel=1e-4)
 
@@ -261,7 +261,8 @@ def test_log_ratio_is_the_difference_of_two_bounds(make_score_prior, x64):
 
     for t in (2e-4, 0.01, 0.5):
         key = jax.random.key(3)
-        learned, gaussian = (bound.elbo_at(p.eps, prior.sde, u, t, key, start_time_term=False) for p in (prior, g))
+        cut_off = bound.Form(start_time_term=False)
+        learned, gaussian = (bound.elbo_at(p.eps, prior.sde, u, t, key, form=cut_off) for p in (prior, g))
         ratio = bound.log_ratio_at(g.eps, residual, prior.sde, u, t, jax.random.split(key)[0], prior.sde.t_min)
         assert abs(float(ratio)) > 1e-3
         assert float(ratio) == pytest.approx(float(learned - gaussian), rel=1e-7, abs=1e-9)

@@ -16,6 +16,7 @@ from aps_core.flows.coupling import MaskedCouplings, alternating_masks
 from aps_core.flows.tokens import TokenConditioner, TokenFlow
 from aps_core.operators import AveragePool, Identity, Measurement, RandomMask
 from aps_core.priors.networks.patches import grid_patches
+from aps_core.problem import Target
 
 # these programs run once: compiling them is what takes the time
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -287,7 +288,7 @@ def test_training_mends_a_wrong_base(make_problem, make_prior, name):
         k_measure, k_loss = jax.random.split(key)
         return (
             objective.ReverseDivergence("exact")(
-                flow, params, objective.Target(task.operator, SIGMA_Y, right), k_loss, task.measure(k_measure, x0)
+                flow, params, Target(task.operator, SIGMA_Y, right), k_loss, task.measure(k_measure, x0)
             )[0]
             / flow.dim
         )

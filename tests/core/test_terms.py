@@ -36,7 +36,7 @@ def _average(prior, x, term, times, n_times=512, repeats=24):
     def one(key):
         k_time, k_eps = jax.random.split(key)
         u = bound.uniforms(k_time, n_times, times)
-        return terms.estimate(prior, term, x, u, k_eps, times)
+        return terms.PriorTerm(term, times)(prior, x, u, k_eps)
 
     values = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(1), repeats)), np.float64)
     return values.mean(), values.std(ddof=1) / np.sqrt(repeats)
@@ -57,9 +57,9 @@ def test_unknown_times(prior):
         bound.time_and_weight(prior.sde, 0.5, "sobol")
 
 
-def _gradient(prior, x, term, key, n=64, **settings):
+def _gradient(prior, x, term, key, n=64, progress=1.0):
     u = bound.uniforms(key, n)
-    return jax.jit(jax.value_and_grad(lambda x: terms.estimate(prior, term, x, u, key, **settings)))(x)
+    return jax.jit(jax.value_and_grad(lambda x: terms.PriorTerm(term)(prior, x, u, key, progress)))(x)
 
 
 def test_without_the_jacobian_the_value_is_the_same_but_not_the_gradient(prior, x64):
@@ -102,7 +102,7 @@ def test_the_annealed_score_is_the_score_at_a_time_that_falls(prior):
 def test_the_ode_as_prior_term(prior):
     x = prior.sample(jax.random.key(3), 1)[0]
     keys = jax.random.split(jax.random.key(0), 64)
-    estimate = jax.value_and_grad(lambda x, k: terms.estimate(prior, "ode", x, None, k))
+    estimate = jax.value_and_grad(lambda x, k: terms.PriorTerm("ode")(prior, x, None, k))
     values, gradients = jax.jit(jax.vmap(estimate, (None, 0)))(x, keys)
     values = np.asarray(values, np.float64)  # one random probe for each trace
     assert values.mean() == pytest.approx(float(prior.log_prob(x)), abs=4 * values.std(ddof=1) / 8 + 0.02)

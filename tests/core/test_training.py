@@ -37,7 +37,7 @@ from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.networks.modal import RegimeResidual
 from aps_core.priors.networks.patches import make_tokens
 from aps_core.priors.score_network import NETWORKS, build_network
-from aps_core.priors.terms import estimate
+from aps_core.priors.terms import PriorTerm
 from aps_core.training import loop, recipes
 from aps_core.training import posterior as posterior_training
 from aps_core.training.loop import Optimizer, Session, Watch, fit
@@ -547,7 +547,7 @@ def test_modes_are_for_many_measurements_of_the_reverse_divergence(make_score_pr
             task, {**recipe, "objective": {"prior_term": "modes", **given}}, measurement=one, progress=False
         )
     with pytest.raises(ValueError, match="prior_term must be one of .*got 'control_variate'"):
-        estimate(prior, "control_variate", jnp.full(8, 0.5), jnp.array([0.5]), jax.random.key(0))
+        PriorTerm("control_variate")(prior, jnp.full(8, 0.5), jnp.array([0.5]), jax.random.key(0))
 
 
 def test_signals_that_are_no_images_have_no_mirror_image(make_prior):

@@ -14,7 +14,7 @@ from aps_core.metrics import calibration
 from aps_core.metrics.trust import diagnose, importance, latent_mala, make_reference, metropolis
 from aps_core.metrics.trust import reference as reference_file
 from aps_core.metrics.trust.evidence import evidence_of, summary
-from aps_core.metrics.trust.langevin import walk
+from aps_core.metrics.trust.langevin import Schedule, walk
 from aps_core.metrics.trust.psis import effective_sample_size, fit_generalized_pareto, psis
 from aps_core.posterior import AmortizedPosterior
 from aps_core.priors.gaussian import GaussianPrior
@@ -213,7 +213,8 @@ def test_langevin_steps_walk_to_a_gaussian_in_two_dimensions():
     mean, covariance = jnp.array([1.0, -0.5]), jnp.array([[0.5, 0.3], [0.3, 0.4]])
     precision = jnp.linalg.inv(covariance)
     start = 3.0 + 0.1 * jax.random.normal(jax.random.key(0), (2000, 2))
-    run = jax.jit(lambda key: walk(lambda z: -0.5 * (z - mean) @ precision @ (z - mean), key, start, 60, 40, keep=4))
+    log_density = lambda z: -0.5 * (z - mean) @ precision @ (z - mean)  # noqa: E731
+    run = jax.jit(lambda key: walk(log_density, key, start, Schedule(60, 40, keep=4)))
     found = run(jax.random.key(1))
     assert found.states.shape == (4, 2000, 2) and found.log_density.shape == (40, 2000)
     last = np.asarray(found.states[-1])

@@ -14,7 +14,7 @@ import numpy as np
 
 from aps_core.checks import count, finite_result, random_key
 from aps_core.flows.base import log_standard_normal
-from aps_core.metrics.trust.langevin import walk
+from aps_core.metrics.trust.langevin import Schedule, walk
 from aps_core.metrics.trust.psis import UNRELIABLE, effective_sample_size, psis
 from aps_core.metrics.trust.statistics import has_exact_density
 from aps_core.operators import log_likelihood
@@ -130,8 +130,8 @@ def latent_mala(posterior, key, measurement, n=256, steps=50, warmup=50):
     prior = posterior.task.prior
     if not has_exact_density(prior):
         return _not_available(posterior, _probed(posterior, key, measurement))
-    arrays = (posterior.flow, posterior.params, prior, float(posterior.task.sigma_y), key, measurement)
-    x, log_density, acceptance = _walked(*arrays, operator=posterior.task.operator, n=n, steps=steps, warmup=warmup)
+    of = posterior.flow, posterior.params, posterior.task.target
+    x, log_density, acceptance = _walked(*of, key, measurement, n=n, schedule=Schedule(warmup, steps))
     finite_result(f"states of chains of {posterior!r}", x, log_density)
     early, late = np.split(np.asarray(log_density, np.float64), [steps // 2])
     rise = late.mean(axis=0) - early.mean(axis=0)
@@ -142,17 +142,18 @@ def latent_mala(posterior, key, measurement, n=256, steps=50, warmup=50):
     )
 
 
-@partial(jax.jit, static_argnames=("operator", "n", "steps", "warmup"))
-def _walked(flow, params, prior, sigma_y, key, measurement, *, operator, n, steps, warmup):
+@partial(jax.jit, static_argnames=("n", "schedule"))
+def _walked(flow, params, target, key, measurement, *, n, schedule):
     """Last states x (n, *shape), log pi (steps, n) and acceptance (steps,)."""
     context, (k_start, k_walk) = flow.context(measurement), jax.random.split(key)
 
     def log_density(z):
         x, log_det = flow.forward(params, z, context)
         x = x.reshape(flow.shape)
-        return log_likelihood(operator, sigma_y, x, measurement) + prior.log_prob(x) + log_det
+        log_lik = log_likelihood(target.operator, target.sigma_y, x, measurement)
+        return log_lik + target.prior.log_prob(x) + log_det
 
-    walked = walk(log_density, k_walk, jax.random.normal(k_start, (n, flow.dim)), warmup, steps)
+    walked = walk(log_density, k_walk, jax.random.normal(k_start, (n, flow.dim)), schedule)
     x = jax.vmap(lambda z: flow.forward(params, z, context)[0].reshape(flow.shape))(walked.states[-1])
     return x, walked.log_density, walked.acceptance
 
@@ -202,25 +203,25 @@ def _error(log_w):
 
 
 def _estimated(posterior, key, measurement, n, sizes):
-    task = posterior.task
-    arrays = (posterior.flow, posterior.params, task.prior, float(task.sigma_y), key, measurement)
-    x, log_w = _log_weights(*arrays, operator=task.operator, n=n, sizes=sizes)
+    of = posterior.flow, posterior.params, posterior.task.target
+    x, log_w = _log_weights(*of, key, measurement, n=n, sizes=sizes)
     finite_result(f"log-weights of {posterior!r}", x, log_w)
     return x, np.asarray(log_w, np.float64)
 
 
-@partial(jax.jit, static_argnames=("operator", "n", "sizes"))
-def _log_weights(flow, params, prior, sigma_y, key, measurement, *, operator, n, sizes):
+@partial(jax.jit, static_argnames=("n", "sizes"))
+def _log_weights(flow, params, target, key, measurement, *, n, sizes):
     """x (n, *shape) and estimates (n, groups) of the log-weight of each."""
     groups, times = sizes
-    context = flow.context(measurement)
+    context, prior = flow.context(measurement), target.prior
 
     def one(k):
         k_z, k_prior = jax.random.split(k)
         z = jax.random.normal(k_z, (flow.dim,))
         x, log_det = flow.forward(params, z, context)
         x = x.reshape(flow.shape)
-        known = log_likelihood(operator, sigma_y, x, measurement) - log_standard_normal(z) + log_det
+        log_lik = log_likelihood(target.operator, target.sigma_y, x, measurement)
+        known = log_lik - log_standard_normal(z) + log_det
         if not times:
             return x, (known + prior.log_prob(x))[None]
         bound = jax.vmap(lambda ki: prior.elbo(ki, x, times))(jax.random.split(k_prior, groups))

@@ -1,5 +1,6 @@
 """Metropolis-adjusted Langevin steps, many chains side by side, whose step size finds itself before they count."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -20,17 +21,28 @@ class Walked(NamedTuple):
     step: jax.Array
 
 
-def walk(log_density, key, start, warmup, steps, keep=1, at_once=16, step=None):
-    """``steps`` Langevin steps of each chain from ``start`` (n, d) towards the density pi with logarithm ``log_density(z)``
-    of one z (d,): Walked.
+@dataclass(frozen=True)
+class Schedule:
+    """How far chains walk: ``steps`` after ``warmup`` steps that do not count; of each chain ``keep`` states are kept, which
+    must divide ``steps``.
+    """
+
+    warmup: int
+    steps: int
+    keep: int = 1
+
+
+def walk(log_density, key, start, schedule, at_once=16, step=None):
+    """Langevin steps of each chain from ``start`` (n, d) towards the density pi with logarithm ``log_density(z)`` of one z
+    (d,), as many as the ``schedule`` says: Walked.
 
     z' = z + h^2/2 grad log pi(z) + h xi, xi ~ N(0, I), is accepted with probability min(1, pi(z') q(z | z') / (pi(z)
-    q(z' | z))), so that the chains converge to pi whatever h and the gradient are (Roberts and Tweedie 1996). In
-    ``warmup`` steps before, which do not count, h follows the acceptance of all chains towards TARGET; then it stays. It
-    begins at ``step``, by default at what is best for a standard normal density. ``keep`` must divide ``steps``;
-    ``at_once`` chains are evaluated side by side. Call it inside of ``jit``.
+    q(z' | z))), so that the chains converge to pi whatever h and the gradient are (Roberts and Tweedie 1996). In the
+    warmup h follows the acceptance of all chains towards TARGET; then it stays. It begins at ``step``, by default at what
+    is best for a standard normal density. ``at_once`` chains are evaluated side by side. Call it inside of ``jit``.
     """
     n, d = start.shape
+    steps, keep = schedule.steps, schedule.keep
 
     def values(z):
         return jax.lax.map(jax.value_and_grad(log_density), z, batch_size=min(n, at_once))
@@ -61,8 +73,8 @@ def walk(log_density, key, start, warmup, steps, keep=1, at_once=16, step=None):
         (start, *values(start)),
         jnp.log(jnp.asarray(FIRST_STEP * d ** (-1 / 6) if step is None else step, start.dtype)),
     )
-    gains = jnp.arange(1, warmup + 1, dtype=start.dtype) ** -0.6
-    settled, _ = jax.lax.scan(move, first, (jax.random.split(k_warm, warmup), gains))
+    gains = jnp.arange(1, schedule.warmup + 1, dtype=start.dtype) ** -0.6
+    settled, _ = jax.lax.scan(move, first, (jax.random.split(k_warm, schedule.warmup), gains))
 
     def block(carry, keys):
         carry, found = jax.lax.scan(move, carry, (keys, jnp.zeros(len(keys), start.dtype)))

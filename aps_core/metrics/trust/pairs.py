@@ -63,8 +63,8 @@ def pair_coordinates(closed, x, measurements, lead=LEAD, bands=BANDS):
             f"x has shape {x.shape}, expected (b, n, {', '.join(map(str, task.shape))}) for b measurements"
         )
     lead, bands = count("lead", lead), count("bands", bands)
-    arrays = closed.flow, closed.params, task.prior.gaussian, float(task.sigma_y), x, measurements
-    return Pairs(*_coordinates(*arrays, operator=task.operator, lead=lead, bands=bands))
+    target = task.target.replace(prior=task.prior.gaussian)
+    return Pairs(*_coordinates(closed.flow, closed.params, target, x, measurements, lead=lead, bands=bands))
 
 
 def band_edges(k, bands=BANDS):
@@ -72,8 +72,9 @@ def band_edges(k, bands=BANDS):
     return sorted({0, *(k >> i for i in range(bands))})
 
 
-@partial(jax.jit, static_argnames=("operator", "lead", "bands"))
-def _coordinates(flow, params, gaussian, sigma_y, x, measurements, *, operator, lead, bands):
+@partial(jax.jit, static_argnames=("lead", "bands"))
+def _coordinates(flow, params, target, x, measurements, *, lead, bands):
+    operator, sigma_y, gaussian = target.operator, target.sigma_y, target.prior
     k = gaussian.basis.shape[1]
     edges = band_edges(k, bands)
 

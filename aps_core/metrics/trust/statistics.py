@@ -1,7 +1,5 @@
 """What ``diagnose`` looks at: a dozen or two numbers of one measurement and of a few samples of its posterior."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 
@@ -9,7 +7,7 @@ from aps_core.diffusion import low_discrepancy
 from aps_core.flows.base import log_standard_normal
 from aps_core.metrics.trust import evidence as evidence_file
 from aps_core.operators import log_likelihood
-from aps_core.priors.terms import estimate
+from aps_core.priors.terms import PriorTerm
 
 SAMPLES = 8  # of the posterior, for each measurement
 TIMES = 1  # diffusion times at which the prior is asked about each of them
@@ -40,14 +38,13 @@ def statistics(posterior, evidence, measurements):
         undone = measurements.replace(y=task.operator.undo(measurements.y, task.undone_range()))
     else:
         undone = measurements
-    return _statistics(
-        posterior.flow, posterior.params, task.prior, evidence, float(task.sigma_y), key, (measurements, undone),
-        operator=task.operator,
-    )  # fmt: skip
+    return _statistics(posterior.flow, posterior.params, task.target, evidence, key, (measurements, undone))
 
 
-@partial(jax.jit, static_argnames="operator")
-def _statistics(flow, params, prior, evidence, sigma_y, key, measurements, *, operator):
+@jax.jit
+def _statistics(flow, params, target, evidence, key, measurements):
+    operator, sigma_y = target.operator, target.sigma_y
+
     def one(args):
         measurement, undone = args
         k_z, k_prior = jax.random.split(key)
@@ -56,7 +53,7 @@ def _statistics(flow, params, prior, evidence, sigma_y, key, measurements, *, op
         x, log_det = jax.vmap(lambda zi: flow.forward(params, zi, context))(z)
         x, log_q = x.reshape((SAMPLES, *flow.shape)), jax.vmap(log_standard_normal)(z) - log_det
         log_lik = jax.vmap(lambda xi: log_likelihood(operator, sigma_y, xi, measurement))(x)
-        log_p, ratio = _log_prior(prior, k_prior, x)
+        log_p, ratio = _log_prior(target.prior, k_prior, x)
         found = {} if operator.additive_noise else {"fit": jnp.mean(log_lik)}
         if operator.additive_noise:
             n_observed = jnp.sum(operator.observed(measurement.mask))
@@ -80,8 +77,6 @@ def _log_prior(prior, key, x):
     else:
         k_time, k_eps = jax.random.split(key)
         u = low_discrepancy(k_time, len(x) * TIMES).reshape(TIMES, len(x)).T
-        term = "control-variate" if prior.has_log_ratio else "elbo"
-        log_p = jnp.mean(
-            jax.vmap(lambda xi, ui, ki: estimate(prior, term, xi, ui, ki))(x, u, jax.random.split(k_eps, len(x)))
-        )
+        term = PriorTerm("control-variate" if prior.has_log_ratio else "elbo")
+        log_p = jnp.mean(jax.vmap(lambda xi, ui, ki: term(prior, xi, ui, ki))(x, u, jax.random.split(k_eps, len(x))))
     return log_p, log_p - gaussian
