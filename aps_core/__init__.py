@@ -27,10 +27,10 @@ from aps_core.operators import (
 )
 from aps_core.posterior import AmortizedPosterior, gaussian_posterior, load_posterior, untrained_posterior
 from aps_core.priors.score_function import ScoreFunctionPrior
-from aps_core.problem import Task
 from aps_core.samplers import list_samplers, make_sampler
 from aps_core.samplers.tangent import linearize
 from aps_core.tasks import list_tasks, load_task
+from aps_core.tasks.problem import Task
 from aps_core.training.posterior import train_posterior
 from aps_core.weights import WeightsError
 

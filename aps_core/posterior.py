@@ -11,13 +11,13 @@ import numpy as np
 from aps_core import checks
 from aps_core import weights as weights_file
 from aps_core.checks import count, finite_result, is_traced, measured_array, random_key, real
-from aps_core.fingerprint import differences, made_for, same_prior
 from aps_core.flows import Flow, build_flow
 from aps_core.flows.base import log_standard_normal
 from aps_core.flows.closed_form import closed_form
 from aps_core.priors.base import PRIOR_WANTED
-from aps_core.problem import PROTOCOLS, Task
 from aps_core.tasks import load_task
+from aps_core.tasks.fingerprint import differences, made_for, same_prior
+from aps_core.tasks.problem import PROTOCOLS, Task
 from aps_core.weights import trained_by
 
 TOGETHER = 16  # samples that are computed side by side, of one measurement or of several

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from aps_core import devices, weights
-from aps_core.training import TRAINERS
+from aps_core import weights
+from aps_core.training import TRAINERS, devices
 from aps_core.training.job import run
 from aps_core.training.recipes import checked, read
 
@@ -34,7 +34,9 @@ def parser(prog):
         help="train on these recorded measurements (y, mask where there is one, sigma_y) instead of those of the protocol",
     )
     made.add_argument(
-        "--distributed", action="store_true", help="join the other processes of this run (see aps_core.devices.start)"
+        "--distributed",
+        action="store_true",
+        help="join the other processes of this run (see aps_core.training.devices)",
     )
     return made
 

@@ -23,8 +23,8 @@ from aps_book import record
 from aps_core import load_posterior, load_task, weights
 from aps_core.files import write_atomically
 from aps_core.flows import build_flow
-from aps_core.objective import ReverseDivergence
-from aps_core.problem import Target
+from aps_core.tasks.problem import Target
+from aps_core.training.objective import ReverseDivergence
 
 ROWS = (("total", 1), ("path", 1), ("path", 2), ("path", 4), ("path", 8))
 REPEATS = 5

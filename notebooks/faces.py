@@ -148,7 +148,7 @@ run.figure(
 #
 # **Training.** Every row says what trained its flow. "APS (reverse, held-out measurements)" is the paper's method: the
 # reverse divergence {eq}`eq-method-objective` on measurements of the training faces alone, one of each, from the
-# untrained flow, with the path gradient ({py:mod}`aps_core.objective`) and several diffusion times for each
+# untrained flow, with the path gradient ({py:mod}`aps_core.training.objective`) and several diffusion times for each
 # sample. "flow (forward, draws of the prior)" is the same network trained on draws of the prior and their simulated
 # measurements, by maximum likelihood: the forward divergence $\mathbb E_{p_\theta(x) p(y \mid x)}[-\log q_\phi(x \mid
 # y)]$. It sees no photograph, neither clean nor measured. Where the family of flows holds the posterior under

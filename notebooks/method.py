@@ -58,8 +58,8 @@ run = record.start(
 #
 # | term | formula | function |
 # | --- | --- | --- |
-# | all, averaged over measurements | {eq}`eq-method-objective` | {py:class}`~aps_core.objective.ReverseDivergence` |
-# | fidelity | $\lVert y - A(x_0)\rVert^2 / 2\sigma_y^2$ + const | {py:class}`~aps_core.objective.ReverseDivergence` |
+# | all, averaged over measurements | {eq}`eq-method-objective` | {py:class}`~aps_core.training.objective.ReverseDivergence` |
+# | fidelity | $\lVert y - A(x_0)\rVert^2 / 2\sigma_y^2$ + const | {py:class}`~aps_core.training.objective.ReverseDivergence` |
 # | prior | the bound below, or one of its stand-ins | {py:class}`~aps_core.priors.terms.PriorTerm` |
 # | entropy | flow and its log-determinant | {py:class}`~aps_core.flows.realnvp.ConditionalRealNVP` |
 #
@@ -70,7 +70,7 @@ run = record.start(
 # the score prior of {cite:t}`feng2023principled`, by the same function with `measurement=`
 # ({py:func}`~aps_core.training.posterior.train_posterior`). The other direction, $\mathbb E_{p(x_0, y)}[-\log
 # q_\phi(x_0 \mid y)]$ over draws of the prior and their simulated measurements, needs neither score nor likelihood
-# ({py:func}`~aps_core.objective.forward_objective`).
+# ({py:func}`~aps_core.training.objective.forward_objective`).
 #
 # ## The prior term
 #

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from aps_core.files import write_atomically
-from aps_core.fingerprint import made_for
 from aps_core.tasks import load_task
+from aps_core.tasks.fingerprint import made_for
 
 
 def main(paths):

@@ -108,11 +108,11 @@ def measure(side, route, k=192, n_samples=128, batch=8, depth=4, parts=PARTS):
     import jax
     import jax.numpy as jnp
 
-    from aps_core.devices import peak_mib
     from aps_core.operators import dense_matrix, offset
     from aps_core.operators.spectrum import acts_on_rows_and_columns
     from aps_core.priors.linear_gaussian import linear_posterior_factors
     from aps_core.priors.low_rank import low_rank_factors
+    from aps_core.training.devices import peak_mib
 
     task = problem(side, min(k, 3 * side**2))
     acts_on_rows_and_columns(task.operator), offset(task.operator)  # compile, and are remembered
@@ -170,9 +170,9 @@ def step(task, flow, params, y, batch):
     import jax
     import jax.numpy as jnp
 
-    from aps_core import devices
-    from aps_core.objective import ReverseDivergence
-    from aps_core.problem import Target
+    from aps_core.tasks.problem import Target
+    from aps_core.training import devices
+    from aps_core.training.objective import ReverseDivergence
 
     objective, mesh = ReverseDivergence("exact", estimator="path"), devices.data_mesh()
     measurements = jax.tree.map(lambda a: a[jnp.arange(batch) % len(a)], y)
@@ -210,9 +210,9 @@ def sphere(task, weights, n_months, n_samples, seed=0):
 
     from aps_core import gaussian_posterior, load_posterior, load_task
     from aps_core.checks import seed as checked_seed
-    from aps_core.devices import peak_mib
     from aps_core.geometry.sphere import area_weights
     from aps_core.metrics import evaluation
+    from aps_core.training.devices import peak_mib
 
     known = load_task(task)
     months = known.signals("test")

@@ -17,7 +17,7 @@ from aps_core.priors import fast_sampling
 from aps_core.priors.ode import log_prob_ode
 from aps_core.priors.score_network import dequantized
 from aps_core.priors.store import load_prior
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 
 # the surrogate bound, and densities themselves
 TERMS = {"score": "control-variate", "flow": "exact", "whitened": "exact"}

@@ -20,7 +20,7 @@ from aps_core.metrics import calibration
 from aps_core.operators import Identity
 from aps_core.posterior import gaussian_posterior
 from aps_core.priors.mixture import gaussian_mixture
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 from aps_core.training.posterior import AS_IN_THE_PAPER, train_posterior
 
 SIGMA_Y = 0.1

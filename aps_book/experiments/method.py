@@ -16,7 +16,7 @@ from aps_core.diffusion import VPSDE
 from aps_core.operators import Identity
 from aps_core.priors import bound, terms
 from aps_core.priors.mixture import gaussian_mixture
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 from aps_core.training.posterior import AS_IN_THE_PAPER, train_posterior
 from aps_core.training.validation import kl_to_closed_form
 

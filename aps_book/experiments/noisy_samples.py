@@ -14,10 +14,10 @@ from aps_book.experiments.reopened_flow import reopen
 from aps_book.experiments.start_time import LEVEL, CutOffPrior, parts_of_error
 from aps_book.record import word
 from aps_core.metrics import calibration, quality
-from aps_core.objective import ReverseDivergence
 from aps_core.posterior import AmortizedPosterior
-from aps_core.problem import Target
+from aps_core.tasks.problem import Target
 from aps_core.training import loop
+from aps_core.training.objective import ReverseDivergence
 
 
 def train(posterior, signals, t_mins, steps, batch=8, learning_rate=0.15, seed=0):

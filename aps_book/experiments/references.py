@@ -19,7 +19,6 @@ import numpy as np
 from aps_book.experiments.kept import kept
 from aps_core import weights
 from aps_core.files import sha256_of
-from aps_core.fingerprint import made_for
 from aps_core.metrics.convergence import AGREED, effective_sample_size, r_hat
 from aps_core.metrics.trust.langevin import Schedule, walk
 from aps_core.operators import dense_matrix
@@ -27,6 +26,7 @@ from aps_core.priors.content import digest_of
 from aps_core.priors.ode import log_prob_ode
 from aps_core.priors.score_function import ScoreFunctionPrior
 from aps_core.tasks import load_task
+from aps_core.tasks.fingerprint import made_for
 
 TASKS = {"gaussian16": "gaussian16", "sphere": "sphere-impute", "bunny": "bunny-inpaint"}
 WIDE = 3.0  # times as wide as the closed form is the second start

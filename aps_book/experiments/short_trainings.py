@@ -11,7 +11,7 @@ from aps_core.metrics import quality
 from aps_core.operators import Identity
 from aps_core.posterior import gaussian_posterior
 from aps_core.priors.gaussian import GaussianPrior
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 from aps_core.training.posterior import train_posterior
 from aps_core.training.validation import kl_to_closed_form
 

@@ -13,9 +13,9 @@ import optax
 
 from aps_core.checks import count, positive
 from aps_core.flows.coupling import CouplingStack
-from aps_core.objective import ReverseDivergence
 from aps_core.operators import Operator, dense_matrix
-from aps_core.problem import Target
+from aps_core.tasks.problem import Target
+from aps_core.training.objective import ReverseDivergence
 
 CHUNK = 10  # steps between two looks at the loss
 

@@ -13,9 +13,9 @@ from aps_book.experiments.densities import divergence, grid_for, kernel_density,
 from aps_book.experiments.mixture_posterior import mixture_posterior
 from aps_core.operators import FixedMask, Measurement
 from aps_core.priors.mixture import GaussianMixturePrior, gaussian_mixture
-from aps_core.problem import Task
 from aps_core.samplers import make_sampler
 from aps_core.samplers.tune import Trials, tune
+from aps_core.tasks.problem import Task
 
 NOISE = {"low": 0.03, "high": 0.2}  # standard deviation of the measurement
 SHAPES = ("gaussian", "modes")

@@ -13,15 +13,15 @@ from aps_book.experiments.toy2d import MEASURED, flow_kl, toys
 from aps_core import weights
 from aps_core.checks import known
 from aps_core.flows import build_flow
-from aps_core.objective import ReverseDivergence
 from aps_core.posterior import AmortizedPosterior
 from aps_core.priors import terms
 from aps_core.priors.base import DiffusionPrior
 from aps_core.priors.mixture import GaussianMixturePrior
 from aps_core.priors.ode import log_prob_ode
-from aps_core.problem import Target
+from aps_core.tasks.problem import Target
 from aps_core.training import loop
 from aps_core.training.job import Job, run
+from aps_core.training.objective import ReverseDivergence
 from aps_core.training.recipes import Trainer
 
 FLOW = {"kind": "realnvp", "conditional": False, "steps": 16, "width": 32}  # 32 couplings, as in the paper

@@ -9,7 +9,7 @@ from aps_core.operators import Identity
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.networks.patches import PatchTransformer, image_patches
 from aps_core.priors.score_network import init_network_prior
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 from aps_core.training.posterior import AS_IN_THE_PAPER, train_posterior
 
 

@@ -2,7 +2,7 @@
 reference.
 
 A page made from ``results/<name>.ipynb`` has its record in ``results/<name>.json`` beside it. Each breach is a warning,
-and the build turns warnings into errors. ``{reference} aps_core.objective`` lists what a module defines, so that
+and the build turns warnings into errors. ``{reference} aps_core.training.objective`` lists what a module defines, so that
 ``{py:func}`` and ``{py:class}`` link to it from any page.
 """
 

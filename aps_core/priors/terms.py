@@ -10,7 +10,7 @@
 | annealed-score | none | score at one time that falls from 1 to t_min during training |
 | control-variate | closed-form Gaussian, plus the estimated difference to it | full score Jacobian |
 
-"modes" in a recipe is "control-variate" evaluated in the leading modes alone (``objective.ModalDivergence``).
+"modes" in a recipe is "control-variate" evaluated in the leading modes alone (``training.objective.ModalDivergence``).
 """
 
 from dataclasses import dataclass

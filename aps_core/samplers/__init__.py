@@ -3,7 +3,7 @@
 from dataclasses import fields
 from importlib import import_module
 
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 
 METHODS = {
     "daps": ("daps", "DAPS", {}),

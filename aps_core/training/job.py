@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import jax
 import numpy as np
 
-from aps_core import devices, files
-from aps_core.training import loop
+from aps_core import files
+from aps_core.training import devices, loop
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 log.
 
 Step i uses fold_in(key(seed), i), so that a resumed run continues with the numbers of an uninterrupted one. With
-several devices the batch is split over them (see aps_core.devices); the first process alone evaluates, writes and
+several devices the batch is split over them (see aps_core.training.devices); the first process alone evaluates, writes and
 shows progress.
 """
 
@@ -27,8 +27,9 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 from tqdm import tqdm
 
-from aps_core import checks, devices
+from aps_core import checks
 from aps_core.files import remove_unfinished, sha256_of, write_atomically
+from aps_core.training import devices
 from aps_core.weights import WeightsError
 
 SAVE_SECONDS = 60  # between two checkpoints, and more where one takes longer than SLOW_SAVE

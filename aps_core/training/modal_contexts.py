@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from aps_core import devices, objective, operators
+from aps_core import operators
 from aps_core.priors.base import capability
 from aps_core.priors.gaussian import gaussian_posterior
+from aps_core.training import devices, objective
 
 AT_ONCE = 256  # contexts between two steps of the bar
 

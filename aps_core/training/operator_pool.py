@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from aps_core.files import sha256_of, write_atomically
 from aps_core.flows.distilled import DistilledContext, matched_time
-from aps_core.objective import forward_of_contexts
 from aps_core.priors.content import digest_of
 from aps_core.priors.linear_gaussian import PosteriorModes, posterior_modes
+from aps_core.training.objective import forward_of_contexts
 from aps_core.training.operator_family import draw_problem
 
 GROUPS = 2  # operators in a step, each with a half of the batch

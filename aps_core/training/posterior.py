@@ -9,16 +9,16 @@ import numpy as np
 
 from aps_core.checks import count, flag, known, noise, number, one_of
 from aps_core.files import sha256_of
-from aps_core.fingerprint import digest, made_for, rounded
 from aps_core.flows import build_flow
-from aps_core.objective import ESTIMATORS, ReverseDivergence, forward_objective
 from aps_core.posterior import AmortizedPosterior, load_start
 from aps_core.priors import bound, fast_sampling, terms
-from aps_core.problem import PROTOCOLS, Target
 from aps_core.tasks import load_task
+from aps_core.tasks.fingerprint import digest, made_for, rounded
+from aps_core.tasks.problem import PROTOCOLS, Target
 from aps_core.training import loop, recorded
 from aps_core.training.job import Job, run
 from aps_core.training.modal_contexts import context_pool, contexts_of, modal_loss
+from aps_core.training.objective import ESTIMATORS, ReverseDivergence, forward_objective
 from aps_core.training.operator_pool import GROUPS, make_pool, pool_loss
 from aps_core.training.recipes import Trainer, checked, objective_of
 from aps_core.training.validation import validation

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from aps_core.checks import count, number, positive
-from aps_core.fingerprint import made_for
 from aps_core.metrics.trust.statistics import has_exact_density
-from aps_core.objective import ReverseDivergence
 from aps_core.posterior import REFINERS, AmortizedPosterior
-from aps_core.problem import Target
+from aps_core.tasks.fingerprint import made_for
+from aps_core.tasks.problem import Target
 from aps_core.training.job import Job, run
 from aps_core.training.loop import Watch
+from aps_core.training.objective import ReverseDivergence
 from aps_core.training.posterior import begun_by, inputs_of
 
 MOST_STEPS = 100_000  # of a refinement that is limited by its seconds
@@ -62,7 +62,7 @@ def refine(posterior, measurement, refinement, watch=Watch(), progress=False):
     """``posterior`` trained on for one ``measurement`` as a Refinement says: an AmortizedPosterior, whose ``trained_by``
     says so.
 
-    Objective: the reverse divergence with the path gradient (``objective.ReverseDivergence``), its prior term exact where
+    Objective: the reverse divergence with the path gradient (``training.objective.ReverseDivergence``), its prior term exact where
     the prior has an exact density, else the control variate or the bound. watch: a ``loop.Watch`` whose
     ``evaluate(posterior) -> dict`` goes into the "history" of the result's card. The result is for this measurement: for
     others it is worse than what it came from.

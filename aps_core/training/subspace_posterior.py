@@ -14,18 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 
-from aps_core import objective
 from aps_core.checks import count, one_of
 from aps_core.checks import number as check_number
-from aps_core.fingerprint import made_for
 from aps_core.flows import build_flow
 from aps_core.flows.base import log_standard_normal
-from aps_core.objective import ESTIMATORS
 from aps_core.posterior import AmortizedPosterior
 from aps_core.priors import fast_sampling
-from aps_core.problem import PROTOCOLS
-from aps_core.training import loop, recorded
+from aps_core.tasks.fingerprint import made_for
+from aps_core.tasks.problem import PROTOCOLS
+from aps_core.training import loop, objective, recorded
 from aps_core.training.job import Job, run
+from aps_core.training.objective import ESTIMATORS
 from aps_core.training.posterior import begun_by, initial, inputs_of, task_and_start
 from aps_core.training.recipes import Trainer, checked, objective_of
 from aps_core.training.subspace_prior import coordinates_of

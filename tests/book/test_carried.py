@@ -11,7 +11,7 @@ from aps_core.geometry import projection
 from aps_core.geometry.mesh import TriangleMesh
 from aps_core.operators import RandomMask
 from aps_core.posterior import untrained_posterior
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 from aps_core.training.subspace_prior import fit_subspace_gaussian, start_subspace_prior
 
 NETWORK = {"kind": "local", "width": 12, "depth": 2, "context": 4, "site": 3, "time_width": 8, "mix": 4, "near": 5}

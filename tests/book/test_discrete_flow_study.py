@@ -12,7 +12,7 @@ from aps_book.experiments.flow_prior import init_discrete_prior
 from aps_core import operators
 from aps_core.data.faces import grey
 from aps_core.priors.linear_gaussian import linear_posterior_factors
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 from aps_core.training.network_prior import drawn
 
 SHAPE = (2, 3, 1)

@@ -17,7 +17,7 @@ from aps_core.operators import GaussianBlur, Identity
 from aps_core.priors.linear_gaussian import posterior_modes
 from aps_core.priors.networks.patches import PatchTransformer, image_patches
 from aps_core.priors.score_network import NetworkPrior, init_network_prior
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 from aps_core.training import loop
 from aps_core.training.network_prior import fit_image_gaussian
 

@@ -21,7 +21,7 @@ from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.linear_gaussian import posterior_modes
 from aps_core.priors.networks.patches import PatchTransformer, image_patches
 from aps_core.priors.score_network import init_network_prior
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 
 SIGMA_Y, SHAPE = 0.1, (4, 4, 3)
 DIM = int(np.prod(SHAPE))

@@ -16,7 +16,7 @@ from aps_core.metrics import quality
 from aps_core.operators import Measurement, RandomMask, simulate
 from aps_core.posterior import gaussian_posterior
 from aps_core.priors.gaussian import GaussianPrior
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 
 RNG = np.random.default_rng(3)
 

@@ -14,7 +14,6 @@ import pytest
 from aps_book import record
 from aps_book.experiments import noisy_samples, reopened_flow, start_time
 from aps_book.experiments.measured import Case
-from aps_core import objective
 from aps_core.diffusion import VPSDE
 from aps_core.flows.distilled import DistilledFlow
 from aps_core.operators import GaussianBlur, Identity
@@ -24,7 +23,8 @@ from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.linear_gaussian import posterior_modes
 from aps_core.priors.networks.patches import PatchTransformer, image_patches
 from aps_core.priors.score_network import init_network_prior
-from aps_core.problem import Target, Task
+from aps_core.tasks.problem import Target, Task
+from aps_core.training import objective
 
 SIGMA_Y, SHAPE = 0.1, (8, 8, 3)
 DIM = int(np.prod(SHAPE))

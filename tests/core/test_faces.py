@@ -23,7 +23,7 @@ from aps_core.priors.linear_gaussian import linear_posterior_factors, posterior_
 from aps_core.priors.mirror import halve, unhalve
 from aps_core.priors.networks.patches import PatchTransformer, image_patches
 from aps_core.priors.score_network import NetworkPrior, init_network_prior
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 from aps_core.training.network_prior import fit_image_gaussian, tweedie
 from aps_core.training.posterior import train_posterior
 

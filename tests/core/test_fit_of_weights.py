@@ -28,10 +28,10 @@ from aps_core import (
 )
 from aps_core.diffusion import VPSDE
 from aps_core.files import sha256_of
-from aps_core.fingerprint import differences, made_for
 from aps_core.flows.wrappers import tempered
 from aps_core.posterior import load_start, save_posterior
 from aps_core.priors.content import digest_of
+from aps_core.tasks.fingerprint import differences, made_for
 from aps_core.training.posterior import inputs_of
 
 REALNVP = {"kind": "realnvp", "steps": 1, "width": 4}

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from aps_book.experiments.reopened_flow import ReopenedFlow
-from aps_core import GaussianBlur, Identity, RandomMask, SaturatingSensor, Task, objective
+from aps_core import GaussianBlur, Identity, RandomMask, SaturatingSensor, Task
 from aps_core.flows import build_flow
 from aps_core.flows.wrappers import TemperedFlow
-from aps_core.objective import ESTIMATORS, log_prob_of_sample
 from aps_core.priors.networks.patches import PatchTransformer, image_patches
 from aps_core.priors.score_network import init_network_prior
 from aps_core.priors.terms import PriorTerm, mean_in_turn
+from aps_core.training import objective
+from aps_core.training.objective import ESTIMATORS, log_prob_of_sample
 from aps_core.training.subspace_prior import fit_subspace_gaussian, start_subspace_prior
 
 SIGMA_Y, SHAPE = 0.1, (2, 2)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from aps_core import AmortizedPosterior, Task, objective
+from aps_core import AmortizedPosterior, Task
 from aps_core.flows.closed_form import ClosedFormGaussian, PosteriorBase, closed_form, posterior_base
 from aps_core.operators import (
     AveragePool,
@@ -26,6 +26,7 @@ from aps_core.operators import (
 )
 from aps_core.priors.gaussian import GaussianPosterior, fit_gaussian
 from aps_core.priors.linear_gaussian import LinearGaussianPosterior, linear_posterior_factors
+from aps_core.training import objective
 
 SHAPE, DIM = (4, 6), 24
 OPERATORS = {

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from aps_core import AmortizedPosterior, Identity, Measurement, RandomMask, Task, objective
+from aps_core import AmortizedPosterior, Identity, Measurement, RandomMask, Task
 from aps_core.flows.closed_form import ClosedFormGaussian
 from aps_core.flows.modal import GaussianBaseFlow
 from aps_core.flows.realnvp import ConditionalRealNVP
 from aps_core.priors import bound, terms
-from aps_core.problem import Target
+from aps_core.tasks.problem import Target
+from aps_core.training import objective
 from aps_core.training.validation import excess_objective, kl_to_closed_form
 
 SIGMA_Y = 0.1

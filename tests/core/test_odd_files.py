@@ -29,7 +29,7 @@ from aps_core.operators import AveragePool, FixedMask, Identity, Measurement
 from aps_core.posterior import gaussian_posterior
 from aps_core.priors.gaussian import fit_gaussian
 from aps_core.priors.mixture import gaussian_mixture
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (218, 178), dtype=np.uint8)

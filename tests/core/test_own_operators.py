@@ -28,7 +28,6 @@ from aps_core import (
     make_sampler,
 )
 from aps_core.diffusion import VPSDE
-from aps_core.fingerprint import differences, made_for
 from aps_core.flows import build_flow
 from aps_core.operators import Operator, UnknownNoise, dense_matrix, offset
 from aps_core.operators.spectrum import rows_and_columns
@@ -36,6 +35,7 @@ from aps_core.priors.base import Prior
 from aps_core.priors.gaussian import GaussianPrior
 from aps_core.priors.linear_gaussian import posterior_modes
 from aps_core.samplers.base import largest_gain
+from aps_core.tasks.fingerprint import differences, made_for
 
 D = 3
 VARIANCE, SIGMA_Y = 0.04, 0.05

@@ -10,13 +10,13 @@ import jax
 import numpy as np
 import pytest
 
-from aps_core import devices as parallel
+from aps_core.training import devices as parallel
 
 RUN = """
 import json, sys
 import jax
 import aps_core
-from aps_core import devices as parallel
+from aps_core.training import devices as parallel
 if len(sys.argv) > 1:
     parallel.start()
 import jax.numpy as jnp

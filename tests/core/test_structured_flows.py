@@ -10,13 +10,14 @@ import optax
 import pytest
 from flow_checks import everything
 
-from aps_core import AmortizedPosterior, Task, objective
+from aps_core import AmortizedPosterior, Task
 from aps_core.flows.closed_form import ClosedFormGaussian, PosteriorBase, posterior_base
 from aps_core.flows.coupling import MaskedCouplings, alternating_masks
 from aps_core.flows.tokens import TokenConditioner, TokenFlow
 from aps_core.operators import AveragePool, Identity, Measurement, RandomMask
 from aps_core.priors.networks.patches import grid_patches
-from aps_core.problem import Target
+from aps_core.tasks.problem import Target
+from aps_core.training import objective
 
 # these programs run once: compiling them is what takes the time
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

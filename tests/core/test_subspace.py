@@ -17,7 +17,7 @@ from aps_core.priors.networks.local import LocalMLP, Neighbourhoods, disc_neighb
 from aps_core.priors.score_network import build_network
 from aps_core.priors.store import load_prior, prior_settings, prior_tree
 from aps_core.priors.subspace import local_basis
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 from aps_core.training import subspace_posterior, subspace_prior
 from aps_core.training.posterior import train_posterior
 from aps_core.training.subspace_prior import fit_subspace_gaussian, start_subspace_prior, train_subspace_prior

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from aps_book.experiments import short_trainings
-from aps_core import AmortizedPosterior, Identity, Task, gaussian_posterior, objective, train_posterior
+from aps_core import AmortizedPosterior, Identity, Task, gaussian_posterior, train_posterior
 from aps_core.diffusion import VPSDE
 from aps_core.flows.realnvp import ConditionalRealNVP
 from aps_core.priors import bound, terms
+from aps_core.training import objective
 from aps_core.training.validation import kl_to_closed_form
 
 SIGMA_Y = 0.1

@@ -21,7 +21,6 @@ from aps_core.flows import build_flow
 from aps_core.flows.distilled import distance_from_denoising
 from aps_core.metrics.quality import psnr
 from aps_core.metrics.trust import diagnose, make_reference
-from aps_core.objective import forward_of_contexts
 from aps_core.operators import AveragePool, FixedMask, GaussianBlur, Identity, Operator, RandomMask
 from aps_core.priors import fast_sampling, kept
 from aps_core.priors.gaussian import fit_gaussian
@@ -30,6 +29,7 @@ from aps_core.priors.networks.patches import PatchTransformer, image_patches
 from aps_core.priors.score_network import init_network_prior
 from aps_core.training import operator_pool
 from aps_core.training.network_prior import tweedie
+from aps_core.training.objective import forward_of_contexts
 from aps_core.training.operator_family import KINDS, draw_problem
 from aps_core.weights import WeightsError
 

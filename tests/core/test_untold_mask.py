@@ -15,7 +15,7 @@ from aps_core.metrics.trust import diagnose, make_reference
 from aps_core.operators import Measurement, RandomMask, UnknownMask, make_operator
 from aps_core.posterior import AmortizedPosterior, gaussian_posterior
 from aps_core.priors.gaussian import GaussianPrior
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 
 SHARES = jnp.linspace(0.3, 0.6, 31)
 

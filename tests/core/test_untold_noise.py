@@ -15,7 +15,7 @@ from aps_core.metrics.trust.diagnosis import describe
 from aps_core.operators import AveragePool, Identity, Measurement, RandomMask, UnknownNoise, make_operator
 from aps_core.posterior import AmortizedPosterior, gaussian_posterior
 from aps_core.priors.gaussian import GaussianPrior
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 
 
 def small_prior(d=30, k=4):

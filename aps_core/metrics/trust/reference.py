@@ -14,9 +14,9 @@ from scipy.special import ndtr, ndtri
 
 from aps_core import weights
 from aps_core.checks import count, random_key
-from aps_core.fingerprint import differences, made_for
 from aps_core.metrics.trust.evidence import evidence_of
 from aps_core.metrics.trust.statistics import statistics
+from aps_core.tasks.fingerprint import differences, made_for
 
 FOLDER = "diagnose"  # below the folder of weights
 DRAW_STEPS = 32  # evaluations of the network for one draw of the prior

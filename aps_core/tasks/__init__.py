@@ -11,7 +11,7 @@ from aps_core.geometry import sphere
 from aps_core.priors.gaussian import fit_gaussian
 from aps_core.priors.mixture import gaussian_mixture
 from aps_core.priors.store import load_prior
-from aps_core.problem import Task
+from aps_core.tasks.problem import Task
 
 
 def _operator(shape, missing):

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from aps_core import devices
 from aps_core.flows.base import log_standard_normal
 from aps_core.operators import log_likelihood
 from aps_core.priors import bound, terms
+from aps_core.training import devices
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ReverseDivergence:
 
     def __call__(self, flow, params, target, key, measurements, progress=1.0):
         """The value, averaged over a batch of measurements, and its three parts per entry of the signal. target: a
-        ``problem.Target``.
+        ``tasks.problem.Target``.
         """
         batch = measurements.y.shape[0]
         log_prior = terms.PriorTerm(self.prior_term, self.times, self.times_at_once)
