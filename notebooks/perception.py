@@ -33,7 +33,7 @@ seed = 0
 from aps_book import record
 from aps_book.experiments import perception, pictured
 from aps_book.figures import charts, images, told
-from aps_core.metrics.perception import alexnet, inception
+from aps_book.perception import alexnet, inception
 from aps_core.priors.store import load_prior
 
 run = record.start(

@@ -15,13 +15,13 @@ from tqdm import tqdm
 from aps_book.experiments import faces_rivals
 from aps_book.experiments.joint_kept import Found, keeper, packed, unpacked
 from aps_book.experiments.mixture_posterior import mixture_posterior
+from aps_book.experiments.pair_coordinates import pair_coordinates
 from aps_book.experiments.sampler_names import names
 from aps_book.record import Difference, full_run, integer, tuning_records
 from aps_book.record.labels import label_of
 from aps_book.record.provenance import sha256_of_file
 from aps_core.metrics import calibration, joint
 from aps_core.metrics.trust import importance, metropolis
-from aps_core.metrics.trust.pairs import pair_coordinates
 from aps_core.metrics.trust.reference import draw_prior
 from aps_core.operators import dense_matrix
 from aps_core.posterior import gaussian_posterior, load_posterior

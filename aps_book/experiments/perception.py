@@ -5,17 +5,17 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from aps_book import record
+from aps_book import perception, record
 from aps_book.experiments import faces as faces_study
 from aps_book.experiments import faces_rivals, pictured
 from aps_book.experiments.measured import measure
+from aps_book.perception import alexnet, inception
 from aps_book.record import exact, verdicts, word
 from aps_book.record.labels import in_a_sentence, label_of
 from aps_core import data
 from aps_core.data import celeba, faces
 from aps_core.flows.wrappers import tempered
-from aps_core.metrics import calibration, perception, quality
-from aps_core.metrics.perception import alexnet, inception
+from aps_core.metrics import calibration, quality
 from aps_core.tasks import load_task
 
 TASKS = faces_study.TASKS

@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aps_book.experiments.convergence import AGREED, effective_sample_size, r_hat
 from aps_book.experiments.kept import kept
 from aps_core import weights
 from aps_core.files import sha256_of
-from aps_core.metrics.convergence import AGREED, effective_sample_size, r_hat
 from aps_core.metrics.trust.langevin import Schedule, walk
 from aps_core.operators import dense_matrix
 from aps_core.priors.content import digest_of

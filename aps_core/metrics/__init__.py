@@ -1,4 +1,4 @@
-"""Is it good, and is it calibrated? Measures of quality, of calibration, and of how real pictures look (``perception``)."""
+"""Is it good, and is it calibrated? Measures of quality and of calibration."""
 
 from aps_core.metrics.quality import (
     crps,

@@ -1,9 +1,8 @@
 """Is the joint distribution right? Two tests of pairs of a signal and its measurement: TARP, and a classifier.
 
 Both take flat coordinates of the caller's choice. Distances and a small network see what the coordinates make large: in
-entries of an image that are the coarse modes; whitened by a closed-form posterior, all modes alike.
-``aps_core.metrics.trust.pairs`` makes such coordinates of a task. Arrays may be NumPy or JAX; results are NumPy in
-float64.
+entries of an image that are the coarse modes; whitened by a closed-form posterior, all modes alike. Arrays may be NumPy or
+JAX; results are NumPy in float64.
 """
 
 from functools import partial

@@ -1,18 +1,12 @@
-"""Search of a sampler's settings on validation signals: ``python -m aps_core.samplers.tune NAME --task TASK`` records
-all of it.
-"""
+"""Search of a sampler's settings on validation signals."""
 
-import argparse
-import ast
 import itertools
 import json
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -22,7 +16,6 @@ from aps_core.files import write_atomically
 from aps_core.metrics import quality
 from aps_core.operators import Measurement
 from aps_core.samplers import METHODS, make_sampler
-from aps_core.tasks import load_task
 
 METRICS = {"psnr": -1, "energy": 1}  # the sign with which smaller is better
 
@@ -140,55 +133,3 @@ def _row(sampler, key, measurements, x0, trials):
         if trials.n > 1:
             row["energy"] = float(np.mean([quality.energy_score(s, x) for s, x in zip(samples, x0, strict=True)]))
     return row
-
-
-def main(arguments=None):
-    """Search a sampler's settings on validation signals, print every row and write the search as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m aps_core.samplers.tune", description=main.__doc__)
-    parser.add_argument("name", choices=sorted(METHODS))
-    parser.add_argument("--task", required=True, help="a name that load_task knows")
-    parser.add_argument(
-        "--parameter", action="append", default=[], metavar="NAME=VALUE", help="of the task, such as sigma_y=0.2"
-    )
-    parser.add_argument(
-        "--try", action="append", default=[], dest="tried", metavar="NAME=V1,V2", help="values of a setting"
-    )
-    parser.add_argument("--measurements", type=int, default=8)
-    parser.add_argument("--samples", type=int, default=16)
-    parser.add_argument("--metric", choices=sorted(METRICS), default="psnr")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="default: results/tune-NAME-TASK.json")
-    options = parser.parse_args(arguments)
-    task = load_task(options.task, **{k: v[0] for k, v in map(_assignment, options.parameter)})
-    out = options.out or Path("results") / f"tune-{options.name}-{task.name}.json"
-    key = jax.random.key(checks.seed("--seed", options.seed))
-    trials = Trials(options.samples, options.metric, options.measurements, key=key)
-    found = tune(options.name, task, dict(map(_assignment, options.tried)) or None, trials, out, _show)
-    print(f"best by {options.metric}: {found['best']}; written to {out}")
-    return found
-
-
-def _show(row):
-    values = {name: "none" if row[name] is None else f"{row[name]:.4g}" for name in ("psnr", "energy")}
-    print(*(f"{name}={value}" for name, value in values.items()), row["settings"])
-
-
-def _assignment(text):
-    name, _, values = text.partition("=")
-    if not values:
-        raise ValueError(f"expected NAME=VALUE, got {text!r}")
-    return name, [_literal(value) for value in values.split(",")]
-
-
-def _literal(text):
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, TypeError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")

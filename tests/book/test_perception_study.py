@@ -4,14 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from aps_book import record
+from aps_book import perception, record
 from aps_book.experiments import faces as faces_study
 from aps_book.experiments import faces_rivals
 from aps_book.experiments import perception as perception_study
 from aps_book.experiments.measured import measure
 from aps_book.figures import charts
 from aps_core.data import faces
-from aps_core.metrics import perception
 from aps_core.tasks import load_task
 
 RNG = np.random.default_rng(0)

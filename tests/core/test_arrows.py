@@ -17,7 +17,6 @@ ROWS = [
     ["aps_core.priors"],
     ["aps_core.flows"],
     ["aps_core.data"],
-    ["aps_core.metrics.perception"],  # reads its networks where data keeps them
     ["aps_core.tasks"],
     ["aps_core.posterior"],
     ["aps_core.metrics.trust"],
@@ -27,7 +26,7 @@ ROWS = [
     ["aps_core"],
     ["aps_book.record", "aps_book.build_state"],
     ["aps_book.pages"],
-    ["aps_book.figures"],
+    ["aps_book.figures", "aps_book.perception"],
     ["aps_book.experiments"],
     ["aps_book.train"],
     ["aps_book.notebooks", "aps_book.compiled", "aps_book.progress", "aps_book.parameter_files"],
@@ -168,7 +167,6 @@ MAY_ASK = {
     ("aps_core/data/__init__.py", "pixels"),  # which loaders have 8-bit pixels
     ("aps_core/flows/tokens.py", "extra"),  # a base of somebody's own, which need not be a PosteriorBase
     ("aps_core/flows/tokens.py", "operator"),
-    ("aps_core/metrics/perception/distances.py", "Moments"),  # features, or what was computed of them
     ("aps_core/operators/content.py", "_Same"),  # equality
     ("aps_core/operators/content.py", "kept_of"),
     ("aps_core/posterior.py", "Task"),  # a task, or its name

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import chi2, kstest, norm
 
+from aps_book.experiments.pair_coordinates import GROUPS, band_edges, pair_coordinates
 from aps_core import AveragePool, Identity, RandomMask, Task, gaussian_posterior
 from aps_core.metrics import joint
-from aps_core.metrics.trust.pairs import GROUPS, band_edges, pair_coordinates
 from aps_core.priors.gaussian import GaussianPrior
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aps_book.experiments import tuning
 from aps_core import (
     AveragePool,
     BicubicDownsample,
@@ -342,7 +343,9 @@ def test_every_default_search_is_of_settings_that_exist(make_task):
 
 def test_tuning_from_the_command_line(tmp_path, monkeypatch, capsys):
     called = []
-    monkeypatch.setattr(tune, "load_task", lambda name, **parameters: SimpleNamespace(name=name, parameters=parameters))
+    monkeypatch.setattr(
+        tuning, "load_task", lambda name, **parameters: SimpleNamespace(name=name, parameters=parameters)
+    )
     monkeypatch.setattr(
         tune, "tune", lambda *args, **settings: called.append((args, settings)) or {"best": {"eta": 0.5}}
     )
@@ -358,14 +361,16 @@ def test_tuning_from_the_command_line(tmp_path, monkeypatch, capsys):
         "--metric",
         "energy",
     ]
-    tune.main(["ddrm", "--task", "gaussian16", "--parameter", "sigma_y=0.2", *tried, "--out", str(tmp_path / "a.json")])
+    tuning.main(
+        ["ddrm", "--task", "gaussian16", "--parameter", "sigma_y=0.2", *tried, "--out", str(tmp_path / "a.json")]
+    )
     (name, task, grid, trials, path, _), _ = called[0]
     assert name == "ddrm" and task.parameters == {"sigma_y": 0.2} and grid == {"eta": [0.5, 1], "grid": ["uniform"]}
     assert (trials.n_measurements, trials.n, trials.metric) == (3, 2, "energy")
     assert path == tmp_path / "a.json"
     assert "best by energy: {'eta': 0.5}" in capsys.readouterr().out
     with pytest.raises(ValueError, match="expected NAME=VALUE, got 'eta'"):
-        tune.main(["ddrm", "--task", "gaussian16", "--try", "eta"])
+        tuning.main(["ddrm", "--task", "gaussian16", "--try", "eta"])
 
 
 def test_a_method_without_a_trajectory_cannot_be_made():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aps_core.metrics.convergence import effective_sample_size, r_hat
+from aps_book.experiments.convergence import effective_sample_size, r_hat
 
 
 def chains():

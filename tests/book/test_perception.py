@@ -11,12 +11,12 @@ import pytest
 import scipy.linalg
 from scipy.signal import correlate2d
 
+from aps_book import perception
+from aps_book.perception import alexnet, inception
 from aps_core import data
 from aps_core.data import __main__ as command
 from aps_core.data import networks
 from aps_core.files import sha256_of
-from aps_core.metrics import perception
-from aps_core.metrics.perception import alexnet, inception
 
 RNG = np.random.default_rng(0)
 

@@ -5,15 +5,9 @@ lpips`), the features of Inception their network (`fetch inception`) and torch (
 install torch`).
 """
 
-from aps_core.metrics.perception.alexnet import lpips
-from aps_core.metrics.perception.distances import (
-    KernelDistance,
-    Moments,
-    frechet_distance,
-    frechet_without,
-    kernel_distance,
-)
-from aps_core.metrics.perception.inception import inception_features
+from aps_book.perception.alexnet import lpips
+from aps_book.perception.distances import KernelDistance, Moments, frechet_distance, frechet_without, kernel_distance
+from aps_book.perception.inception import inception_features
 
 __all__ = [
     "KernelDistance",
