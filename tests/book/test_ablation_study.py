@@ -78,6 +78,7 @@ def test_the_predicted_divergence_is_that_of_gaussians_too_wide():
     assert ablation_study.predicted_kl(ablation_study.problem("gaussian", 1e-5)) < 1e-5
 
 
+@pytest.mark.slow
 def test_gradient_noise_of_a_known_estimate():
     """One standard Gaussian dimension, the exact term: no noise. The bound's noise by direct simulation of one draw at
     a time.

@@ -84,6 +84,7 @@ def test_functions_are_carried_as_images_are(task, sphere):
         other_mesh.carry(task.prior, look(finer, sphere), look(sphere, sphere))
 
 
+@pytest.mark.slow
 def test_more_vertices_know_more(task, sphere):
     posterior = untrained_posterior(task, {"kind": "subspace", "steps": 2, "width": 8})
     spread = {}
@@ -115,6 +116,7 @@ def test_coarser_and_finer_meshes(sphere):
         sphere.coarser(100.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"vectorized": True}, {"copy": False}])
 def test_flows_for_comparison_start_at_the_closed_form_and_invert(task, randomise, settings):
     posterior = untrained_posterior(task, {"kind": "subspace", "steps": 2, "width": 8, **settings})

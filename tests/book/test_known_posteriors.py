@@ -91,6 +91,7 @@ def test_energy_distance_of_points_and_of_normals():
     assert abs(energy_distance(a, RNG.normal(size=(4000, 1)))) < 0.01
 
 
+@pytest.mark.slow
 def test_the_grid_agrees_with_the_closed_form_of_the_mixture(mixture):
     truth = jax.tree.map(lambda a: a[2], mixture.truths)
     grid = jax.jit(lambda measurement: GridPosterior.of(mixture.task, measurement))(mixture.one(2))

@@ -56,6 +56,7 @@ def test_value_and_trace_of_the_network_by_every_way(t):
     np.testing.assert_allclose(trace, jnp.trace(jax.jacfwd(lambda v: prior.eps(v, t))(u)), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_closed_and_summed_divergence_give_the_same_density():
     prior, x = _prior(), jnp.linspace(0.2, 0.8, DIM).reshape(SHAPE)
     found = [
@@ -118,6 +119,7 @@ def test_the_shipped_network_is_within_a_nat_of_the_truth():
     assert -3 * se < kl < 1 + 3 * se
 
 
+@pytest.mark.slow
 def test_the_programs_defaults_scatter_as_the_formula_says():
     """Against the exact trace: no more bias than the probes explain, and their standard deviation by `trace_std`."""
     prior = _prior()

@@ -181,7 +181,7 @@ def test_both_have_the_gradient_of_the_closed_form(estimator, make_prior):
 @pytest.mark.parametrize(
     "kind, precision, tolerance",
     [
-        ("gaussian-base", "float64", 1e-6),
+        pytest.param("gaussian-base", "float64", 1e-6, marks=pytest.mark.slow),
         pytest.param("subspace", "float64", 1e-6, marks=pytest.mark.slow),
         pytest.param("distilled", "float64", 1e-6, marks=pytest.mark.slow),
         ("distilled", "float32", 1e-3),
@@ -203,6 +203,7 @@ def test_the_path_gradient_of_a_single_sample_is_zero_at_the_posterior(kind, pre
     assert norms["path"] < tolerance * norms["total"]
 
 
+@pytest.mark.slow
 def test_times_in_turn_are_the_same_mean_and_gradient(make_score_prior, x64):
     """The control variate's times side by side, one after another, and in pairs with one left over."""
     prior, key, u = make_score_prior(d=4, k=3), jax.random.key(0), jnp.linspace(0.1, 0.9, 5)

@@ -14,7 +14,7 @@ from aps_core.priors.score_network import init_network_prior
 
 
 @pytest.mark.parametrize("kind", ["distilled", "universal"])
-@pytest.mark.parametrize("side", [5, 4])
+@pytest.mark.parametrize("side", [5, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_flow_whose_tokens_are_padded_is_a_bijection_with_an_exact_density(kind, side, randomise):
     shape = (side, side, 1)
     signals = np.random.default_rng(0).uniform(0.2, 0.8, (60, *shape))

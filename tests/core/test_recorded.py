@@ -61,6 +61,7 @@ def test_training_from_a_file_is_training_from_the_array(task, recorded, tmp_pat
     assert any(np.abs(a - b).max() > 1e-4 for a, b in zip(_weights(from_array), _weights(others), strict=True))
 
 
+@pytest.mark.slow
 def test_a_protocol_measures_each_signal_once(task):
     """What the loss is given are those measurements, so that they can be handed over as an array instead."""
     once, again = measured_once(task, "train"), measured_once(task, "train")

@@ -292,6 +292,7 @@ def test_training_goes_on_from_weights_of_the_same_flow(task, signals, randomise
         )
 
 
+@pytest.mark.slow
 def test_prior_goes_on_from_weights_of_the_same_network(prior, signals, places, tmp_path, monkeypatch):
     monkeypatch.setenv("APS_WEIGHTS_DIR", str(tmp_path))
     monkeypatch.setattr(subspace_prior, "_evaluate", lambda *_: {})
@@ -322,6 +323,7 @@ def test_errors_name_what_is_wrong(task, signals):
         subspace_posterior.train_subspace_posterior(task, recipe)
 
 
+@pytest.mark.slow
 def test_training_without_missing_entries_and_with_few_validation_signals(prior, signals):
     """Denoising draws no mask: its closed form is one. 20 validation signals are no multiple of the held-out masks."""
     parts = {"train": slice(400), "val": slice(400, 420), "test": slice(500, None)}

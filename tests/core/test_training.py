@@ -438,6 +438,7 @@ def test_the_budget_of_the_command_line(tmp_path):
     assert card["finished"] is False and card["steps"] == _step(tmp_path) and (tmp_path / "tiny.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_the_objective_of_the_closed_form_under_a_mixture_and_under_a_score():
     """E_q[log q - log p_G(x|y) - log p/p_G] of q = p_G(x|y) is -E[log p/p_G], with the exact density of a mixture."""
     task = load_task("mixture2")
@@ -454,6 +455,7 @@ def test_the_objective_of_the_closed_form_under_a_mixture_and_under_a_score():
     np.testing.assert_allclose(excess_objective(gaussian_posterior(gaussian), jax.random.key(1), y, 4), 0, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_modes_of_a_task_without_masks_can_be_trained(make_score_prior):
     prior = make_score_prior(d=8, k=4, k_modes=3)
     task = Task(Identity((8,)), 0.1, prior, np.full((20, 8), 0.5))
@@ -556,6 +558,7 @@ def test_signals_that_are_no_images_have_no_mirror_image(make_prior):
         train_posterior(small_task(make_prior), recipe, progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["realnvp", "gaussian-base"])
 def test_flows_of_one_coupled_entry(make_prior, kind):
     """Nothing is left to be the unchanged half: the couplings see the measurement alone."""

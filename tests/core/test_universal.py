@@ -231,6 +231,7 @@ def test_the_mean_is_tied_to_tweedies_estimate_in_denoising(prior):
     np.testing.assert_allclose(plain[0], tied[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_pool_goes_on_where_it_was_and_grows(prior, tmp_path, monkeypatch):
     monkeypatch.setenv("APS_DRAWS_DIR", str(tmp_path))
     draws = prior.gaussian.sample(jax.random.key(0), 16)

@@ -75,6 +75,7 @@ def test_posterior_of_another_level_is_that_of_a_task_with_it():
         infer_noise(prior, measurement, (0.1, 0.02))
 
 
+@pytest.mark.slow
 def test_more_noise_than_any_level_is_seen_by_diagnose():
     prior = small_prior(60)
     task = Task(UnknownNoise(RandomMask((60,), 0.3), 0.03, 0.1), 0.05, prior)
