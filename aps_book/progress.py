@@ -7,6 +7,7 @@ book/build.toml says, times what those that ended in this build needed more or l
 
 import contextlib
 import json
+import os
 import statistics
 import sys
 import threading
@@ -28,7 +29,7 @@ class Progress(ConsoleReporter):
     def __init__(self, outstream, options):
         super().__init__(outstream, options)
         self.stale, self.last, self.begun, self.number, self.total = set(), seconds(), {}, 0, 1
-        self.at_once = 1
+        self.at_once = int(os.environ.get("APS_AT_ONCE", "1"))  # notebooks, which `make book` says
         self.usual, self.paces = {}, []  # seconds elsewhere; what was needed here over that
         self.clock, self.lock = None, threading.Lock()  # two notebooks may begin at once, each in its thread
 

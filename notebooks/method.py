@@ -58,13 +58,14 @@ run = record.start(
 #
 # | term | formula | function |
 # | --- | --- | --- |
-# | all, averaged over measurements | {eq}`eq-method-objective` | {py:class}`~aps_core.training.objective.ReverseDivergence` |
-# | fidelity | $\lVert y - A(x_0)\rVert^2 / 2\sigma_y^2$ + const | {py:class}`~aps_core.training.objective.ReverseDivergence` |
+# | all, averaged | {eq}`eq-method-objective` | {py:class}`~aps_core.training.objective.ReverseDivergence` |
+# | fidelity | $\lVert y - A(x_0)\rVert^2 / 2\sigma_y^2$ | {py:class}`~aps_core.training.objective.ReverseDivergence` |
 # | prior | the bound below, or one of its stand-ins | {py:class}`~aps_core.priors.terms.PriorTerm` |
 # | entropy | flow and its log-determinant | {py:class}`~aps_core.flows.realnvp.ConditionalRealNVP` |
 #
-# The fidelity sums over the observed entries ({py:func}`~aps_core.operators.measurement.log_likelihood`); the entropy
-# is given by `forward` of the flow, also of {py:class}`~aps_core.flows.modal.GaussianBaseFlow`.
+# The first averages over measurements, the fidelity is up to a constant and sums over the observed entries
+# ({py:func}`~aps_core.operators.measurement.log_likelihood`); the entropy is given by `forward` of the flow, also of
+# {py:class}`~aps_core.flows.modal.GaussianBaseFlow`.
 #
 # Nothing in it needs the signal behind a measurement. Trained with a single $y$ it is deep probabilistic imaging and
 # the score prior of {cite:t}`feng2023principled`, by the same function with `measurement=`

@@ -294,10 +294,9 @@ for name in ("sr2", "deblur"):
 # ## How its gradient is estimated
 #
 # Of the gradient of $\log q$ there are two estimators, "total" and "path", of one expectation
-# ({py:mod}`~aps_core.training.objective`); of the bound there is one draw of time and noise for each sample or several. The
-# paper
-# takes the total gradient with one time. On small problems the page on the {doc}`method` compares them with the way
-# the times are drawn; here they are at the untrained flow for faces.
+# ({py:mod}`~aps_core.training.objective`); of the bound there is one draw of time and noise for each sample or several.
+# The paper takes the total gradient with one time. On small problems the page on the {doc}`method` compares them with
+# the way the times are drawn; here they are at the untrained flow for faces.
 
 # %% tags=["hide-input"]
 if "noise.path_8.std" in full["numbers"]:

@@ -34,7 +34,7 @@ def main(arguments=None):
     key = jax.random.key(checks.seed("--seed", options.seed))
     trials = tune.Trials(options.samples, options.metric, options.measurements, key=key)
     found = tune.tune(options.name, task, dict(map(_assignment, options.tried)) or None, trials, out, _show)
-    print(f"best by {options.metric}: {found['best']}; written to {out}")
+    print(f"chosen by {options.metric}: {found['best']}; written to {out}")
     return found
 
 

@@ -29,7 +29,7 @@ def test_scores_are_kept_part_by_part_and_go_on(problem, tmp_path, monkeypatch):
     task, case, sampler = problem
     monkeypatch.setattr(faces_reverse, "PART", 4)
     monkeypatch.setattr(faces, "BAND_MODES", 6)
-    monkeypatch.setattr(faces_reverse.evaluation, "score", lambda s, x, modes, bands: {"energy": np.asarray(s.mean())})
+    monkeypatch.setattr(faces_reverse.evaluation, "score", lambda s, x, scoring: {"energy": np.asarray(s.mean())})
     whole = faces_reverse.scores(task, "aps", sampler, case, 8, tmp_path)
     assert whole["energy"].shape == (6,) and len(list(tmp_path.glob("*.npz"))) == 2
     monkeypatch.setattr(faces_reverse, "_evaluate", None)  # nothing is computed again
@@ -41,7 +41,7 @@ def test_scores_are_kept_part_by_part_and_go_on(problem, tmp_path, monkeypatch):
 def test_some_faces_have_the_draws_of_all(problem, tmp_path, monkeypatch):
     task, case, sampler = problem
     monkeypatch.setattr(faces, "BAND_MODES", 6)
-    monkeypatch.setattr(faces_reverse.evaluation, "score", lambda s, x, modes, bands: {"energy": np.asarray(s.mean())})
+    monkeypatch.setattr(faces_reverse.evaluation, "score", lambda s, x, scoring: {"energy": np.asarray(s.mean())})
     whole = faces_reverse.scores(task, "aps", sampler, case, 8, tmp_path)
     some = faces_reverse.scores(task, "aps", sampler, case, 8, tmp_path, np.array([1, 4]))
     np.testing.assert_array_equal(some["energy"], whole["energy"][[1, 4]])

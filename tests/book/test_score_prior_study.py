@@ -129,6 +129,6 @@ def test_costs(posterior):
 
 
 def test_signals_of_another_split(posterior):
-    values = data.load("faces", "val").values[:2]
+    values = data.load("faces", "val").values[:2, :4, :4]
     task = score_prior.measured_on(posterior.task, values)
     np.testing.assert_array_equal(task.signals("train"), values)

@@ -368,7 +368,7 @@ def test_tuning_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert name == "ddrm" and task.parameters == {"sigma_y": 0.2} and grid == {"eta": [0.5, 1], "grid": ["uniform"]}
     assert (trials.n_measurements, trials.n, trials.metric) == (3, 2, "energy")
     assert path == tmp_path / "a.json"
-    assert "best by energy: {'eta': 0.5}" in capsys.readouterr().out
+    assert "chosen by energy: {'eta': 0.5}" in capsys.readouterr().out
     with pytest.raises(ValueError, match="expected NAME=VALUE, got 'eta'"):
         tuning.main(["ddrm", "--task", "gaussian16", "--try", "eta"])
 

@@ -222,7 +222,7 @@ def test_tasks_that_do_not_fit_together(make_prior):
     prior = make_prior(d=8, shape=(2, 4))
     with pytest.raises(ValueError, match=r"prior has signals of shape \(2, 4\), the operator of shape \(8,\)"):
         Task(Identity((8,)), 0.1, prior, jnp.zeros((1, 8)))
-    with pytest.raises(ValueError, match=r"signals must have shape \(n, 2, 4\), got \(3, 8\)"):
+    with pytest.raises(ValueError, match=r"signals must have shape \(n, 2, 4\), n at least 1, got \(3, 8\)"):
         Task(Identity((2, 4)), 0.1, prior, jnp.zeros((3, 8)))
     with pytest.raises(ValueError, match=r"x0 must have shape \(2, 4\) or \(batch, .*, got \(4, 2\)"):
         Task(Identity((2, 4)), 0.1, prior, jnp.zeros((3, 2, 4))).measure(jax.random.key(0), jnp.zeros((4, 2)))
