@@ -88,7 +88,9 @@ class Reference(SphinxDirective):
 
 
 def _things(module, public):
-    """(name, function or class) of what a module defines, in its order; or of its ``__all__``, functions first."""
+    """(name, function or class) of what a module defines, in its order, constants left out; or of its ``__all__``, functions
+    first.
+    """
     if public:
         named = sorted(
             ((name, getattr(module, name)) for name in module.__all__), key=lambda one: inspect.isclass(one[1])
@@ -97,7 +99,7 @@ def _things(module, public):
     return [
         (name, thing)
         for name, thing in vars(module).items()
-        if not name.startswith("_") and getattr(thing, "__module__", None) == module.__name__
+        if not name.startswith("_") and callable(thing) and getattr(thing, "__module__", None) == module.__name__
     ]
 
 

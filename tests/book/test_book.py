@@ -1,5 +1,6 @@
 """The build of the book, end to end on a tiny chapter, and the form of the committed notebooks."""
 
+import importlib
 import json
 import os
 import re
@@ -319,6 +320,14 @@ def test_classes_say_how_they_are_made():
     assert sphinx_extension._signature(PatchTransformer).startswith("(tokens, width=192, depth=6, heads=6, ")
     assert "parent" not in sphinx_extension._signature(PatchTransformer)
     assert sphinx_extension._signature(Flow) == sphinx_extension._signature(WeightsError) == ""
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "book").glob("*.md")), ids=lambda path: path.stem)
+def test_every_module_of_a_reference_page_has_entries(page):
+    """Functions and classes alone: a module's constants that can be called upon for nothing are left out."""
+    for name in re.findall(r"^```\{reference\} (\S+)", page.read_text("utf-8"), re.MULTILINE):
+        things = sphinx_extension._things(importlib.import_module(name), public=False)
+        assert all("::" in sphinx_extension._entry(name, thing)[0] for name, thing in things), name
 
 
 def test_the_public_face_stands_under_its_own_names():
