@@ -16,6 +16,7 @@ from aps_core import data, weights
 from aps_core.priors.store import load_prior
 from aps_core.training import loop
 from aps_core.training.job import provenance
+from aps_core.training.optimizer import Optimizer
 
 NAME = "bunny-digits"
 RECIPE = {
@@ -72,7 +73,7 @@ def train(path=None, recipe=RECIPE, progress=True):
         right = np.asarray(network.apply(params, held_out)).argmax(axis=1) == digits["val"].index["label"]
         return {"val_right": float(right.mean())}
 
-    optimizer = loop.Optimizer(**recipe["optimizer"])
+    optimizer = Optimizer(**recipe["optimizer"])
     params = network.init(jax.random.key(optimizer.seed), jnp.zeros(prior.gaussian.excess.size))
     trained = loop.fit(loss, params, arrays, optimizer, loop.Watch(evaluate, 1000), loop.Session(progress=progress))
     card = {**provenance(recipe, trained), "data_sha256": digits["train"].sha256}

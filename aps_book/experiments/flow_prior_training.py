@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from aps_book.experiments.flow_prior import init_discrete_prior, maximum_likelihood_loss
-from aps_core.training import loop
 from aps_core.training.network_prior import VALIDATION, drawn, fit_image_gaussian, images_of, network_job
+from aps_core.training.optimizer import Optimizer
 from aps_core.training.recipes import Trainer
 
 
@@ -17,7 +17,7 @@ def flow_prior_job(recipe):
     ``val_bits``, bits per entry of validation images, and ``val_gain``, nats per entry over the Gaussian. Errors as
     those of the functions it calls.
     """
-    settings, seed = recipe["prior"], loop.Optimizer.of(recipe["optimizer"]).seed
+    settings, seed = recipe["prior"], Optimizer.of(recipe["optimizer"]).seed
     width, mirror = settings.get("dequantize", 1 / 255), settings.get("mirror", False)
     values, sha = images_of(settings, "train")
     gaussian = fit_image_gaussian(values, values[0].size, width, mirror)

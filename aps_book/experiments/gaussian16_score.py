@@ -12,8 +12,8 @@ from aps_book.experiments.gated_maps import GatedMaps
 from aps_core import weights
 from aps_core.priors.score_network import NetworkPrior, denoising_loss, init_network_prior
 from aps_core.tasks import load_task
-from aps_core.training import loop
 from aps_core.training.job import Job
+from aps_core.training.optimizer import Optimizer
 from aps_core.training.recipes import Trainer
 
 VALIDATION = 4096  # draws
@@ -38,7 +38,7 @@ def draws_job(recipe):
     changes no gradient. Logged: ``val_gap``, how far the bound lies below the truth, in nats per signal. Errors as
     those of the functions it calls.
     """
-    settings, seed = recipe["draws"], loop.Optimizer.of(recipe["optimizer"]).seed
+    settings, seed = recipe["draws"], Optimizer.of(recipe["optimizer"]).seed
     gaussian = truth(settings["task"], settings["t_min"])
     network = GatedMaps(gaussian.shape, **settings["network"])
     start = init_network_prior(jax.random.key(seed), gaussian, network, residual=False)

@@ -18,6 +18,7 @@ from aps_core.posterior import AmortizedPosterior
 from aps_core.tasks.problem import Target
 from aps_core.training import loop
 from aps_core.training.objective import ReverseDivergence
+from aps_core.training.optimizer import Optimizer
 
 
 def train(posterior, signals, t_mins, steps, batch=8, learning_rate=0.15, seed=0):
@@ -52,9 +53,7 @@ def train(posterior, signals, t_mins, steps, batch=8, learning_rate=0.15, seed=0
         values = jax.vmap(one)(params, arrays["t_min"]) / flow.dim
         return jnp.sum(values), {}
 
-    optimizer = loop.Optimizer(
-        steps, learning_rate, warmup=steps // 10, ema=max(0.0, 1 - 8 / steps), clip=1e3, seed=seed
-    )
+    optimizer = Optimizer(steps, learning_rate, warmup=steps // 10, ema=max(0.0, 1 - 8 / steps), clip=1e3, seed=seed)
     watch, session = loop.Watch(every=max(1, steps // 8)), loop.Session(progress=False)
     trained = loop.fit(loss, stacked, arrays, optimizer, watch, session)
     found = {

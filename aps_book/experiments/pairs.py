@@ -26,7 +26,7 @@ from aps_core.posterior import AmortizedPosterior, load_posterior
 from aps_core.samplers import make_sampler
 from aps_core.samplers.tune import Trials, tune
 from aps_core.tasks import load_task
-from aps_core.training import loop
+from aps_core.training.optimizer import Optimizer
 
 TASKS = {"celeba": "faces-deblur", "cifar10": "cifar10-deblur"}  # of each prior; operator and noise are the same
 CODE = "code"  # stands in the place of a prior for the blur of the authors' program, under the face prior
@@ -184,7 +184,7 @@ def fit_score_priors(trained, measurements, steps, n_samples=4, learning_rate=5e
     whose flow lends its modes.
     """
     flow = single_fit_in_modes.FittedFlow(trained.flow.modes, trained.task.shape, trained.flow.tokens)
-    optimizer = loop.Optimizer(steps, learning_rate, warmup=steps // 10, ema=max(0.0, 1 - 10 / steps), seed=seed)
+    optimizer = Optimizer(steps, learning_rate, warmup=steps // 10, ema=max(0.0, 1 - 10 / steps), seed=seed)
     params, contexts, log = single_fit_in_modes.fit(
         flow, trained.task.prior, measurements, optimizer, n_samples, progress=False
     )

@@ -18,6 +18,7 @@ from aps_core.metrics import calibration, quality
 from aps_core.priors import terms
 from aps_core.priors.ode import log_prob_ode
 from aps_core.training import loop
+from aps_core.training.optimizer import Optimizer
 from aps_core.training.posterior import AS_IN_THE_PAPER, train_posterior
 
 KINDS = {"n1": "one sample", "mean": "mean"}
@@ -80,7 +81,7 @@ def fit(trained, case, steps, n_samples=8, n_scored=64, points=12, learning_rate
         marks.append((begin, time.monotonic()))
         return {name: float(value.mean()) for name, value in rows[-1].items()}
 
-    optimizer = loop.Optimizer(steps, learning_rate, warmup=steps // 10, ema=max(0.0, 1 - 10 / steps), seed=seed)
+    optimizer = Optimizer(steps, learning_rate, warmup=steps // 10, ema=max(0.0, 1 - 10 / steps), seed=seed)
     every = max(1, steps // points)
     _, _, log = single_fit_in_modes.fit(
         flow, trained.task.prior, case.measurements, optimizer, n_samples, loop.Watch(evaluate, every), progress=False
@@ -205,7 +206,7 @@ def step_costs(trained, signals, batch=16, repeats=3):
     flow = single_fit_in_modes.FittedFlow(trained.flow.modes, task.shape, trained.flow.tokens)
     one = jax.tree.map(lambda a: jnp.asarray(a)[None], task.measure(jax.random.key(2), task.signals("train")[0]))
     _, _, log = single_fit_in_modes.fit(
-        flow, task.prior, one, loop.Optimizer(**steps), batch, loop.Watch(every=1), progress=False
+        flow, task.prior, one, Optimizer(**steps), batch, loop.Watch(every=1), progress=False
     )
     found = {"unconditional": seconds_per_step(log.history, np.min)}
     for name, objective in {

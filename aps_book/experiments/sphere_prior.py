@@ -13,8 +13,8 @@ from aps_core.priors.gaussian import fit_gaussian
 from aps_core.priors.modal import ScorePrior
 from aps_core.priors.networks.modal import RegimeResidual
 from aps_core.priors.store import prior_settings, prior_tree
-from aps_core.training import loop
 from aps_core.training.job import Job
+from aps_core.training.optimizer import Optimizer
 from aps_core.training.recipes import Trainer
 
 
@@ -25,7 +25,7 @@ def modal_prior_job(recipe):
     on recombined anomalies; logged: the bound's gain over the Gaussian in nats per field on validation years, which
     training never sees.
     """
-    settings, seed = recipe["prior"], loop.Optimizer.of(recipe["optimizer"]).seed
+    settings, seed = recipe["prior"], Optimizer.of(recipe["optimizer"]).seed
     months = data.load(settings["data"], "train")
     gaussian = extrapolated_gaussian(months.values, months.index["year"], settings["n_modes"], settings["last_years"])
     network = RegimeResidual(**settings["network"])

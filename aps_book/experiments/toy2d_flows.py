@@ -19,9 +19,9 @@ from aps_core.priors.base import DiffusionPrior
 from aps_core.priors.mixture import GaussianMixturePrior
 from aps_core.priors.ode import log_prob_ode
 from aps_core.tasks.problem import Target
-from aps_core.training import loop
 from aps_core.training.job import Job, run
 from aps_core.training.objective import ReverseDivergence
+from aps_core.training.optimizer import Optimizer
 from aps_core.training.recipes import Trainer
 
 FLOW = {"kind": "realnvp", "conditional": False, "steps": 16, "width": 32}  # 32 couplings, as in the paper
@@ -123,7 +123,7 @@ def toys_from_recipe(recipe):
     settings = {**SETTINGS, **recipe["toys"]}
     start = None if settings["start"] is None else jax.tree.map(jnp.asarray, weights.load(settings["start"])[0])
     problems = toys(settings["low"], settings["high"])
-    return toys_job(problems, settings, loop.Optimizer.of(recipe["optimizer"]).seed, start)
+    return toys_job(problems, settings, Optimizer.of(recipe["optimizer"]).seed, start)
 
 
 TOYS = Trainer(toys_from_recipe, ("toys",))

@@ -15,7 +15,8 @@ from typing import Any
 from aps_core import flows, tasks
 from aps_core.flows.subspace import SubspaceFlow
 from aps_core.priors.score_network import NETWORKS
-from aps_core.training import loop, network_prior, posterior, subspace_posterior, subspace_prior
+from aps_core.training import network_prior, posterior, subspace_posterior, subspace_prior
+from aps_core.training.optimizer import PRECISIONS, Optimizer
 
 REQUIRED = "required"
 TABLES = ("recipe", "task", "objective", "subspace-objective", "optimizer", "tokens")
@@ -23,7 +24,7 @@ PRIORS = {"network-prior": network_prior, "subspace-prior": subspace_prior}  # b
 CHOICES = {
     "objective": {**posterior.CHOICES, "protocol": tuple(posterior.PROTOCOLS)},
     "subspace-objective": {**subspace_posterior.CHOICES, "protocol": tuple(posterior.PROTOCOLS)},
-    "optimizer": {"matmul": loop.PRECISIONS},
+    "optimizer": {"matmul": PRECISIONS},
 }
 # what SubspaceFlow.for_task computes itself
 COMPUTED = {"k", "local", "root", "teacher", "missing", "scale", "network"}
@@ -52,7 +53,7 @@ def known(table: str) -> dict[str, Any]:
     if table == "tokens":
         return dict.fromkeys(("kind", "size"), REQUIRED)
     if table == "optimizer":
-        fields = dataclasses.fields(loop.Optimizer)
+        fields = dataclasses.fields(Optimizer)
         return {one.name: REQUIRED if one.default is dataclasses.MISSING else one.default for one in fields}
     if table == "recipe":
         names = ("name", "trains", "evaluate_every", *posterior.POSTERIOR.settings)

@@ -10,6 +10,7 @@ import numpy as np
 
 from aps_core import files
 from aps_core.training import devices, loop
+from aps_core.training.optimizer import Optimizer
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def run(job, recipe, *, evaluate_every=None, folder=None, budget=None, progress=
     evaluate_every: steps between two evaluations, by default those of the recipe, or 200. folder, budget, progress: of
     ``loop.Session``. Errors: see there and ``loop.fit``.
     """
-    optimizer = loop.Optimizer.of(recipe["optimizer"])
+    optimizer = Optimizer.of(recipe["optimizer"])
     watch = loop.Watch(job.evaluate, evaluate_every or recipe.get("evaluate_every", 200))
     inputs = {"recipe": {name: value for name, value in recipe.items() if name != "optimizer"}, **job.inputs}
     session = loop.Session(folder, budget, progress, recipe.get("name", "training"), inputs)

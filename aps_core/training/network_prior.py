@@ -15,8 +15,8 @@ from aps_core.priors.mirror import mirrored_pca
 from aps_core.priors.networks.patches import make_tokens
 from aps_core.priors.score_network import build_network, denoising_loss, init_network_prior
 from aps_core.priors.store import prior_settings, prior_tree
-from aps_core.training import loop
 from aps_core.training.job import Job, run
+from aps_core.training.optimizer import Optimizer
 from aps_core.training.recipes import Trainer, checked, prior_of
 
 VALIDATION = 256  # signals
@@ -74,7 +74,7 @@ def network_prior_job(recipe):
     tokens = make_tokens(shape=shape, **settings["tokens"]) if settings["tokens"] else None
     network = build_network(settings["network"], shape, tokens)
     start = init_network_prior(
-        jax.random.key(loop.Optimizer.of(recipe["optimizer"]).seed),
+        jax.random.key(Optimizer.of(recipe["optimizer"]).seed),
         gaussian,
         network,
         settings["residual"],

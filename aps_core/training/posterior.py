@@ -15,11 +15,12 @@ from aps_core.priors import bound, fast_sampling, terms
 from aps_core.tasks import load_task
 from aps_core.tasks.fingerprint import digest, made_for, rounded
 from aps_core.tasks.problem import PROTOCOLS, Target
-from aps_core.training import loop, recorded
+from aps_core.training import recorded
 from aps_core.training.job import Job, run
 from aps_core.training.modal_contexts import context_pool, contexts_of, modal_loss
 from aps_core.training.objective import ESTIMATORS, ReverseDivergence, forward_objective
 from aps_core.training.operator_pool import GROUPS, make_pool, pool_loss
+from aps_core.training.optimizer import Optimizer
 from aps_core.training.recipes import Trainer, checked, objective_of
 from aps_core.training.validation import validation
 
@@ -114,7 +115,7 @@ def train_posterior(task, recipe, *, measurements=None, measurement=None, start=
     """Train q(x | y) for ``task``: (AmortizedPosterior, Trained).
 
     recipe: a dict or the path of a TOML file with tables [flow] (kind = "gaussian-base" or "realnvp" and its settings),
-    [objective] and [optimizer] (steps, learning_rate, ...; see ``loop.Optimizer``). Of the objective:
+    [objective] and [optimizer] (steps, learning_rate, ...; see ``optimizer.Optimizer``). Of the objective:
 
     - kl: "reverse" is APS (Eq. 11); "forward" fits draws of the prior and their simulated measurements, without score,
       likelihood or data; "mixture" adds both, ``forward_share`` of the second.
@@ -150,7 +151,7 @@ def train_posterior(task, recipe, *, measurements=None, measurement=None, start=
 
 def posterior_job(task, recipe, measurements=None, measurement=None, start=None, evaluate=None):
     """The Job of ``train_posterior``."""
-    settings, seed = objective_settings(recipe), loop.Optimizer.of(recipe["optimizer"]).seed
+    settings, seed = objective_settings(recipe), Optimizer.of(recipe["optimizer"]).seed
     _check_fits(task, settings, measurement)
     flow = build_flow(task, recipe["flow"])
     pool = _family(task, flow, settings)

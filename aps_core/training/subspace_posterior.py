@@ -22,9 +22,10 @@ from aps_core.posterior import AmortizedPosterior
 from aps_core.priors import fast_sampling
 from aps_core.tasks.fingerprint import made_for
 from aps_core.tasks.problem import PROTOCOLS
-from aps_core.training import loop, objective, recorded
+from aps_core.training import objective, recorded
 from aps_core.training.job import Job, run
 from aps_core.training.objective import ESTIMATORS
+from aps_core.training.optimizer import Optimizer
 from aps_core.training.posterior import begun_by, initial, inputs_of, task_and_start
 from aps_core.training.recipes import Trainer, checked, objective_of
 from aps_core.training.subspace_prior import coordinates_of
@@ -191,7 +192,7 @@ def train_subspace_posterior(task, recipe, *, measurements=None, start=None, **s
 
 def subspace_posterior_job(task, recipe, measurements=None, start=None):
     """The Job of ``train_subspace_posterior``."""
-    settings, seed = subspace_settings(recipe), loop.Optimizer.of(recipe["optimizer"]).seed
+    settings, seed = subspace_settings(recipe), Optimizer.of(recipe["optimizer"]).seed
     flow, prior = build_flow(task, recipe["flow"]), task.prior
     arrays = {"flow": flow, "prior": prior}
     key, split = jax.random.key(seed + 1), PROTOCOLS[settings["protocol"]]

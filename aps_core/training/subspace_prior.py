@@ -21,8 +21,8 @@ from aps_core.priors.networks.patches import vertex_patches
 from aps_core.priors.score_network import build_network, denoising_loss, init_network_prior
 from aps_core.priors.store import load_prior, prior_settings, prior_tree
 from aps_core.priors.subspace import SubspacePrior, inner_gaussian, local_basis
-from aps_core.training import loop
 from aps_core.training.job import Job, run
+from aps_core.training.optimizer import Optimizer
 from aps_core.training.recipes import Trainer, checked, prior_of
 
 POINTS = {"bunny-mnist": lambda: bunny_mnist.coordinates()}  # where the entries of a signal lie, for neighbours
@@ -101,7 +101,7 @@ def subspace_prior_job(recipe, signals=None, points=None):
     the bound over the Gaussian in nats per signal on validation signals. Raises ValueError for a ``start`` of another
     network, a [prior] with neither ``data`` nor signals here, and what ``prior_of`` and ``weights.load`` raise.
     """
-    settings, seed = prior_of(recipe, REQUIRED, DEFAULTS), loop.Optimizer.of(recipe["optimizer"]).seed
+    settings, seed = prior_of(recipe, REQUIRED, DEFAULTS), Optimizer.of(recipe["optimizer"]).seed
     sha = None
     if signals is None and settings["data"] not in POINTS:
         known = " or ".join(map(repr, POINTS))

@@ -312,7 +312,7 @@ def test_classes_say_how_they_are_made():
     from aps_core.flows.base import Flow
     from aps_core.operators import GaussianBlur
     from aps_core.priors.networks.patches import PatchTransformer
-    from aps_core.training.loop import Optimizer
+    from aps_core.training.optimizer import Optimizer
     from aps_core.weights import WeightsError
 
     assert sphinx_extension._signature(Optimizer).startswith("(steps, learning_rate=0.001, warmup=")

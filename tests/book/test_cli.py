@@ -418,9 +418,9 @@ def test_the_table_of_commands_names_what_needs_it_alone():
         ("aps_core.data.__main__", "__main__.py", [], "python -m aps_core.data"),
         (None, ROOT / "benchmarks/bench.py", ["--record", str(ROOT / "weights/a.json")],
          "python benchmarks/bench.py --record weights/a.json"),
-        (None, ROOT / "benchmarks/bench.py", ["--out=/home/me/a b"], "python benchmarks/bench.py '--out=a b'"),
+        (None, ROOT / "benchmarks/bench.py", ["--out=/elsewhere/a b"], "python benchmarks/bench.py '--out=a b'"),
         ("pytest.__main__", "__main__.py", ["tests"], None),
-        (None, Path("/home/me/mine.py"), [], None),
+        (None, Path("/elsewhere/mine.py"), [], None),
         (None, ROOT / ".venv/bin/aps", ["run"], None),
     ],
 )  # fmt: skip

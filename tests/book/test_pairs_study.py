@@ -18,8 +18,8 @@ from aps_core.priors.linear_gaussian import posterior_modes
 from aps_core.priors.networks.patches import PatchTransformer, image_patches
 from aps_core.priors.score_network import NetworkPrior, init_network_prior
 from aps_core.tasks.problem import Task
-from aps_core.training import loop
 from aps_core.training.network_prior import fit_image_gaussian
+from aps_core.training.optimizer import Optimizer
 
 SHAPE, FACTOR = (4, 4, 3), 1.7
 LARGER = (12, 12, 3)  # the larger window of SSIM is 11 x 11
@@ -111,7 +111,7 @@ def test_fit_finds_a_posterior_that_is_known(prior):
     task = Task(Identity(SHAPE), 0.1, scaled, prior.gaussian.sample(jax.random.key(2), 3), unit_range=False)
     measurements = task.measure(jax.random.key(4), task.signals("test"))
     flow = flow_of(scaled, task.operator, task.sigma_y)
-    optimizer = loop.Optimizer(steps=150, learning_rate=1e-2, warmup=10, ema=0.9)
+    optimizer = Optimizer(steps=150, learning_rate=1e-2, warmup=10, ema=0.9)
     params, contexts, _ = single_fit_in_modes.fit(flow, scaled, measurements, optimizer, 8, progress=False)
     basis, variance = np.asarray(flow.modes.basis), np.asarray(prior.gaussian.excess + prior.gaussian.rest)
     centre = basis.T @ np.asarray(prior.gaussian.mean) + 0.25 * np.sqrt(variance)  # 0.5 in the scale of u = 2 x - 1

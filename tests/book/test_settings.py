@@ -14,7 +14,8 @@ from aps_core import flows, load_task
 from aps_core.flows import build_flow
 from aps_core.priors.networks.patches import PatchTransformer
 from aps_core.tasks import list_tasks
-from aps_core.training import TRAINERS, loop
+from aps_core.training import TRAINERS
+from aps_core.training.optimizer import Optimizer
 from aps_core.training.posterior import objective_settings
 from aps_core.training.recipes import checked, prior_of
 
@@ -44,7 +45,7 @@ def test_no_line_is_left_over():
 def test_defaults_are_those_of_the_code():
     assert settings.known("flow.realnvp")["steps"] == 24 == flows.ConditionalRealNVP.steps
     assert settings.known("flow.gaussian-base")["k"] == settings.REQUIRED
-    assert settings.known("optimizer")["learning_rate"] == loop.Optimizer(steps=1).learning_rate
+    assert settings.known("optimizer")["learning_rate"] == Optimizer(steps=1).learning_rate
     assert "<code>0.001</code>" in settings.table("optimizer")
     assert settings.known("network.patches")["heads"] == PatchTransformer.heads
     assert settings.known("prior.subspace-prior") == {
@@ -66,7 +67,7 @@ def test_a_recipe_to_start_from_is_a_recipe(task):
     recipe = tomllib.loads(text)
     assert recipe["task"]["name"] == task and recipe["name"] == f"{task}-own"
     checked(recipe, TRAINERS[recipe.get("trains", "posterior")])
-    loop.Optimizer.of(recipe["optimizer"])
+    Optimizer.of(recipe["optimizer"])
     if "trains" not in recipe:
         objective_settings(recipe)
     for name in settings.known(f"flow.{recipe['flow']['kind']}"):
@@ -96,7 +97,7 @@ def test_its_comments_are_settings_too():
     spelled = tomllib.loads(re.sub(r"^# (\w+ = (?!unset).*)$", r"\1", text, flags=re.MULTILINE))
     checked(spelled, TRAINERS["posterior"])
     assert objective_settings(spelled) == objective_settings(tomllib.loads(text))
-    assert loop.Optimizer.of(spelled["optimizer"]) == loop.Optimizer.of(tomllib.loads(text)["optimizer"])
+    assert Optimizer.of(spelled["optimizer"]) == Optimizer.of(tomllib.loads(text)["optimizer"])
     assert spelled["flow"] == {"kind": "gaussian-base", "k": 256, "steps": 4, "width": 128, "depth": 2} | {
         "inflate": 1.0, "offset_std": 0.0,
     }  # fmt: skip

@@ -156,7 +156,6 @@ OLD = {  # of before this was asked, by commit: from a modified checkout, or one
     "noisy_samples": "0ff4fdcfd",
     "protocol.added-family": "72015b22d",
     "protocol.added-mean": "c826aebe2",
-    "protocol.added-remedy": "561e1f44f",
     "protocol.added-step": "15b1331a6",
     "sensor": "0ff4fdcfd",
     "trust": "8bce5aa92",
@@ -164,11 +163,12 @@ OLD = {  # of before this was asked, by commit: from a modified checkout, or one
 
 
 def test_new_records_are_of_a_commit_of_this_history():
-    """A full run is made from a clean checkout of a commit that stays."""
-    try:
-        found = stale.of_no_commit()
-    except ValueError as error:
-        pytest.skip(str(error))
+    """A full run is made from a clean checkout of a commit that stays. What was unpacked from an archive, or cloned without
+    its past, cannot say: there alone nothing is asked.
+    """
+    if not (stale.ROOT / ".git").exists() or (stale.ROOT / ".git/shallow").exists():
+        pytest.skip(f"{stale.ROOT} has no history of its own")
+    found = stale.of_no_commit()
     assert {name for name, commit in found.items() if not (commit or "").startswith(OLD.get(name, "none"))} == set()
 
 

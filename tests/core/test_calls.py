@@ -25,7 +25,7 @@ from aps_core import (
 from aps_core.checks import NotFiniteError
 from aps_core.diffusion import VPSDE
 from aps_core.priors.gaussian import GaussianPrior
-from aps_core.training.loop import Optimizer
+from aps_core.training.optimizer import Optimizer
 
 KEY = jax.random.key(0)
 

@@ -12,7 +12,8 @@ from filelock import FileLock
 
 from aps_core import checks, operators
 from aps_core.files import remove_unfinished, write_atomically
-from aps_core.training.loop import Optimizer, Session, fit
+from aps_core.training.loop import Session, fit
+from aps_core.training.optimizer import Optimizer
 from aps_core.weights import WeightsError
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -34,7 +34,7 @@ from aps_core.flows import build_flow
 from aps_core.metrics import calibration, quality
 from aps_core.operators import make_operator, random_frequencies
 from aps_core.priors.gaussian import GaussianPrior, fit_gaussian
-from aps_core.training.loop import Optimizer
+from aps_core.training.optimizer import Optimizer
 from aps_core.training.posterior import POSTERIOR, objective_settings
 from aps_core.training.recipes import checked
 from aps_core.training.recorded import load_measurements

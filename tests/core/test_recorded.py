@@ -9,7 +9,8 @@ import pytest
 
 from aps_core import Identity, Measurement, RandomMask, Task, train, train_posterior
 from aps_core.training import posterior, subspace_posterior
-from aps_core.training.loop import Optimizer, Session, fit
+from aps_core.training.loop import Session, fit
+from aps_core.training.optimizer import Optimizer
 from aps_core.training.posterior import objective_settings
 from aps_core.training.recorded import load_measurements, measured_once, save_measurements
 from aps_core.training.subspace_prior import fit_subspace_gaussian, start_subspace_prior

@@ -40,7 +40,8 @@ from aps_core.priors.score_network import NETWORKS, build_network
 from aps_core.priors.terms import PriorTerm
 from aps_core.training import loop, recipes
 from aps_core.training import posterior as posterior_training
-from aps_core.training.loop import Optimizer, Session, Watch, fit
+from aps_core.training.loop import Session, Watch, fit
+from aps_core.training.optimizer import Optimizer
 from aps_core.training.validation import excess_objective, kl_to_closed_form
 
 RECIPES = sorted((Path(__file__).parent.parent.parent / "recipes").glob("*.toml"))
@@ -534,7 +535,7 @@ def test_the_log_has_one_row_for_the_start(tmp_path):
     for _ in range(3):
         with pytest.raises(FloatingPointError):
             watch, session = Watch(lambda *_: {"seen": 1.0}), Session(tmp_path, progress=False)
-            loop.fit(loss, {"a": jnp.ones(())}, {}, loop.Optimizer(steps=2), watch, session)
+            loop.fit(loss, {"a": jnp.ones(())}, {}, Optimizer(steps=2), watch, session)
     assert len(json.loads((tmp_path / "state.json").read_text())["history"]) == 1
 
 
