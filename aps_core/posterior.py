@@ -50,8 +50,10 @@ def load_posterior(task, protocol="held-out", weights=None):
     if not isinstance(protocol, str) or protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {sorted(PROTOCOLS)}, got {protocol!r}")
     task = task if isinstance(task, Task) else load_task(task)
-    if weights is not None and not (isinstance(weights, (str, PathLike)) and str(weights)):
+    if weights is not None and not isinstance(weights, (str, PathLike)):
         raise TypeError(f"weights must be a name or a path, or None for those of the task, got {weights!r:.80}")
+    if weights is not None and not str(weights):
+        raise ValueError(f"weights must be a name or a path, or None for those of the task, got {weights!r}")
     name = weights if weights is not None else _weights_for(task, protocol)
     posterior = load_start(task, name)
     _check_made_for(posterior, name)

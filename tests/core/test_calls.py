@@ -356,9 +356,12 @@ def test_empty_signals_and_a_check_that_is_no_function(prior):
         Task(Identity((4,)), 0.1, prior, extra_check=3)
 
 
-@pytest.mark.parametrize("weights", ["", 3, True, b"name", ["name"]])
-def test_weights_that_are_no_name(task, weights):
-    with pytest.raises(TypeError, match="weights must be a name or a path, or None"):
+@pytest.mark.parametrize(
+    ("weights", "error"),
+    [("", ValueError), (3, TypeError), (True, TypeError), (b"name", TypeError), (["name"], TypeError)],
+)
+def test_weights_that_are_no_name(task, weights, error):
+    with pytest.raises(error, match="weights must be a name or a path, or None"):
         aps_core.load_posterior(task, weights=weights)
 
 
