@@ -338,9 +338,12 @@ def test_the_public_face_stands_under_its_own_names():
     assert found.index("load_task") < found.index("Task") and sphinx_extension._things(aps_core, public=False) == []
 
 
+REFERENCE_PAGES = ("reference", "reference_parts", "reference_book", "reference_experiments", "reference_studies")
+
+
 def test_the_reference_has_what_the_book_and_its_tutorials_use():
     """Every experiment and module of figures, and every module of the library that a tutorial imports from."""
-    pages = "\n".join((ROOT / f"book/{name}.md").read_text("utf-8") for name in ("reference", "reference_book"))
+    pages = "\n".join((ROOT / f"book/{name}.md").read_text("utf-8") for name in REFERENCE_PAGES)
     listed = re.findall(r"^```\{reference\} (\S+)$", pages, re.MULTILINE)
     assert len(listed) == len(set(listed))
     for kind in ("experiments", "figures"):
