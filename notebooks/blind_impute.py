@@ -248,7 +248,7 @@ run.say("Its 90 % intervals hold {unknown.inferred.coverage_90:.1f} % of the cel
 # ## What it means, and what it does not show
 #
 # - In the paper's setting blindness costs nothing, and could not: the zeros say where the mask is.
-# - Truly blind, it costs next to nothing at the paper's noise, because most of the Earth is far from zero in these
+# - Truly blind, at the paper's noise, it costs what the lists above say. Most of the Earth is far from zero in these
 #   units: only the coldest cells, over Antarctica and the Arctic winter, can be mistaken for noise, and their
 #   neighbours say what they should be. With more noise it costs more and more, and the plug-in mask makes the intervals
 #   far too narrow: a posterior that is sure of a wrong mask is sure of a wrong field. In units in which zero is a usual
@@ -256,9 +256,8 @@ run.say("Its 90 % intervals hold {unknown.inferred.coverage_90:.1f} % of the cel
 # - The inference of the mask is a computation before the flow, not a network; training on {eq}`eq-blind-likelihood`
 #   can teach the flow what to make of a mask that may be wrong. What that is worth over the plug-in, the verdicts above
 #   say, for the mask and for the noise.
-# - An unknown noise level costs next to nothing where missing cells are zero: thousands of cells tell it to a few per
-#   cent, and a prior that is nearly Gaussian knows how. What the network learned at one level serves the others, since
-#   the level enters through the closed form.
+# - What an unknown noise level costs where missing cells are zero stands above. Thousands of cells tell it to a few per
+#   cent. What the network learned at one level can serve the others, since the level enters through the closed form.
 #
 # Not shown: a network that reads the mask from $y$ by itself; mask and noise level unknown together; shares outside of
 # 30 to 60 %. A flow trained at many noise levels is on the page {doc}`any_mask`.

@@ -181,10 +181,10 @@ run.say(
 # ({py:class}`~aps_core.flows.subspace.SubspaceFlow`). It was trained twice, and every row says how. By the paper's own
 # objective, the reverse divergence, on measurements alone, one of each training digit, from the untrained flow. And
 # with the forward divergence on draws of the prior and measurements of them, then with a small share of the reverse
-# one, which holds the spread back that the forward one leaves too wide. No clean digit enters: what is known of digits
+# one, which is to hold back the spread that the forward one leaves. No clean digit enters: what is known of digits
 # comes through the prior alone. The draws are made with fresh noise at every step
 # ({py:func}`~aps_core.priors.fast_sampling.draw` with `churn`): those of the probability-flow ODE keep the errors of
-# the network, and are less like digits.
+# the network.
 
 # %% tags=["hide-input"]
 run.numbers("tuned", {name: bunny_inpaint.tuned(name, n_steps) for name in bunny_inpaint.ITERATIVE})
@@ -307,8 +307,8 @@ run.verdict(*bunny_inpaint.of_mcg(), before="In this build:")
 
 # %% [markdown]
 # How much of the error is the prior's and how much the flow's? The mean of many samples of another sampler with the
-# same prior comes near the posterior mean under it from the other side. None of the three samples the posterior
-# exactly, so each mean is a lower bound of what the posterior mean would have, and so is the mean of all.
+# same prior is another guess at the posterior mean under it. On draws of the prior no estimate has a smaller mean
+# squared error than that mean; digits are no draws of it, so that these rows show how far one gets, and are no bound.
 
 # %% tags=["hide-input"]
 if n_best:
@@ -372,8 +372,8 @@ run.view(meshes.mesh_view(mesh, {**one, **spread, **error}, title, "value of the
 # Counted are the vertices where the prior's standard deviation exceeds a tenth, a choice that knows nothing of the
 # truth, and five bands of principal modes. The test signals have no noise $s$, but the prior and the samples do: a
 # blank vertex is exactly zero and lies always inside of its narrow interval. So coverage is asked for signals drawn as
-# the prior draws them, test digits plus $\mathcal N(0, s^2)$, measured anew; the table has the digits as they are
-# beside it.
+# the prior draws them, test digits plus $\mathcal N(0, s^2)$, measured anew; for the
+# digits as they are the shares stand below the table.
 
 # %% tags=["hide-input"]
 noisy = bunny_inpaint.with_rest(jax.random.key(seed + 2), prior, case.x0)
@@ -413,7 +413,8 @@ run.say(
     "{coverage.all.aps_90:.1f} ± "
     "{coverage.all.aps_90.se:.1f} %, those of the closed form "
     "{coverage.all.gaussian_90:.1f} ± {coverage.all.gaussian_90.se:.1f} %. Of digits without the noise $s$ they "
-    "hold {plain.aps.coverage_90:.1f} % and {plain.gaussian.coverage_90:.1f} %."
+    "hold {plain.aps.coverage_90:.1f} % and {plain.gaussian.coverage_90:.1f} %"
+    + (f", those of {named['reverse']} {{plain.reverse.coverage_90:.1f}} %." if "reverse" in calibrated else ".")
 )
 
 # %% [markdown]
@@ -530,9 +531,8 @@ run.table(
 # %% [markdown]
 # ## What it means, and what it does not show
 #
-# - Where signals are far from Gaussian, a learned prior is worth more than where they are nearly so: the closed form
-#   knows which directions digits vary in, not that most of the bunny is blank. How much, the paired differences say,
-#   here and on the page of the sphere.
+# - What a learned prior is worth here, the paired differences to the closed form say: that knows which directions
+#   digits vary in, not that most of the bunny is blank.
 # - What sharing a network over all sites is worth is shown for the score network, after the same digits; for the flow
 #   there is one pair with unequal budgets, whose means ended where the table says, beside their common start. That is
 #   no verdict on geometry. A longer training of the larger networks was not tried.
@@ -543,7 +543,7 @@ run.table(
 # - PSNR here is a mean over all vertices, blank ones included. The same closed form on the same mesh scores higher for
 #   a digit that covers less of it, so levels of PSNR can be compared between rows, not between projections.
 # - From the closed form, without the copy of the score network, neither of the two short trainings brought the flow's
-#   mean beyond its start. What carries the chapter's flow is the copy.
+#   mean beyond its start. What the copy alone brings is the row of the first guess.
 # - The digit on the back is that on the front, and the basis knows it: a planar projection makes the task easier than
 #   1889 separate vertices would be.
 # - The neighbourhoods are those of the projection plane. For signals that were made on the surface itself, neighbours

@@ -205,8 +205,7 @@ if pictured.allowed(dataset):
         images.grey_rows(fits.pictures(cases["deblur"], seen)),
         "deblur",
         alt="A first row with a face and its blurred measurement; then a row for the closed form, the score prior and "
-        "each flow prior with four samples and the mean. Samples under the score prior are the cleanest; those under "
-        "the closed form and the flow carry more grain.",
+        "each flow prior with four samples and the mean.",
         caption="Deblurring: samples and the mean of the fitted posteriors, and of the closed form where they started.",
         label="fig-flow-prior-deblur",
     )
@@ -397,7 +396,7 @@ run.say(
 # score prior enters by its bound, whose gradient is finite wherever the network is; its exact density by the ODE costs
 # hundreds of evaluations for each sample and was not fitted. A bound at images as unlikely as noise says little about
 # the density there; what counts is that it can be followed. With one or two faces, differences of a few tenths of a
-# decibel between priors are not settled. And all three priors were trained for minutes: a longer training would improve
+# decibel between priors are not settled. And all three priors were trained for minutes: a longer training may improve
 # each, though nothing in it would bound the flow's density away from faces.
 
 # %% tags=["hide-input"]

@@ -204,7 +204,8 @@ quality = {"psnr": ("PSNR [dB]", ".2f"), "ssim": ("SSIM, 7 × 7", ".3f"), "ssim1
 searched = {name: {method: faces_rivals.found(name, method) for method in faces_rivals.LABELS} for name in faces.TASKS}
 named = {name: faces.labels(one.samplers) for name, one in found.items()}
 trained = {name: {row: named[name][row] for row in faces.trained_rows(one.samplers)} for name, one in found.items()}
-tables = {name: faces.rows((*one.samplers, *faces.ITERATIVE), n_samples, named[name]) for name, one in found.items()}
+many = run.stated("n_samples")
+tables = {name: faces.rows((*one.samplers, *faces.ITERATIVE), many, named[name]) for name, one in found.items()}
 beside = faces.PAPER_ROWS if "reverse" in found["denoise"].samplers else None
 on = {name: faces.stands_on((*one.samplers, *faces.ITERATIVE)) for name, one in found.items()}
 caption = "Denoising, noise 0.1."
@@ -244,7 +245,7 @@ run.figure(
     "denoise",
     alt="Four rows of faces for denoising. Columns: truth, noisy measurement, one sample of the Gaussian posterior, "
     "two samples and the mean of the flow, and a map of its standard deviation. Samples of the flow look like sharp "
-    "noisy-free faces with small differences; the spread is largest along edges.",
+    "noise-free faces with small differences; the spread is largest along edges.",
     caption="Denoising: truth, measurement, a sample of the closed form, two samples and the mean of the "
     f"{named['denoise']['aps']}, and the standard deviation of its samples (root mean square over the colours)."
     + pictured.said(test),
@@ -363,8 +364,8 @@ for name, label in faces.TASKS.items():
         signals="n_test",
     )
 run.say(
-    "The squared error of one sample over that of the posterior mean, 2 for an exact posterior: "
-    "{denoise.aps.ratio:.2f} ± {denoise.aps.ratio.se:.2f} for denoising, "
+    f"With the {named['denoise']['aps']} the squared error of one sample over that of the mean, 2 for an exact "
+    "posterior, is {denoise.aps.ratio:.2f} ± {denoise.aps.ratio.se:.2f} for denoising, "
     "{sr2.aps.ratio:.2f} ± {sr2.aps.ratio.se:.2f} for super-resolution, {deblur.aps.ratio:.2f} ± "
     "{deblur.aps.ratio.se:.2f} for deblurring. From one sample to the "
     "mean there are {denoise.aps.gap:.2f}, {sr2.aps.gap:.2f} and {deblur.aps.gap:.2f} dB."
@@ -426,7 +427,7 @@ for name, dataset in others.items():
 for name, title in (("val", "CelebA validation faces"), ("lfw", "LFW faces"), ("cifar10", "CIFAR-10 images")):
     if others[name] is not None or f"{name}.aps_n1.psnr" in (record.full_run("faces") or {"numbers": {}})["numbers"]:
         run.table(
-            faces.rows(("gaussian", "aps"), n_samples, named["denoise"]),
+            faces.rows(("gaussian", "aps"), many, named["denoise"]),
             quality,
             name,
             faces.ROBUST_PAPER[name],
@@ -444,8 +445,8 @@ for name, title in (("val", "CelebA validation faces"), ("lfw", "LFW faces"), ("
         run.say(f"Its 90 % intervals hold {{{where}{name}.aps.inside_90:.1f}} % of the pixels.")
 
 # %% [markdown]
-# The flow has noise 0.1 built in. Given measurements with other noise it goes on as if nothing had changed; the closed
-# form below is told.
+# The flow, again that of the forward divergence, has noise 0.1 built in. Given measurements with other noise it goes on
+# as if nothing had changed; the closed form below is told.
 
 # %% tags=["hide-input"]
 for sigma in faces.OTHER_NOISE:
@@ -459,7 +460,7 @@ run.table(
         "inside_90": ("flow, inside 90 % [%]", ".1f"),
     },
     "noise",
-    caption="Denoising with a flow trained at noise 0.1.",
+    caption=f"Denoising with the {named['denoise']['aps']}, trained at noise 0.1.",
     signals="n_robust",
 )
 
@@ -468,12 +469,11 @@ run.table(
 #
 # - What a learned prior adds is the distance to the closed form, which has no network. The paper does not have that
 #   row.
-# - The flow's mean for denoising can be held against the exact one, Noise2Score with the same prior: what is missing
+# - The flow's mean for denoising can be held against the exact one under the same prior, Noise2Score: what is missing
 #   there is the flow's fault; what is missing beyond it is the prior's.
 # - DPS is tuned for the few evaluations that it has here; its rows are no bound on what it reaches with more.
-# - In noise that it was not trained for the flow is wrong by about what one would expect: with less it leaves detail
-#   unused, with more it takes noise for detail, and its intervals are too wide or too narrow. A network for each noise
-#   level, or one that is told the level, is needed.
+# - In noise that it was not trained for the intervals of the flow are too wide where there is less of it and too narrow
+#   where there is more, as the table has it. A network for each noise level, or one that is told the level, is needed.
 # - On prior-faces the prior is exact, so that the numbers of a build without CelebA flatter every method that uses it.
 #
 # Perceptual scores (FID, KID, LPIPS) stand on the page that follows; a flow trained by the reverse divergence, and what

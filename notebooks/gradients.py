@@ -189,12 +189,13 @@ if "faces.ratio" in (record.full_run(run.notebook) or {"numbers": ()})["numbers"
         f"{many} estimators, where theory has {{theory:.2f}}. "
         f"One gradient took {{full/faces.traces{few}.seconds:.0f}} s with {few} and "
         f"{{full/faces.traces{many}.seconds:.0f}} s with {many}.\n\n"
-        f"The distance to the score hardly falls with the number of estimators: the mean of all gradients is still "
+        f"The cosine distance to the score is {{full/faces.traces{few}.cosine:.3f}} with {few} estimators and "
+        f"{{full/faces.traces{many}.cosine:.3f}} with {many}, and the mean of all gradients is still "
         f"{{full/faces.traces{many}.mean_error:.2f}} of the score's norm away from it. "
-        "So it is not scatter. The score of a trained network at one time and the gradient of the density that its "
+        "So it is not scatter alone. The score of a trained network at one time and the gradient of the density that "
+        "its "
         "ODE carries through all times agree "
-        "only for a perfect network; here they point the same way to a cosine distance of "
-        f"{{full/faces.traces{many}.cosine:.3f}}."
+        "only for a perfect network."
     )
 
 # %% [markdown]
@@ -247,8 +248,8 @@ run.say(
 # - The estimator is right on average, and what scatters falls as theory says. A flow is trained with fresh vectors in
 #   every step, so that the scatter is one more noise of its gradient, beside that of the samples.
 # - How large the relative standard deviation is depends on the density: for a Gaussian the divergence is the same for
-#   every image and the gradient of its estimate vanishes, for faces it is the paper's value. The value for this mixture
-#   must not be compared with the paper's; the factor between the two numbers of estimators may.
+#   every image and the gradient of its estimate vanishes, for a network of faces it stands above. The value for this
+#   mixture must not be compared with the paper's; the factor between the two numbers of estimators may.
 # - Here it is far smaller than the paper's, since within each class of contrast the density is Gaussian and only the
 #   change between classes scatters.
 # - Rademacher vectors; Gaussian ones scatter a little more, by the diagonal of the Jacobian.

@@ -51,7 +51,8 @@ run.say(overview.psnr_table(run, shown))
 # signals. The two flows are those of the table above. On faces a task has two rows: one of many faces, where APS was
 # not run, and one of few, where it was. All methods use the same prior; what iterates has its settings tuned on
 # validation signals, at the budgets of the section that follows (on the bunny DDRM has its defaults, DAPS fewer levels
-# and inner steps than those, and for the means the step size of DPS is that found for half its evaluations).
+# and inner steps than those, and for the means the step size of DPS is that found for half its evaluations). In the
+# rows without APS DPS and PiGDM have 50 evaluations and DDRM 50 to 100.
 # "not run" means that the full run has not that method on those signals.
 
 # %% tags=["hide-input"]

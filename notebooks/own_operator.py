@@ -16,7 +16,7 @@
 # You have a measurement that no task of this package describes. What is needed is its operator as a small class, the
 # standard deviation of its noise, a prior, and signals like those that you expect; where there are none, draws of the
 # prior will do. This page does it for grey faces of which a square in the middle is not seen at all: the closed form
-# in one call, a flow trained in half a minute, and the check that says whether to believe it. The code of these
+# in one call, a flow trained in a minute or so, and the check that says whether to believe it. The code of these
 # steps stands on the page; copy it and put your own in its place.
 
 # %% tags=["parameters"]

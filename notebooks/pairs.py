@@ -247,11 +247,11 @@ for pair, title in titles.items():
     run.verdict(
         *(
             record.Difference(
-                f"{pair}_paired.{row}.psnr", f"one sample of {label}", "the best of the three", None, n="n_images"
+                f"{pair}_paired.{row}.psnr", f"one sample of {label}", "the highest of the three", None, n="n_images"
             )
             for row, label in (("aps", flow), ("score_prior", "the score prior"), ("gaussian", "the closed form"))
         ),
-        before=f"Against the best of the three iterating methods, image by image, full run, {title}:",
+        before=f"Against that of the three that iterate with the highest PSNR, image by image, full run, {title}:",
         source="full",
     )
 
@@ -264,9 +264,9 @@ for pair, title in titles.items():
 #   here that can fail in that way, and the tables say by how much it does.
 # - The draws of this CIFAR-10 prior have the colours and edges of photographs, but no objects: it is a small network,
 #   trained for half an hour.
-# - Score-ALD is held back by its steps. A mode that the blur dampens to a tenth moves towards the data by about a
-#   hundredth in each Langevin step, since the steps must be stable for the modes that it does not dampen; with more
-#   evaluations it would come nearer.
+# - What holds Score-ALD back may be its steps. A mode that the blur dampens to a tenth moves towards the data by about
+#   a hundredth in each Langevin step, since the steps must be stable for the modes that it does not dampen; with more
+#   evaluations it may come nearer.
 # - Figure 3 rewards nearness to one truth; as its authors write, that is no measure of a posterior.
 #
 # What is not shown: the paper's exact score prior, and its RealNVP, on images of this size; 128 samples of the methods

@@ -260,13 +260,12 @@ run.say(
 #   intervals then hold less than the nine tenths that they should. FID and KID do not see that price. They reward a
 #   sample for being too near to the mean: by its PSNR a sample can be seen to be nearer than an exact one, which lies 3
 #   dB from the mean.
-# - Why they reward it here can be seen in the pictures. The spread of the flow has the right size, for pixels and in
-#   each band of modes (the page {doc}`faces`), but nearly the shape of a Gaussian: fine grain about a good mean, which
-#   no face has. Inception, which is shown the faces ninefold enlarged, minds this grain more than blur. The mean of the
-#   samples has none, although no single posterior sample is as smooth; where its row stands, by KID and by LPIPS, says
+# - A reason may be seen in the pictures: the samples of the flow are fine grain about a mean, which no face is, though
+#   the grain has about the right size (coverage by band of modes, on the page {doc}`faces`). Inception, which is shown
+#   the faces ninefold enlarged, may mind this grain more than blur. The mean of the samples has none, although no
+#   single posterior sample is as smooth; where its row stands, by KID and by LPIPS, says
 #   whether there is a trade-off between perception and distortion {cite:p}`blau2018perception` by that measure.
-# - A flow whose samples should pass as faces needs more than the first two moments and a handful of couplings; coverage
-#   and energy score alone do not show what is missing.
+# - Coverage and energy score do not show what is missing.
 #
 # What is not shown: DPS with a thousand evaluations, which is the paper's; the coverage of the iterative samplers, of
 # which there is one sample each; exact samples under this prior, whose place is only guessed here; what people would

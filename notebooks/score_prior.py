@@ -136,7 +136,7 @@ if pictured.allowed(test):
         images.face_columns(study.pictures(*fitted[tasks[0]])),
         "pictures",
         alt="Rows of faces; columns: truth, measurement, a sample and the mean of the flow of that measurement alone, "
-        "a sample and the mean of the amortized flow. Fit and amortized flow look alike.",
+        "a sample and the mean of the amortized flow.",
         caption="A sample and the mean of the flow of each measurement and of the amortized flow.",
         label="fig-score-prior-pictures",
     )

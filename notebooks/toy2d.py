@@ -237,7 +237,7 @@ run.say(
     "the spread, as the paper has it. Neither is told "
     "of $\\sigma_y$; the setting takes its place, and it is that of another noise. Score-ALD, whose likelihood ends "
     "as the true one, stays at "
-    "{gaussian.score_ald.high.kernel:.3f}, near the {gaussian.truth.high.kernel:.3f} of exact samples and the "
+    "{gaussian.score_ald.high.kernel:.3f}, beside the {gaussian.truth.high.kernel:.3f} of exact samples and the "
     "{gaussian.closed.high.kernel:.3f} of the flow's; the "
     "paper, too, finds that it works well here. With three modes, "
     "less what the estimate makes of exact samples, it has {modes.score_ald.low.excess:.3f} (low noise) and "
@@ -278,9 +278,9 @@ run.say(
 #   training has settings of its own (steps, rate), but they are judged by the objective, which needs no truth.
 # - The kernel estimate favours the rivals where they are too narrow (it widens them), and so does the choice of the
 #   setting.
-# - A coupling flow bends one normal into several modes and leaves thin bridges between them. That is what is left of
-#   its KL with three modes; in more dimensions, or with modes further apart, it will be more, and a flow that seeks
-#   modes may miss one.
+# - A coupling flow bends one normal into several modes and leaves thin bridges between them. That is a part of what is
+#   left of its KL with three modes; in more dimensions, or with modes further apart, it may be more, and a flow that
+#   seeks modes may miss one.
 # - Two dimensions, one measurement, one seed of training: an illustration, as in the paper, not a benchmark.
 
 # %% tags=["hide-input"]

@@ -78,7 +78,7 @@ DEFAULT = ", default"
 QUANTITIES = {
     "entry": "one entry",
     "mode": "first mode of the prior",
-    "fine_mode": "fortieth mode of the prior",
+    "fine_mode": "fortieth mode of the prior, or its last",
     "log_likelihood": "log-likelihood",
     "log_q": "log q",
 }

@@ -277,12 +277,12 @@ CLAIMS = (  # page, what its full run says: a template for Run.say, numbers unde
         "protocol",
         "**Training on the measurements of the test set**, as the paper does, with the paper's objective and more "
         "steps after the forward divergence, changes the mean by "
-        "{protocol.test_paired.paper.psnr_n128:+.3f} dB on them and by {protocol.val_paired.paper.psnr_n128:+.3f} "
-        "dB on others",
+        "{protocol.test_paired.paper.psnr_n128:+.3f} ± {protocol.test_paired.paper.psnr_n128.se:.3f} dB on them and by "
+        "{protocol.val_paired.paper.psnr_n128:+.3f} ± {protocol.val_paired.paper.psnr_n128.se:.3f} dB on others",
     ),
     (
         "protocol",
-        "**The mean by the paper's objective.** On noisy faces the reverse divergence moves the mean of a flow by "
+        "**The mean by the paper's objective.** On noisy faces the reverse divergence costs the mean of a flow "
         "{protocol.moved.reverse.lost:.2f} ± {protocol.moved.reverse.lost.se:.2f} dB from the denoised signal of its "
         "prior; without any flow the mean under the bound lies {protocol.moved.bound.along:.0f} ± "
         "{protocol.moved.bound.along.se:.0f} % of the way there",
@@ -296,8 +296,8 @@ CLAIMS = (  # page, what its full run says: a template for Run.say, numbers unde
         "{perception.denoise.gaussian_n1.kid:.0f} for denoising; {perception.sr2.aps_n1.kid:.0f}, "
         "{perception.sr2.dps.kid:.0f} and {perception.sr2.gaussian_n1.kid:.0f} for super-resolution; "
         "{perception.deblur.aps_n1.kid:.0f}, "
-        "{perception.deblur.dps.kid:.0f} and {perception.deblur.gaussian_n1.kid:.0f} for deblurring. A sample that "
-        "lies too near to the mean looks cleaner than an exact one",
+        "{perception.deblur.dps.kid:.0f} and {perception.deblur.gaussian_n1.kid:.0f} for deblurring. These "
+        "distances fall as the noise of a flow is taken away, and do not ask for an exact posterior",
     ),
     (
         "blind_impute",

@@ -14,6 +14,7 @@ from aps_book.experiments.sampler_names import NAMES
 from aps_book.record import tuning_records
 from aps_book.record.labels import label_of
 from aps_book.record.verdicts import word
+from aps_book.record.words import shown
 from aps_core.metrics import quality
 from aps_core.samplers import make_sampler
 from aps_core.samplers.tune import Trials, tune
@@ -296,7 +297,7 @@ def _against(number, excess):
     """
     if number is None:
         return "–"
-    text = f"{number['value']:.3f}" + ("" if number["se"] is None else f" ± {number['se']:.3f}")
+    text = shown(number["value"], ".3f") + ("" if number["se"] is None else f" ± {number['se']:.3f}")
     known = excess is not None and excess["se"] is not None
     return f"**{text}**" if known and word(excess, None) == "not resolved" else text
 
