@@ -26,6 +26,7 @@ n_mixture = 6  # measurements of the mixture problem
 n_mixture_samples = 250  # samples of each
 high_gaussian = 0.5  # the higher noise level
 high_mixture = 0.3  # and that of the mixture problem
+with_high_mixture = False  # whether the mixture is sampled at the higher noise too
 n_fitted = 1  # measurements to which score priors are fitted
 fit_steps = 300  # of score priors, and of APS on the mixture
 fit_high = False  # whether they are fitted at the higher noise too
@@ -47,6 +48,7 @@ run = record.start(
         "n_mixture_samples": integer(8),
         "high_gaussian": between(0, 10, open=True),
         "high_mixture": between(0, 10, open=True),
+        "with_high_mixture": boolean(),
         "n_fitted": integer(1),
         "fit_steps": integer(20),
         "fit_high": boolean(),
@@ -174,6 +176,8 @@ aps = {
 }
 run.uses_weights(aps["gaussian16"].card)
 for (problem, level), case in cases.items():
+    if (problem, level) == ("mixture2", "high") and not with_high_mixture:
+        continue
     rows = {"exact": sampler_study.Exact(case), "gaussian": aps_core.gaussian_posterior(case.task)}
     if problem == "gaussian16":
         rows["noise2score"] = aps_core.make_sampler("noise2score", case.task)

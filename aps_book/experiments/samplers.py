@@ -230,7 +230,8 @@ def chart(shown, prefixes, column="kl"):
             chosen = [row for row in rows if row.endswith(kind) or (kind == "tuned" and "." not in row)]
             stored = {LABELS[row.split(".")[0]]: numbers.get(f"{prefix}.{row}.{column}") for row in chosen}
             values = {method: number and number["value"] for method, number in stored.items()}
-            groups[f"{label}, {mark}"] = values
+            if values:  # a run may leave a problem out
+                groups[f"{label}, {mark}"] = values
     return {"groups": groups, "xlabel": "KL (nats per dimension)", "threshold": 0.01, "order": list(LABELS.values())}
 
 
