@@ -50,9 +50,8 @@ def test_pages_are_there(address):
 @pytest.mark.parametrize("page", PAGES or ["none"])
 def test_page(browser, address, page):
     said, requested, wide, times = [], [], [], []
-    for mode, widths in zip(
-        MODES, (WIDTHS, WIDTHS[::-1]), strict=True
-    ):  # loaded at one width, then turned to the other
+    # loaded at one width, then turned to the other
+    for mode, widths in zip(MODES, (WIDTHS, WIDTHS[::-1]), strict=True):
         browser.prefers(mode)
         times.append(load_time(browser, f"{address}/{page}.html", widths[0]))
         assert browser.run("document.documentElement.dataset.theme") == mode
