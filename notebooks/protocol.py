@@ -222,26 +222,18 @@ run.verdict(
 # ## What keeps the mean
 #
 # For denoising the mean can be Tweedie's, frozen, with the spread alone trained by the reverse divergence: the row
-# "mean frozen" above. It needs measurements and the prior only; its scores on test faces
-# are on the page on {doc}`faces`. For other operators no single evaluation gives the mean. What corresponds to it is
-# the mean of the flow of the forward divergence, which needs the prior alone (draws of it and their simulated
-# measurements), with the spread trained on by the reverse divergence (recipe `faces-sr2-spread`). Whether the spread
-# is kept with the mean, the coverage in the list says.
+# "mean frozen" above. It needs measurements and the prior only; its scores on test faces are on the page on
+# {doc}`faces`. For other operators no single evaluation gives the mean. What corresponds to it is the mean of the flow
+# of the forward divergence, which needs the prior alone (draws of it and their simulated measurements), with the spread
+# trained on by the reverse divergence (recipes `faces-sr2-spread`, `faces-deblur-spread`, `bunny-inpaint-spread`).
+# Frozen is the copy of the score network, from which the mean comes; the couplings behind it are trained and could
+# still move it. Whether mean and spread are kept, the lists say. The steps are few, chosen on validation signals, as
+# intervals go on to narrow where training goes on: the recipes for super-resolution and for the bunny have numbers.
 
 # %% tags=["hide-input"]
 for name in mean_kept.recorded(full["numbers"]):
     prefix, title = mean_kept.prefix_of(name), mean_kept.TITLES[name]
-    run.table(
-        mean_kept.TWEEDIE if name == "denoise" else mean_kept.ROWS,
-        {
-            "n1": ("N = 1 [dB]", ".2f"),
-            "mean": ("mean [dB]", ".2f"),
-            "energy": ("energy score", ".3f"),
-            "inside_90": ("90 % intervals hold [%]", ".1f"),
-        },
-        prefix,
-        caption=f"{title}, real validation faces. The mean is that of 64 samples.",
-    )
+    run.table(mean_kept.rows(name), mean_kept.columns(name), prefix, caption=mean_kept.caption(name))
     run.say(
         f"The last row was trained for {{full/{prefix}.training.steps:.0f}} steps in "
         f"{{full/{prefix}.training.seconds:.0f}} s"
@@ -259,14 +251,15 @@ for name in mean_kept.recorded(full["numbers"]):
 not_run = [title for name, title in mean_kept.TITLES.items() if name not in mean_kept.recorded(full["numbers"])]
 if not_run:
     run.say(f"Not run: {', '.join(not_run)}.")
+run.say(mean_kept.on_the_sphere(full["numbers"]))
 
 # %% [markdown]
 # ### Why the reverse divergence alone does not do it
 #
-# For the other two operators the reverse divergence, from the untrained flow and with nothing frozen, ends with a lower
-# mean and narrower intervals than the forward one; how its single samples stand, the lists above say. The tables are
-# the cards of the shipped flows: validation faces along their training. The seconds of the forward divergence leave out
-# the 6144 draws of the prior that it is trained on.
+# For the other two operators on faces the reverse divergence, from the untrained flow and with nothing frozen, ends with
+# a lower mean and narrower intervals than the forward one; how its single samples stand, the lists above say. The
+# tables are the cards of the shipped flows: validation faces along their training. The seconds of the forward
+# divergence leave out the 6144 draws of the prior that it is trained on.
 
 # %% tags=["hide-input"]
 for name in ("sr2", "deblur"):
@@ -277,7 +270,7 @@ for name in ("sr2", "deblur"):
         f"along.{name}",
         caption=f"{mean_kept.TITLES[name]}: sample, mean and coverage along the training of the two flows.",
     )
-run.say(along_training.traded(mean_kept.TITLES))
+run.say(along_training.traded(mean_kept.FACES))
 
 # %% tags=["hide-input"]
 for name in ("sr2", "deblur"):

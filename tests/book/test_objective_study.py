@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 
 from aps_book import record
-from aps_book.experiments import along_training, family, mean_kept, moved_mean, objective_faces
+from aps_book.experiments import along_training, bunny_inpaint, family, mean_kept, moved_mean, objective_faces
+from aps_book.experiments.measured import measure
 from aps_book.experiments.mixture_posterior import mixture_posterior
+from aps_core import data
+from aps_core.posterior import gaussian_posterior, load_posterior
 from aps_core.priors.linear_gaussian import posterior_modes
+from aps_core.tasks import load_task
+from aps_core.training.optimizer import Optimizer
 from aps_core.training.recipes import read
 from aps_core.weights import load_card
 
@@ -207,12 +212,67 @@ def test_remedy_is_kept_paired(tmp_path):
     assert {key for key, *_ in mean_kept.differences("deblur")} < set(numbers)
 
 
-@pytest.mark.parametrize("task", list(mean_kept.RECIPES))
+@pytest.mark.parametrize("task", list(mean_kept.FACES))
 def test_recipes_of_the_spread_keep_the_mean(task):
     recipe = read(f"recipes/{mean_kept.RECIPES[task]}.toml")
     assert recipe["task"]["name"] == f"faces-{task}" and len(recipe["optimizer"]["frozen"]) == 2
     assert recipe["objective"]["estimator"] == "path" and recipe["objective"].get("kl", "reverse") == "reverse"
     assert recipe.get("start") == (None if task == "denoise" else f"faces-{task}-held-out")
+
+
+def test_the_recipe_of_the_bunny_keeps_the_mean():
+    recipe = read(f"recipes/{mean_kept.RECIPES['bunny']}.toml")
+    assert recipe["start"] == mean_kept.FORWARD["bunny"] and recipe["objective"]["kl"] == "reverse"
+    assert recipe["objective"]["estimator"] == "path" and "draws" not in recipe["objective"]
+    started = load_posterior("bunny-inpaint", weights=recipe["start"])
+    frozen = Optimizer.of(recipe["optimizer"]).freeze
+    grown = jax.grad(lambda p: sum(jnp.sum(a) for a in jax.tree.leaves(frozen(p))))(started.params)
+    assert all(np.all(a == 1) for a in jax.tree.leaves(grown["couplings"]))
+    trained = {
+        name for name, part in grown["network"]["params"].items() if np.any(np.asarray(jax.tree.leaves(part)[0]))
+    }
+    assert trained == {"log_scale"}
+
+
+def test_the_bunny_is_scored_as_on_its_page():
+    sampler = gaussian_posterior(load_task("bunny-inpaint"))
+    found = mean_kept.score({"forward": sampler}, "bunny", data.load("bunny-mnist", "test"), 3, 8)["forward"]
+    case = measure(sampler.task, data.load("bunny-mnist", "test"), 3)
+    chosen = bunny_inpaint.prior_spread(sampler.task.prior.gaussian) > bunny_inpaint.SPREAD
+    page = bunny_inpaint.score(sampler, jax.random.key(1), case.measurements, case.x0, 8, chosen)
+    assert np.array_equal(found["psnr_mean"], page["psnr_mean"]) and np.array_equal(found["plain"], page["coverage"])
+    assert found["coverage"].shape == (3, 2) and not np.array_equal(found["coverage"], found["plain"])
+
+
+def test_the_table_of_the_bunny_says_what_its_numbers_are(tmp_path):
+    run = record.Run("absent", {}, tmp_path)
+    one = {"psnr_n1": np.ones(3), "psnr_mean": np.ones(3), "energy": np.ones(3), "coverage": np.full((3, 2), 0.9)}
+    scores = {row: {**one, "plain": np.full((3, 2), 0.95)} for row in mean_kept.ROWS}
+    mean_kept.store(run, scores, mean_kept.prefix_of("bunny"))
+    numbers = run.as_dict()["numbers"]
+    assert mean_kept.recorded(numbers) == ["bunny"]
+    assert numbers["remedy_bunny.kept.plain_90"]["value"] == pytest.approx(95)
+    assert all(
+        f"remedy_bunny.{row}.{key}" in numbers for row in mean_kept.rows("bunny") for key in mean_kept.columns("bunny")
+    )
+    assert "plain_90" not in mean_kept.columns("sr2") and mean_kept.rows("denoise")["kept"].startswith("Tweedie")
+    assert "digits" in mean_kept.caption("bunny") and "faces" not in mean_kept.caption("bunny")
+    assert "faces" in mean_kept.caption("deblur")
+    assert "hold 88 to 92 % (90.0 %)" in mean_kept.goal(numbers, "bunny")
+
+
+def test_the_sphere_is_measured_without_training(tmp_path):
+    assert mean_kept.on_the_sphere({}) == "The sphere: not run."
+    out = tmp_path / "kept.json"
+    mean_kept.main(
+        ["--task", "sphere", "--signals", "2", "--samples", "4", "--folder", str(tmp_path), "--out", str(out)]
+    )
+    made = record.load(out)
+    assert {key.split(".")[1] for key in made["numbers"]} == {"closed", "reverse"}
+    assert list(made["provenance"]["weights"]) == ["sphere-impute-held-out"]
+    said = mean_kept.on_the_sphere(made["numbers"])
+    assert "on 2 validation months" in said and "±" in said
+    assert mean_kept.recorded(made["numbers"]) == []
 
 
 @pytest.mark.parametrize("task", ["sr2", "deblur", "denoise"])
