@@ -256,8 +256,8 @@ run.say(mean_kept.on_the_sphere(full["numbers"]))
 # %% [markdown]
 # ### Why the reverse divergence alone does not do it
 #
-# For the other two operators on faces the reverse divergence, from the untrained flow and with nothing frozen, ends with
-# a lower mean and narrower intervals than the forward one; how its single samples stand, the lists above say. The
+# For the other two operators on faces the reverse divergence, from the untrained flow and with nothing frozen, ends
+# with a lower mean and narrower intervals than the forward one; how its single samples stand, the lists above say. The
 # tables are the cards of the shipped flows: validation faces along their training. The seconds of the forward
 # divergence leave out the 6144 draws of the prior that it is trained on.
 
