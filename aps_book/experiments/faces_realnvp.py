@@ -7,6 +7,7 @@ kept. Needs CelebA in APS_DATA_DIR.
 """
 
 import argparse
+import re
 import tempfile
 from pathlib import Path
 
@@ -175,13 +176,31 @@ def training_panels(numbers):
 
 
 def reached(numbers, goal=20.0):
-    """Which arms have a sample of at least ``goal`` decibels on test faces, in sentences."""
+    """Which arms have a sample of at least ``goal`` decibels on test faces, what they gained at the end, and which arms were not
+    trained, in sentences.
+    """
     said = []
     for arm, (own, prefix) in recorded(numbers).items():
         value, seconds = (own[prefix + SCORES[key]]["value"] for key in ("n1", "seconds"))
         word = "reached" if value >= goal else "not reached"
-        said.append(f"- {ARMS[arm]}: {goal:g} dB {word}, {value:.2f} dB after {seconds:,.0f} s")
-    return "A sample of the paper's network,\n\n" + ",\n".join(said) + "."
+        said.append(f"- {ARMS[arm]}: {goal:g} dB {word}, {value:.2f} dB after {seconds:,.0f} s{_rising(own, prefix)}")
+    left = [name for arm, name in ARMS.items() if arm not in recorded(numbers)]
+    return (
+        "A sample of the paper's network,\n\n"
+        + ",\n".join(said)
+        + "."
+        + (f"\n\nNot trained: the arm {' and that '.join(left)}." if left else "")
+    )
+
+
+def _rising(own, prefix):
+    """What a sample on validation faces gained between the last two looks at a training, in words; empty where there were not two."""
+    pattern = re.compile(rf"{re.escape(prefix)}history\.step(\d+)\.val_psnr_n1")
+    looks = sorted((int(found[1]), number["value"]) for key, number in own.items() if (found := pattern.fullmatch(key)))
+    if len(looks) < 2:
+        return ""
+    (before, low), (after, high) = looks[-2:]
+    return f" (on validation faces {high - low:+.2f} dB from step {before:,} to {after:,})"
 
 
 def main(arguments=None):
