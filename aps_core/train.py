@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from aps_core import weights
+from aps_core.files import check_writable
 from aps_core.training import TRAINERS, devices
 from aps_core.training.job import run
 from aps_core.training.recipes import checked, read
@@ -56,9 +57,11 @@ def main(arguments=None, trainers=TRAINERS, prog="python -m aps_core.train"):
     recipe, trainer = checked(recipe, trainers[word]), trainers[word]
     if options.measurements is not None and "task" not in recipe:
         raise ValueError(f"--measurements trains a posterior, but recipe {recipe['name']!r} has no [task]")
+    out = options.out / f"{recipe['name']}.safetensors"
+    if devices.is_main():
+        check_writable("weights of --out", out)
     job = trainer.job(recipe) if options.measurements is None else trainer.job(recipe, options.measurements)
     trained, log, card = run(job, recipe, folder=options.checkpoints / recipe["name"], budget=options.budget)
-    out = options.out / f"{recipe['name']}.safetensors"
     if (log.finished or options.write) and devices.is_main():
         weights.save(out, job.tree(trained), card, job.dtype)
     state = f"finished, weights in {out}" if log.finished else "stopped; run the same command to go on"

@@ -94,7 +94,7 @@ def load_card(name):
     if not card_path.is_file():
         raise FileNotFoundError(f"weights {path.name} have no card: {card_path} is missing")
     try:
-        card = json.loads(card_path.read_text())
+        card = json.loads(card_path.read_text("utf-8"))
         card["bytes"], card["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"the card {card_path.name} is not valid: {error!r}") from error
