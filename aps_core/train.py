@@ -52,7 +52,7 @@ def main(arguments=None, trainers=TRAINERS, prog="python -m aps_core.train"):
         devices.start()
     recipe = read(options.recipe)
     word = recipe.get("trains", "posterior")
-    if word not in trainers:
+    if not isinstance(word, str) or word not in trainers:
         raise ValueError(f"recipe {recipe['name']!r}: trains must be one of {sorted(trainers)}, got {word!r}")
     recipe, trainer = checked(recipe, trainers[word]), trainers[word]
     if options.measurements is not None and "task" not in recipe:

@@ -29,8 +29,10 @@ def folders():
 def find(name):
     """Path of the safetensors file of ``name`` (a name such as "sphere-impute-held-out", or a path).
 
-    Raises FileNotFoundError that says where it was looked for and what there is.
+    Raises FileNotFoundError that says where it was looked for and what there is, TypeError for what is no name.
     """
+    if not isinstance(name, (str, os.PathLike)):
+        raise TypeError(f"weights must be a name or a path, got {name!r:.80}")
     path = Path(name)
     if path.suffix == ".safetensors":
         candidates = [path]

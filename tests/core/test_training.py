@@ -29,6 +29,7 @@ from aps_core import (
     gaussian_posterior,
     load_posterior,
     load_task,
+    train,
     train_posterior,
 )
 from aps_core.flows import build_flow
@@ -338,6 +339,30 @@ def test_settings_of_a_prior_that_cannot_be(change, kind, said):
     assert recipes.prior_of({"prior": given}, network_prior.REQUIRED, network_prior.DEFAULTS)["batch"] == 2
     with pytest.raises(kind, match=rf"\[prior\] {said}"):
         recipes.prior_of({"prior": given | change}, network_prior.REQUIRED, network_prior.DEFAULTS)
+
+
+TASK, FLOW, STEPS = {"name": "mixture2"}, {"kind": "realnvp"}, {"steps": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "said"),
+    [
+        ({"start_task": "mixture2"}, ValueError, "start_task = 'mixture2' is the task of start, and there is no start"),
+        ({"validate_objective": "no"}, TypeError, "validate_objective must be True or False, got 'no'"),
+        ({"start": 3}, TypeError, "weights must be a name or a path, got 3"),
+        ({"trains": ["posterior"]}, ValueError, "trains must be one of .*, got .'posterior'."),
+        (
+            {"trains": "subspace-posterior"},
+            TypeError,
+            'flow is a .*RealNVP without .*; expected one of kind "subspace"',
+        ),
+    ],
+)
+def test_what_a_recipe_asks_for_without_sense_is_named(tmp_path, monkeypatch, change, kind, said):
+    recipe = {"name": "a", "task": TASK, "flow": FLOW, "objective": {}, "optimizer": STEPS, **change}
+    monkeypatch.setattr(train, "read", lambda _: recipe)
+    with pytest.raises(kind, match=said):
+        train.main(["a.toml", "--out", str(tmp_path), "--checkpoints", str(tmp_path)])
 
 
 @pytest.mark.parametrize(
