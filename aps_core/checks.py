@@ -11,6 +11,7 @@ from jax.core import Tracer
 
 LARGEST_SEED = 2**31 - 1
 LARGEST_COUNT = 2**31 - 1
+LARGEST_SIZE = 2**15  # of a network: far larger ones end the process inside XLA, without an error
 NOISE = (1e-6, 1e6)  # between which squares of it, and one over them, are numbers of single precision
 LARGEST_ENTRY = 1e10  # of data and signals: the square of it over the smallest noise is still a number
 
@@ -75,6 +76,13 @@ def count(name, value):
         raise ValueError(f"{name} must be at least 1, got {value}")
     if value > LARGEST_COUNT:
         raise ValueError(f"{name} must be at most {LARGEST_COUNT}, got an integer of {int(value).bit_length()} bits")
+    return int(value)
+
+
+def size(name, value):
+    """``value``, a width, depth or number of parts of a network, as an int. Raises as ``count``, and ValueError above 2^15."""
+    if count(name, value) > LARGEST_SIZE:
+        raise ValueError(f"{name} must be at most {LARGEST_SIZE}, got {value}")
     return int(value)
 
 

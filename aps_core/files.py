@@ -23,13 +23,18 @@ def find(name, *parts):
 
 
 def cache_folder():
-    """Folder for what was fetched or took long to compute: APS_CACHE_DIR, else `aps_core` in XDG_CACHE_HOME or in
-    ~/.cache.
+    """Folder for what was fetched or took long to compute: APS_CACHE_DIR, else `aps_core` in XDG_CACHE_HOME, where that
+    is an absolute path, or in ~/.cache. Raises FileNotFoundError where none of them is known.
     """
-    own = os.environ.get("APS_CACHE_DIR")
-    if own:
+    if own := os.environ.get("APS_CACHE_DIR"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aps_core"
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        return Path(given if os.path.isabs(given) else Path.home() / ".cache") / "aps_core"
+    except RuntimeError as error:  # neither HOME nor an entry of this user
+        raise FileNotFoundError(
+            "no cache folder: APS_CACHE_DIR and HOME are not set and this user has no home; expected APS_CACHE_DIR to name one"
+        ) from error
 
 
 def commit():
@@ -53,6 +58,21 @@ def sha256_of(content):
     return hashlib.sha256(content).hexdigest()
 
 
+def check_writable(name, path):
+    """Raise ValueError, naming the argument ``name``, where no file can be written to ``path``: before long work, not after.
+
+    Folders that are missing would be made.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{name} {path}: it is a folder, expected the name of a file")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise ValueError(f"{name} {path}: {folder} is a file, expected a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"{name} {path}: expected a folder that may be written in, {folder} may not")
+
+
 def write_atomically(path, content):
     """Write bytes, or text as UTF-8, to ``path`` under a temporary name of its own beside it, then rename.
 
@@ -62,7 +82,7 @@ def write_atomically(path, content):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from aps_core import weights
+from aps_core.files import check_writable
 from aps_core.training import TRAINERS, devices
 from aps_core.training.job import run
 from aps_core.training.recipes import checked, read
@@ -51,14 +52,16 @@ def main(arguments=None, trainers=TRAINERS, prog="python -m aps_core.train"):
         devices.start()
     recipe = read(options.recipe)
     word = recipe.get("trains", "posterior")
-    if word not in trainers:
+    if not isinstance(word, str) or word not in trainers:
         raise ValueError(f"recipe {recipe['name']!r}: trains must be one of {sorted(trainers)}, got {word!r}")
     recipe, trainer = checked(recipe, trainers[word]), trainers[word]
     if options.measurements is not None and "task" not in recipe:
         raise ValueError(f"--measurements trains a posterior, but recipe {recipe['name']!r} has no [task]")
+    out = options.out / f"{recipe['name']}.safetensors"
+    if devices.is_main():
+        check_writable("weights of --out", out)
     job = trainer.job(recipe) if options.measurements is None else trainer.job(recipe, options.measurements)
     trained, log, card = run(job, recipe, folder=options.checkpoints / recipe["name"], budget=options.budget)
-    out = options.out / f"{recipe['name']}.safetensors"
     if (log.finished or options.write) and devices.is_main():
         weights.save(out, job.tree(trained), card, job.dtype)
     state = f"finished, weights in {out}" if log.finished else "stopped; run the same command to go on"

@@ -29,8 +29,10 @@ def folders():
 def find(name):
     """Path of the safetensors file of ``name`` (a name such as "sphere-impute-held-out", or a path).
 
-    Raises FileNotFoundError that says where it was looked for and what there is.
+    Raises FileNotFoundError that says where it was looked for and what there is, TypeError for what is no name.
     """
+    if not isinstance(name, (str, os.PathLike)):
+        raise TypeError(f"weights must be a name or a path, got {name!r:.80}")
     path = Path(name)
     if path.suffix == ".safetensors":
         candidates = [path]
@@ -94,7 +96,7 @@ def load_card(name):
     if not card_path.is_file():
         raise FileNotFoundError(f"weights {path.name} have no card: {card_path} is missing")
     try:
-        card = json.loads(card_path.read_text())
+        card = json.loads(card_path.read_text("utf-8"))
         card["bytes"], card["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"the card {card_path.name} is not valid: {error!r}") from error

@@ -29,15 +29,42 @@ def reported(command: Callable) -> Callable:
     @functools.wraps(command)
     def run(*arguments, **options):
         try:
-            return command(*arguments, **options)
+            done = command(*arguments, **options)
+            sys.stdout.flush()
+            return done
+        except (BrokenPipeError, typer.Exit, typer.Abort):  # of `| head`, which has read enough
+            raise
         except RunFailed as error:
             leave(str(error), FAILED)
+        except (RuntimeError, AssertionError, MemoryError) as error:
+            if os.environ.get("APS_TRACEBACK"):
+                raise
+            if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+                leave(f"not enough memory: {_in_one_line(error)}; fewer samples, or a smaller batch, need less", FAILED)
+            if _jax_starts():
+                raise
+            what = f"JAX does not start with JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')}"
+            leave(f"{what}: {_in_one_line(error)}; expected cpu, or none", BAD_INPUT)
         except (TypeError, ValueError, OSError, ImportError, FloatingPointError) as error:
             if os.environ.get("APS_TRACEBACK"):
                 raise
-            leave(" ".join(str(error).split()) or type(error).__name__, BAD_INPUT)
+            leave(_in_one_line(error), BAD_INPUT)
 
     return run
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _jax_starts() -> bool:
+    """Whether JAX has a device to compute on, by the variable JAX_PLATFORMS."""
+    import jax
+
+    try:
+        return bool(jax.devices())
+    except (RuntimeError, AssertionError):
+        return False
 
 
 def leave(message: str, code: int) -> None:

@@ -75,7 +75,7 @@ def sample(
     """
     from aps_book.cli import sampling
 
-    sampling.check_out(out, task)
+    sampling.check_out(out, task, measurement)
     problem, measured, when = sampling.read(measurement, task, sampling.settings(task, pairs(parameter)), time)
     sampling.check_form(out, problem, measured)
     begun = monotonic()

@@ -15,7 +15,7 @@ import aps_core
 from aps_book.notebooks import WORDS
 from aps_core import checks, data
 from aps_core.data.unpacking import read_npz
-from aps_core.files import write_atomically
+from aps_core.files import check_writable, write_atomically
 from aps_core.training.recorded import LIMIT, load_measurements
 
 SPHERE = "sphere-impute"
@@ -31,20 +31,24 @@ class Drawn:
     about: dict[str, Any]
 
 
-def check_out(out: Path, task: str) -> None:
+def check_out(out: Path, task: str, measurement: Path) -> None:
     """Raise ValueError, before anything is drawn, for a file that the samples of a task cannot be written to."""
     expected = [".npz", ".png"] + [".nc"] * (task == SPHERE)
-    if out.suffix not in expected:
+    if out.suffix.lower() not in expected:
         raise ValueError(f"--out {out}: expected a name that ends in {' or '.join(expected)} for task {task!r}")
+    check_writable("--out", out)
+    if out.exists() and measurement.exists() and out.samefile(measurement):
+        raise ValueError(f"--out {out}: it is the file of the measurement, expected another one")
 
 
 def check_form(out: Path, task, measurement) -> None:
     """Raise ValueError, before anything is drawn, where samples for this measurement have not the form of ``out``."""
     y_axes = len(task.operator.y_shape)
     batch = np.asarray(measurement.y).shape[:-y_axes] if y_axes else np.asarray(measurement.y).shape
-    if out.suffix != ".npz" and batch and batch[0] > 1:
+    suffix = out.suffix.lower()
+    if suffix != ".npz" and batch and batch[0] > 1:
         raise ValueError(f"--out {out}: expected .npz for a batch of {batch[0]} measurements")
-    if out.suffix == ".png" and not _is_image(np.empty(task.shape)):
+    if suffix == ".png" and not _is_image(np.empty(task.shape)):
         raise ValueError(f"--out {out}: expected .npz, signals of shape {task.shape} are no pictures")
 
 
@@ -72,7 +76,9 @@ def read(path: Path, name: str, given: dict[str, float], time: str | None):
         raise ValueError(f"task {name!r}: expected one of {', '.join(aps_core.list_tasks())}")
     if not path.exists():
         raise FileNotFoundError(f"--measurement {path}: there is no such file")
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
+        if not path.is_file():
+            raise ValueError(f"--measurement {path}: expected a file")
         if time is not None:
             raise ValueError(f"--time {time}: expected none beside an .npz file")
         given = {**_noise_of(path), **given}
@@ -135,7 +141,7 @@ def draw(task, measurement, n: int, seed: int, protocol: str, weights: str | Non
 
 def write(out: Path, drawn: Drawn, measurement, when: str) -> Path:
     """Write samples of a measurement that ``check_form`` has passed by the suffix of ``out``."""
-    if out.suffix == ".npz":
+    if out.suffix.lower() == ".npz":
         axis = drawn.log_prob.ndim - 1  # that of the samples
         arrays = {"samples": drawn.samples, "log_prob": drawn.log_prob, **drawn.about}
         content = io.BytesIO()
@@ -145,7 +151,7 @@ def write(out: Path, drawn: Drawn, measurement, when: str) -> Path:
         measurement, samples = jax.tree.map(lambda a: a[0], measurement), drawn.samples[0]
     else:
         samples = drawn.samples
-    if out.suffix == ".nc":
+    if out.suffix.lower() == ".nc":
         return data.write_samples(out, samples, measurement, time=when, **drawn.about)
     return write_atomically(out, picture(samples, measurement))
 

@@ -92,7 +92,7 @@ def open_field(path, variable=None, time=None, select=None):
     if select is not None and not isinstance(select, Mapping):
         raise TypeError(f"select must be a dict {{dimension: index}}, got {select!r}")
     path = Path(path)
-    if not path.exists():
+    if not (path.is_file() or path.is_dir()):
         raise FileNotFoundError(f"no file {path}; expected a NetCDF file or a zarr store")
     with _open(path) as dataset:  # pyright: ignore[reportOptionalContextManager] (its last try raises)
         try:
@@ -319,8 +319,10 @@ def _loaded(array, axes, limits):
         raise ValueError(f"variable {array.name!r} cannot be read: {error or type(error).__name__}") from error
     if values.dtype.kind not in "fiu":
         raise TypeError(f"variable {array.name!r} holds {values.dtype}, expected real numbers")
-    rounding = 2 * np.finfo(values.dtype).eps if values.dtype.kind == "f" else 0.0
-    low, high = (limit + sign * rounding * abs(limit) for limit, sign in zip(limits, (-1, 1), strict=True))
+    low, high = limits
+    if values.dtype.kind == "f":
+        rounding = 2 * np.finfo(values.dtype).eps
+        low, high = low - rounding * abs(low), high + rounding * abs(high)
     values = values.astype(np.float64)
     return np.where((values >= low) & (values <= high), values, np.nan)
 

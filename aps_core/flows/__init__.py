@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from aps_core.checks import count, has, task_like
+from aps_core.checks import has, size, task_like
 from aps_core.flows.base import Flow, check_masks_are_told
 from aps_core.flows.distilled import DistilledFlow
 from aps_core.flows.modal import GaussianBaseFlow
@@ -74,7 +74,7 @@ def build_flow(task, settings):
     if not isinstance(kind, str) or kind not in FLOWS:
         raise ValueError(f"flow kind must be one of {sorted(FLOWS)}, got {kind!r}")
     for name in settings.keys() & SIZES:
-        settings[name] = count(f"flow {kind!r}: {name}", settings[name])
+        settings[name] = size(f"flow {kind!r}: {name}", settings[name])
     task_like(task)
     has("prior", task.prior, ["gaussian"], PRIOR_WANTED)
     if "k" in settings and settings["k"] > (most := task.prior.gaussian.basis.shape[1]):

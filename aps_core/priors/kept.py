@@ -32,8 +32,9 @@ def kept(name, prior, operator, sigma_y, make):
     if prior.dim < LEAST_DIM:
         return make(lambda: None)
     dtype = np.asarray(prior.mean).dtype
-    path = cache_folder() / "factorizations" / f"{name}-{digest(prior, operator, sigma_y)}.npz"
+    file = f"{name}-{digest(prior, operator, sigma_y)}.npz"
     try:
+        path = _folder() / file
         with np.load(path, allow_pickle=False) as held:
             arrays = tuple(held[f"arr_{i}"] for i in range(len(held.files)))
         path.touch()
@@ -44,7 +45,7 @@ def kept(name, prior, operator, sigma_y, make):
             what += f", once, in about {estimate(prior.dim, math.prod(operator.y_shape)):.0f} s"
         with tqdm(total=STAGES, desc=what, disable=None) as bar:
             arrays = tuple(np.asarray(array, dtype) for array in make(bar.update))
-    _write(path, arrays)
+    _write(file, arrays)
     return arrays
 
 
@@ -79,13 +80,17 @@ def action(operator, n=8):
     return np.asarray(data, np.float32).reshape(n + 1, -1)
 
 
-def _write(path, arrays):
+def _folder():
+    return cache_folder() / "factorizations"
+
+
+def _write(file, arrays):
     content = io.BytesIO()
     np.savez(content, *arrays)
     try:
-        write_atomically(path, content.getbuffer())
-        files = sorted(path.parent.glob("*.npz"), key=lambda file: file.stat().st_mtime, reverse=True)
+        write_atomically(_folder() / file, content.getbuffer())
+        files = sorted(_folder().glob("*.npz"), key=lambda file: file.stat().st_mtime, reverse=True)
         for file in files[MOST_FILES:]:
             file.unlink(missing_ok=True)
-    except OSError:  # a full disk, or a folder that is not ours
+    except OSError:  # a full disk, a folder that is not ours, or none
         pass

@@ -1,11 +1,14 @@
 """Diffusion priors whose network acts on all entries of a signal: the residual to a Gaussian score, or a plain score."""
 
+from dataclasses import fields
+
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aps_core.checks import size
 from aps_core.diffusion import make_sde
 from aps_core.priors import bound, fast_sampling
 from aps_core.priors.base import DiffusionPrior
@@ -211,11 +214,16 @@ def build_network(settings, shape, tokens=None):
     """The network that ``settings`` (its ``kind`` in NETWORKS and its fields) describe; ``tokens`` cut the signals of a
     token network.
 
-    Raises ValueError for an unknown kind or field, or where tokens are missing.
+    Raises ValueError for an unknown kind or field, or where tokens are missing; TypeError or ValueError for a size that is
+    none.
     """
     settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
     kind = settings.pop("kind", None)
     network = _network_class(kind)
+    sizes = {field.name: field.default for field in fields(network) if type(field.default) is int}
+    for name in settings.keys() & sizes:
+        if settings[name] or sizes[name]:  # one that is 0 by default may be 0
+            settings[name] = size(f"network {kind!r}: {name}", settings[name])
     cuts = network.has_sites or network.has_token_trunk
     if cuts and tokens is None:
         raise ValueError(f'network "{kind}" needs tokens')
@@ -226,7 +234,7 @@ def build_network(settings, shape, tokens=None):
 
 
 def _network_class(kind):
-    if kind not in NETWORKS:
+    if not isinstance(kind, str) or kind not in NETWORKS:
         raise ValueError(f"network kind must be one of {sorted(NETWORKS)}, got {kind!r}")
     return NETWORKS[kind]
 

@@ -1,5 +1,6 @@
 """Inverse problems: an operator, its noise, a prior, and signals to measure; the named ones, and a user's own."""
 
+import inspect
 from dataclasses import replace
 from functools import partial
 
@@ -217,9 +218,10 @@ def load_task(name, **parameters):
     """
     if not isinstance(name, str) or name not in TASKS:
         raise ValueError(f"unknown task {name!r}; expected one of {list_tasks()}")
-    try:
-        return TASKS[name](**parameters)
-    except TypeError as error:
-        if "unexpected keyword" in str(error):
-            raise TypeError(f"task {name!r}: {error}") from None
-        raise
+    known = sorted(inspect.signature(TASKS[name]).parameters)
+    for parameter, value in parameters.items():
+        if parameter not in known:
+            raise TypeError(
+                f"task {name!r} has no parameter {parameter!r}, got {value!r:.80}; expected some of {known}"
+            )
+    return TASKS[name](**parameters)

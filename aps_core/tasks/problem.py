@@ -127,8 +127,7 @@ class Task:
     def measure(self, key, x0):
         """Simulate Measurement(s) of ``x0`` (*shape,) or (batch, *shape): a new mask and new noise for each."""
         key = checks.random_key("key", key)
-        operators.check_unchanged(self._given, self._content)
-        operators.check_same_action(self.operator)
+        self._check_operator()
         x0 = self._signal("x0", x0)
         if x0.shape == self.shape:
             return operators.simulate(self.operator, self.sigma_y, key, x0)
@@ -152,13 +151,20 @@ class Task:
         """Raise TypeError or ValueError when ``measurement`` cannot be one of this task. Inside ``jit``, ``grad`` and
         ``vmap`` kinds and shapes are checked, values cannot be.
         """
-        operators.check_unchanged(self._given, self._content)
+        self._check_operator()
         check_measurement(measurement, self.operator, self.sigma_y, self._data_range, self.extra_check)
 
     def check_form(self, measurement):
         """As ``check``, but numbers in another scale or order than this task's (``unit_range``, ``extra_check``) pass."""
-        operators.check_unchanged(self._given, self._content)
+        self._check_operator()
         check_measurement(measurement, self.operator, self.sigma_y)
+
+    def _check_operator(self):
+        """Raise ValueError where somebody's operator, or what it reads outside of itself, has changed: compiled programs may
+        hold what it was.
+        """
+        operators.check_unchanged(self._given, self._content)
+        operators.check_same_action(self.operator)
 
     def batch(self, measurement):
         """(whether ``measurement`` was a batch, the measurement as a batch). Raises as ``check``."""

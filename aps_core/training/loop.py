@@ -28,12 +28,13 @@ from safetensors.numpy import save as save_safetensors
 from tqdm import tqdm
 
 from aps_core import checks
-from aps_core.files import remove_unfinished, sha256_of, write_atomically
+from aps_core.files import check_writable, remove_unfinished, sha256_of, write_atomically
 from aps_core.training import devices
 from aps_core.weights import WeightsError
 
 SAVE_SECONDS = 60  # between two checkpoints, and more where one takes longer than SLOW_SAVE
 SLOW_SAVE = 3.0
+STATE = {"step": int, "seconds": float, "sha256": str, "inputs": dict, "history": list, "recent": list}  # of state.json
 
 
 @dataclass
@@ -98,6 +99,7 @@ def _alone_in(folder):
     if folder is None or not devices.is_main():
         yield
         return
+    check_writable("checkpoint", folder / "state.json")
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
@@ -284,15 +286,22 @@ class _Run:
     def _read(self):
         """The state and the arrays that belong to it, checked by sha256."""
         try:
-            state = json.loads((self.folder / "state.json").read_text())
+            state = json.loads((self.folder / "state.json").read_text("utf-8"))
+            for name, kind in STATE.items():
+                if not isinstance(state[name], kind) or not all(isinstance(row, dict) for row in _rows(state[name])):
+                    raise ValueError(f"{name} is {state[name]!r:.80}")
             content = (self.folder / f"state-{state['step']}.safetensors").read_bytes()
             if state["sha256"] != (sha := sha256_of(content)):
                 raise ValueError(f"sha256 {sha[:12]}..., {state['sha256'][:12]}... expected")
             return state, load_safetensors(content)
-        except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+        except (ValueError, KeyError, TypeError, OSError, RecursionError, SafetensorError) as error:
             raise WeightsError(
                 f"the checkpoint in {self.folder} is truncated or altered: {error!r}; remove it to start anew"
             ) from error
+
+
+def _rows(value):
+    return value if isinstance(value, list) else []
 
 
 def _first_difference(old, new, path=""):

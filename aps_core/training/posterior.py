@@ -195,8 +195,10 @@ def posterior_from_recipe(recipe, measurements=None):
     On recorded measurements nothing is validated, since nothing clean is known.
     """
     task, start = task_and_start(recipe)
+    objective = recipe.get("validate_objective", True)
+    flag("validate_objective", objective)
     if measurements is None:
-        evaluate = validation(task, objective=recipe.get("validate_objective", True))
+        evaluate = validation(task, objective=objective)
         return posterior_job(task, recipe, start=start, evaluate=evaluate)
     task = replace(task, signals=None)
     return posterior_job(task, recipe, recorded.load_measurements(measurements, task), start=start)
@@ -212,6 +214,10 @@ def task_and_start(recipe):
     if not isinstance(parameters, dict):
         raise TypeError(f"recipe {recipe['name']!r}: [task] parameters must be a table, got {parameters!r:.80}")
     task = load_task(given["name"], **parameters)
+    if "start_task" in recipe and "start" not in recipe:
+        raise ValueError(
+            f"start_task = {recipe['start_task']!r} is the task of start, and there is no start: expected both"
+        )
     of = load_task(recipe["start_task"]) if "start_task" in recipe else task
     return task, load_start(of, recipe["start"]) if "start" in recipe else None
 

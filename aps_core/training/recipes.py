@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from aps_core.checks import count, known
+from aps_core.checks import count, flag, fraction, known
 
+COUNTED = ("n_modes", "batch", "subspace")  # what a [prior] has that is a number of something and has no default
 EVERY = ("name", "trains", "evaluate_every", "optimizer")
 
 
@@ -92,13 +93,25 @@ def objective_of(recipe, defaults):
 
 def prior_of(recipe, required, defaults):
     """The recipe's [prior] table over its ``defaults``. Raises ValueError for a name that is neither among them nor
-    ``required``, and where one of those is missing.
+    ``required``, and where one of those is missing; TypeError or ValueError for a value of another kind than its default,
+    or of COUNTED that is no count.
     """
     given = recipe["prior"]
     known("[prior]", given, (*required, *defaults))
     if missing := [name for name in required if name not in given]:
         raise ValueError(f"[prior] has no {missing[0]}: expected {', '.join(required)}")
-    return {**defaults, **given}
+    settings = {**defaults, **given}
+    if not isinstance(settings["network"], dict):
+        raise TypeError(f"[prior] network must be a table, [prior.network], got {settings['network']!r:.80}")
+    for name, value in settings.items():
+        default, what = defaults.get(name), f"[prior] {name}"
+        if name in COUNTED or type(default) is int:
+            settings[name] = count(what, value)
+        elif isinstance(default, bool):
+            flag(what, value)
+        elif isinstance(default, float):
+            fraction(what, value)
+    return settings
 
 
 def _check_name(name):

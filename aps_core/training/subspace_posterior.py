@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 
-from aps_core.checks import count, one_of
+from aps_core.checks import count, has, one_of
 from aps_core.checks import number as check_number
 from aps_core.flows import build_flow
 from aps_core.flows.base import log_standard_normal
@@ -184,7 +184,7 @@ def train_subspace_posterior(task, recipe, *, measurements=None, start=None, **s
 
     measurements: a batched Measurement that somebody has recorded, for the reverse loss; then nothing clean is used,
     and nothing is validated. start: an AmortizedPosterior with a flow of the same shapes whose weights are where
-    training starts; session: see ``job.run``. Raises ValueError for an unknown setting or another flow, and as ``recorded.checked``.
+    training starts; session: see ``job.run``. Raises ValueError for an unknown setting, TypeError for another flow, and as ``recorded.checked``.
     """
     recipe = checked(recipe, SUBSPACE_POSTERIOR)
     return run(subspace_posterior_job(task, recipe, measurements, start), recipe, **session)[:2]
@@ -194,6 +194,7 @@ def subspace_posterior_job(task, recipe, measurements=None, start=None):
     """The Job of ``train_subspace_posterior``."""
     settings, seed = subspace_settings(recipe), Optimizer.of(recipe["optimizer"]).seed
     flow, prior = build_flow(task, recipe["flow"]), task.prior
+    has("flow", flow, ["local_context", "modal_inverse"], 'one of kind "subspace"')
     arrays = {"flow": flow, "prior": prior}
     key, split = jax.random.key(seed + 1), PROTOCOLS[settings["protocol"]]
     if measurements is not None:

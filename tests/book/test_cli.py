@@ -19,6 +19,7 @@ from unittest.mock import create_autospec
 import jax
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import aps_core
@@ -170,6 +171,10 @@ def test_data_sets_are_listed():
             "--out b.nc: expected a name that ends in .npz or .png",
         ),
         ("sample faces-denoise --measurement a.npz --out b.npz -p sigma_y x", "-p sigma_y x: expected a number"),
+        (
+            "sample faces-denoise --measurement a.npz --out /dev/null/b.npz",
+            "--out /dev/null/b.npz: /dev/null is a file",
+        ),
         ("sweep there.yaml", "sweep 'there.yaml': there is no such file"),
         ("list tasks nothing", "tasks 'nothing': expected one of bunny-inpaint"),
     ],
@@ -219,6 +224,69 @@ def test_noise_in_a_file_that_is_none_names_the_file(tmp_path, sigma_y, said):
     np.savez(tmp_path / "a.npz", y=np.full((1, 32, 32, 3), 0.5), sigma_y=sigma_y)
     code, _, printed = aps("sample", "faces-denoise", "--measurement", str(tmp_path / "a.npz"), "--out", "b.npz")
     assert code == 2 and "a.npz" in printed and said in printed
+
+
+def test_files_of_samples_that_cannot_be_or_hold_the_data_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("a.npz", y=np.full((32, 32, 3), 0.5), sigma_y=0.1)
+    Path("b.npz").mkdir()
+    for arguments, said in [
+        ("--measurement a.npz --out b.npz", "--out b.npz: it is a folder"),
+        ("--measurement a.npz --out ./a.npz", "--out a.npz: it is the file of the measurement"),
+        ("--measurement b.npz --out c.npz", "--measurement b.npz: expected a file"),
+    ]:
+        code, _, printed = aps("sample", "faces-denoise", *arguments.split())
+        assert code == 2 and said in printed
+    Path("a.npz").rename("A.NPZ")  # as some systems write it
+    task, measurement, _ = sampling.read(Path("A.NPZ"), "faces-denoise", {}, None)
+    sampling.check_form(Path("B.NPZ"), task, measurement)
+    drawn = sampling.Drawn(np.zeros((2, 32, 32, 3)), np.zeros(2), {})
+    with np.load(sampling.write(Path("B.NPZ"), drawn, measurement, "")) as written:
+        assert written["samples"].shape == (2, 32, 32, 3)
+
+
+def test_parameters_that_a_task_has_not_are_named_with_those_it_has():
+    with pytest.raises(
+        TypeError, match=r"'faces-denoise' has no parameter 'sigma', got 1; expected some of \['sigma_y'\]"
+    ):
+        aps_core.load_task("faces-denoise", sigma=1)
+
+
+@pytest.mark.parametrize("arguments", [["list", "tasks"], ["data", "list", "--json"]])
+def test_a_reader_that_has_read_enough_is_no_error(arguments):
+    source, sink = os.pipe()
+    os.close(source)
+    command = [sys.executable, "-m", "aps_book.cli.app", *arguments]
+    done = subprocess.run(command, cwd=ROOT, stdout=sink, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(sink)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."), MemoryError("9")]
+)
+def test_too_little_memory_is_one_line(error, monkeypatch, capsys):
+    def fails():
+        raise error
+
+    monkeypatch.delenv("APS_TRACEBACK", raising=False)
+    with pytest.raises(typer.Exit):
+        common.reported(fails)()
+    assert re.match("aps: not enough memory: .*9.*smaller batch", capsys.readouterr().err)
+
+
+def test_a_platform_that_is_not_there_is_named(monkeypatch, capsys):
+    def fails():
+        raise RuntimeError("Unable to initialize backend 'tape'")
+
+    monkeypatch.setenv("JAX_PLATFORMS", "tape")
+    monkeypatch.delenv("APS_TRACEBACK", raising=False)
+    with pytest.raises(RuntimeError):
+        common.reported(fails)()  # JAX started long before: it is an error of another kind
+    monkeypatch.setattr("jax.devices", fails)
+    with pytest.raises(typer.Exit):
+        common.reported(fails)()
+    assert re.match("aps: JAX does not start with JAX_PLATFORMS=tape: .*expected cpu", capsys.readouterr().err)
 
 
 def test_a_time_of_a_thousand_and_more_is_chosen_with_a_sign(tmp_path):

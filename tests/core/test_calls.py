@@ -230,6 +230,7 @@ RECIPE = {"flow": {"kind": "realnvp", "steps": 1, "width": 4}, "objective": {"ba
         ({"flow": {"kind": "realnvp", "steps": "one"}}, TypeError, "flow 'realnvp': steps must be an integer"),
         ({"flow": {"kind": "realnvp", "stepz": 1}}, ValueError, "stepz"),
         ({"flow": {"kind": "gaussian-base", "k": 9}}, ValueError, "k must be at most 4"),
+        ({"flow": {"kind": "realnvp", "width": 2**31 - 1}}, ValueError, "width must be at most 32768, got 2147483647"),
         ({"flow": ["realnvp"]}, TypeError, "flow must be a table"),
         ({"objective": {"batch": "all"}}, TypeError, "batch must be an integer"),
         ({"objective": {"forward_share": "half"}}, TypeError, "forward_share must be a number"),

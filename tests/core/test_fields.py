@@ -448,6 +448,14 @@ def test_values_outside_the_valid_range_are_missing(tmp_path, attrs, encoding):
     np.testing.assert_allclose(field.kelvin[1:23], expected, atol=0.26 if encoding.get("dtype") == "i1" else 6e-3)
 
 
+@pytest.mark.parametrize("attrs", [{}, {"valid_min": np.int16(200)}, {"valid_max": np.int16(300)}])
+def test_whole_kelvins_are_no_missing_values(tmp_path, attrs):
+    dataset = plain(FULL.astype("i2"))
+    dataset["t"].attrs.update(attrs)
+    dataset.to_netcdf(tmp_path / "a.nc", engine="scipy")
+    np.testing.assert_allclose(open_field(tmp_path / "a.nc").kelvin, FULL[0], atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("attrs", "message"),
     [

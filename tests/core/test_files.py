@@ -1,5 +1,6 @@
 """Files written at once by several processes, seeds, and two trainings in one folder."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from filelock import FileLock
 
 from aps_core import checks, operators
-from aps_core.files import remove_unfinished, write_atomically
+from aps_core.files import cache_folder, check_writable, remove_unfinished, write_atomically
+from aps_core.priors import kept
+from aps_core.priors.gaussian import fit_gaussian
 from aps_core.training.loop import Session, fit
 from aps_core.training.optimizer import Optimizer
 from aps_core.weights import WeightsError
@@ -53,6 +56,45 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch):
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
+def test_a_name_as_long_as_the_file_system_has_them_is_written(tmp_path):
+    for name in ("a" * 251 + ".npz", "\u00fc" * 125 + ".npz"):  # of 255 bytes
+        assert write_atomically(tmp_path / name, "new").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("path", "said"), [("folder", "folder: it is a folder"), ("file/below/a", "file is a file, expected a folder")]
+)
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path, path, said):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    check_writable("--out", tmp_path / "folder/new/a")
+    check_writable("--out", tmp_path / "file")
+    with pytest.raises(ValueError, match=f"--out .*{said}"):
+        check_writable("--out", tmp_path / path)
+
+
+def test_folders_that_are_not_ours_are_said_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(ValueError, match=r"--out .*a: expected a folder that may be written in"):
+        check_writable("--out", tmp_path / "new/a")
+
+
+def test_the_cache_is_an_absolute_folder_or_a_named_error(tmp_path, monkeypatch):
+    def none(*_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("APS_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "aps_core"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # to be ignored, says its specification
+    assert cache_folder() == Path.home() / ".cache/aps_core"
+    monkeypatch.setattr(Path, "home", none)
+    with pytest.raises(FileNotFoundError, match="APS_CACHE_DIR"):
+        cache_folder()
+    prior = fit_gaussian(np.random.default_rng(0).random((5, 32, 32)), n_modes=4)
+    kept.kept("nothing", prior, operators.Identity((32, 32)), 0.1, lambda done: (np.ones(3),))  # made, and not kept
+
+
 def test_what_killed_writers_left_is_removed(tmp_path):
     for name in (".a.x1.part", "a.part", ".part", "a"):
         (tmp_path / name).touch()
@@ -88,6 +130,32 @@ def test_second_training_in_a_folder_is_refused_by_name(tmp_path):
     with pytest.raises(WeightsError, match="was made"):
         _fit(folder, steps=5)
     assert _fit(folder).step == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("seconds", "x"), ("seconds", None), ("step", None), ("history", {}), ("history", [1]), ("recent", None)],
+        *[("inputs", []), ("sha256", 3), ("inputs", "absent"), ("recent", "absent")],
+    ],
+)
+def test_states_that_somebody_edited_are_named(tmp_path, name, value):
+    state = {"step": 1, "seconds": 1.0, "sha256": "", "inputs": {}, "history": [], "recent": []}
+    state |= {name: value}
+    if value == "absent":
+        del state[name]
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(WeightsError, match=f"checkpoint in .* is truncated or altered: .*{name}"):
+        _fit(tmp_path)
+
+
+def test_checkpoints_that_cannot_be_written_are_named_before_the_first_step(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="checkpoint .*file is a file, expected a folder"):
+        _fit(tmp_path / "file/mine")
+    (tmp_path / "state.json").mkdir()
+    with pytest.raises(ValueError, match=r"checkpoint .*state\.json: it is a folder"):
+        _fit(tmp_path)
 
 
 # seeds

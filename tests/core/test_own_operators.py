@@ -304,6 +304,10 @@ def test_what_an_operator_reads_outside_of_itself_is_part_of_it(prior, name):
         change(3.0)
         with pytest.raises(ValueError, match="gives other data than when its Task was made"):
             task.measure(jax.random.key(0), np.full(D, 0.5))
+        with pytest.raises(
+            ValueError, match="gives other data than when its Task was made"
+        ):  # as every sampler asks it
+            task.check(Measurement(np.full(D, 0.5)))
         expected = 0.5 + VARIANCE * 3 / (9 * VARIANCE + SIGMA_Y**2) * (1.2 - 1.5)
         assert _mean(Task(make(), SIGMA_Y, prior), 1.2) == pytest.approx(expected, abs=0.005)
         assert _mean(Task(task.operator, SIGMA_Y, prior), 1.2) == pytest.approx(expected, abs=0.005)

@@ -29,6 +29,7 @@ from aps_core import (
     gaussian_posterior,
     load_posterior,
     load_task,
+    train,
     train_posterior,
 )
 from aps_core.flows import build_flow
@@ -38,7 +39,7 @@ from aps_core.priors.networks.modal import RegimeResidual
 from aps_core.priors.networks.patches import make_tokens
 from aps_core.priors.score_network import NETWORKS, build_network
 from aps_core.priors.terms import PriorTerm
-from aps_core.training import loop, recipes
+from aps_core.training import loop, network_prior, recipes
 from aps_core.training import posterior as posterior_training
 from aps_core.training.loop import Session, Watch, fit
 from aps_core.training.optimizer import Optimizer
@@ -319,6 +320,63 @@ def _check_prior(prior):
         assert build_network(network, (32, 32, 3), make_tokens(shape=(32, 32, 3), **prior["tokens"]))
     elif prior:
         assert network["kind"] in NETWORKS
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "said"),
+    [
+        ({"batch": 0}, ValueError, "batch must be at least 1, got 0"),
+        ({"batch": "64"}, TypeError, "batch must be an integer, got '64'"),
+        ({"n_modes": True}, TypeError, "n_modes must be an integer, got True"),
+        ({"mirror": "no"}, TypeError, "mirror must be True or False, got 'no'"),
+        ({"dequantize": -1.0}, ValueError, "dequantize must lie in"),
+        ({"t_residual": "1e-4"}, TypeError, "t_residual must be a number"),
+        ({"network": "dense"}, TypeError, "network must be a table"),
+    ],
+)
+def test_settings_of_a_prior_that_cannot_be(change, kind, said):
+    given = {"data": "celeba", "n_modes": 4, "batch": 2, "network": {"kind": "dense"}}
+    assert recipes.prior_of({"prior": given}, network_prior.REQUIRED, network_prior.DEFAULTS)["batch"] == 2
+    with pytest.raises(kind, match=rf"\[prior\] {said}"):
+        recipes.prior_of({"prior": given | change}, network_prior.REQUIRED, network_prior.DEFAULTS)
+
+
+TASK, FLOW, STEPS = {"name": "mixture2"}, {"kind": "realnvp"}, {"steps": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "said"),
+    [
+        ({"start_task": "mixture2"}, ValueError, "start_task = 'mixture2' is the task of start, and there is no start"),
+        ({"validate_objective": "no"}, TypeError, "validate_objective must be True or False, got 'no'"),
+        ({"start": 3}, TypeError, "weights must be a name or a path, got 3"),
+        ({"trains": ["posterior"]}, ValueError, "trains must be one of .*, got .'posterior'."),
+        (
+            {"trains": "subspace-posterior"},
+            TypeError,
+            'flow is a .*RealNVP without .*; expected one of kind "subspace"',
+        ),
+    ],
+)
+def test_what_a_recipe_asks_for_without_sense_is_named(tmp_path, monkeypatch, change, kind, said):
+    recipe = {"name": "a", "task": TASK, "flow": FLOW, "objective": {}, "optimizer": STEPS, **change}
+    monkeypatch.setattr(train, "read", lambda _: recipe)
+    with pytest.raises(kind, match=said):
+        train.main(["a.toml", "--out", str(tmp_path), "--checkpoints", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "said"),
+    [
+        ({"kind": ["dense"]}, ValueError, "network kind must be one of"),
+        ({"kind": "dense", "width": 0}, ValueError, "network 'dense': width must be at least 1"),
+        ({"kind": "dense", "depth": 2.0}, TypeError, "depth must be an integer, got 2.0"),
+        ({"kind": "dense", "width": 2**31 - 1}, ValueError, "width must be at most 32768"),
+    ],
+)
+def test_networks_that_cannot_be(settings, kind, said):
+    with pytest.raises(kind, match=said):
+        build_network(settings, (4,))
 
 
 def test_recipes_that_cannot_be(tmp_path, make_prior):
