@@ -119,8 +119,13 @@ def check_split(name, split, splits):
 
 def places(name):
     """Folders where the files of data set ``name`` are looked for, in order: APS_DATA_DIR and its folder ``name``, then
-    the cache.
+    the cache. Raises FileNotFoundError where there is neither.
     """
     user = user_folder()
     own = [user / name, user] if user else []
-    return [*own, cache_folder() / name]
+    try:
+        return [*own, cache_folder() / name]
+    except FileNotFoundError:
+        if own:
+            return own
+        raise

@@ -12,6 +12,7 @@ import pytest
 from filelock import FileLock
 
 from aps_core import checks, operators
+from aps_core.data._store import places
 from aps_core.files import cache_folder, check_writable, remove_unfinished, write_atomically
 from aps_core.priors import kept
 from aps_core.priors.gaussian import fit_gaussian
@@ -91,6 +92,11 @@ def test_the_cache_is_an_absolute_folder_or_a_named_error(tmp_path, monkeypatch)
     monkeypatch.setattr(Path, "home", none)
     with pytest.raises(FileNotFoundError, match="APS_CACHE_DIR"):
         cache_folder()
+    monkeypatch.delenv("APS_DATA_DIR", raising=False)
+    with pytest.raises(FileNotFoundError, match="expected APS_CACHE_DIR"):
+        places("mnist")
+    monkeypatch.setenv("APS_DATA_DIR", str(tmp_path))
+    assert places("mnist") == [tmp_path / "mnist", tmp_path]
     prior = fit_gaussian(np.random.default_rng(0).random((5, 32, 32)), n_modes=4)
     kept.kept("nothing", prior, operators.Identity((32, 32)), 0.1, lambda done: (np.ones(3),))  # made, and not kept
 
