@@ -487,10 +487,10 @@ run.say(
 if len(faces_realnvp.recorded(full["numbers"])) > 1:
     run.say(
         "What holds it? Two arms are there of the same network and the same start, with the path gradient and several "
-        "times: with a single linear map of $y$ added to its output, or with couplings and $y$ in whitened coordinates, "
-        "the modes of the closed-form posterior, where faces and measurements have unit variance. Neither knows "
-        "anything of $y$ before the first step. Estimator, times and coordinates change together: the table does not "
-        "tell what each is worth."
+        "times: with a single linear map of $y$ added to its output, or with couplings and $y$ in whitened "
+        "coordinates, the modes of the closed-form posterior, where faces and measurements have unit variance. Neither "
+        "knows anything of $y$ before the first step. Estimator, times and coordinates change together: the table does "
+        "not tell what each is worth."
     )
     run.table(
         faces_realnvp.store_arms(run, full["numbers"]),
