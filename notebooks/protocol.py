@@ -227,8 +227,8 @@ run.verdict(
 # of the forward divergence, which needs the prior alone (draws of it and their simulated measurements), with the spread
 # trained on by the reverse divergence (recipes `faces-sr2-spread`, `faces-deblur-spread`, `bunny-inpaint-spread`).
 # Frozen is the copy of the score network, from which the mean comes; the couplings behind it are trained and could
-# still move it. Whether mean and spread are kept, the lists say. The steps are few, chosen on validation signals, as
-# intervals go on to narrow where training goes on: the recipes for super-resolution and for the bunny have numbers.
+# still move it. Whether mean and spread are kept, the lists say. The steps are few: their number was chosen on the
+# validation signals of the lists, by the intervals. Nothing here says that a longer training would keep their width.
 
 # %% tags=["hide-input"]
 for name in mean_kept.recorded(full["numbers"]):

@@ -184,7 +184,8 @@ def train_subspace_posterior(task, recipe, *, measurements=None, start=None, **s
 
     measurements: a batched Measurement that somebody has recorded, for the reverse loss; then nothing clean is used,
     and nothing is validated. start: an AmortizedPosterior with a flow of the same shapes whose weights are where
-    training starts; session: see ``job.run``. Raises ValueError for an unknown setting, TypeError for another flow, and as ``recorded.checked``.
+    training starts; session: see ``job.run``. Raises ValueError for an unknown setting, TypeError for another flow, and as
+    ``recorded.checked``.
     """
     recipe = checked(recipe, SUBSPACE_POSTERIOR)
     return run(subspace_posterior_job(task, recipe, measurements, start), recipe, **session)[:2]

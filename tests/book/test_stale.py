@@ -1,6 +1,7 @@
 """Which records are older than their weights and code: on a small repository whose history is known, and on this one."""
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -147,6 +148,7 @@ def test_records_of_no_commit_are_named(repository):
     assert stale.of_no_commit(root) == {"chapter": commit, "chapter.added-more": "0" * 40}
 
 
+RECORDS = stale.ROOT / "weights" / "results"
 OLD = {  # of before this was asked, by commit: from a modified checkout, or one whose commits were left behind
     "any_mask": "84c9479f6",
     "any_operator": "50bd73a97",
@@ -163,11 +165,17 @@ OLD = {  # of before this was asked, by commit: from a modified checkout, or one
 
 
 def test_new_records_are_of_a_commit_of_this_history():
-    """A full run is made from a clean checkout of a commit that stays. What was unpacked from an archive, or cloned without
-    its past, cannot say: there alone nothing is asked.
+    """A full run is made from a clean checkout of a commit that stays: every record says so, and where there is a history,
+    not in what was unpacked from an archive or cloned without its past, the commit is asked for in it.
     """
+    made = {p.stem: json.loads(p.read_text("utf-8")).get("provenance") for p in RECORDS.glob("*.json")}
+    made = {name: one for name, one in made.items() if one is not None}
+    odd = {
+        name for name, one in made.items() if one["modified"] or not re.fullmatch("[0-9a-f]{40}", one["commit"] or "")
+    }
+    assert made and odd <= set(OLD)
     if not (stale.ROOT / ".git").exists() or (stale.ROOT / ".git/shallow").exists():
-        pytest.skip(f"{stale.ROOT} has no history of its own")
+        return
     found = stale.of_no_commit()
     assert {name for name, commit in found.items() if not (commit or "").startswith(OLD.get(name, "none"))} == set()
 
