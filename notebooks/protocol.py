@@ -31,7 +31,7 @@ import numpy as np
 
 import aps_core
 from aps_book import record
-from aps_book.experiments import along_training, faces_realnvp, family, mean_kept, objective_faces
+from aps_book.experiments import along_training, faces_realnvp, family, mean_kept, objective_faces, protocol_controls
 from aps_book.experiments import faces as faces_study
 from aps_book.figures import curves as curves_figures
 from aps_core import data
@@ -422,6 +422,35 @@ run.say(
 )
 
 # %% [markdown]
+# ### Objective, measurements and steps apart
+#
+# The second flow differs from the first in three things: objective, measurements, and the steps that it went on for.
+# In the controls each is changed alone: all go on from the held-out flow for as many steps, with the same optimizer
+# (`python -m aps_book.experiments.protocol_controls`).
+
+# %% tags=["hide-input"]
+if protocol_controls.recorded(full["numbers"]):
+    run.say("Steps of each: {full/controls.draws.training.steps:.0f}.")
+    for split, title in protocol_controls.SPLITS.items():
+        run.table(
+            protocol_controls.ROWS,
+            protocol_controls.COLUMNS,
+            f"controls.{split}",
+            caption=f"What the steps have changed, against the held-out flow, paired; real {title}, denoising, noise "
+            "0.1. Mean and coverage: of 128 samples.",
+        )
+        run.verdict(
+            *(
+                record.Difference(key, this, that, form="+.3f")
+                for key, this, that in protocol_controls.differences(split)
+            ),
+            before=f"On {title}, full run:",
+            source="full",
+        )
+else:
+    run.say("Not run.")
+
+# %% [markdown]
 # ## The objective itself
 #
 # What the second flow was trained to lower is the reverse divergence up to a constant, which can be computed for both.
@@ -525,8 +554,7 @@ if len(faces_realnvp.recorded(full["numbers"])) > 1:
 #   lower objective is no sign of a better posterior: calibration and the mean on draws of the prior are.
 # - What the measurements of the test set are worth stands above, as a difference with its error. The two flows differ
 #   in three things: the objective, the faces whose measurements were trained on, and that the second went on from the
-#   weights of the first. Test and validation faces beside each other separate the second of them; the first is what
-#   "Why the mean moves" is about; the third, steps beyond the first flow's own, was not run as a control.
+#   weights of the first. The controls change one of them at a time.
 # - The chains are short and on few faces, and a step of finite length puts a share of its own into their means. In a
 #   mixture of much narrower components than a face's posterior it pulls the mean towards the Gaussian's, the way that
 #   the means here have gone; the row with a third of the step says how much of it there is here, where it was run. What

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from aps_book import record
-from aps_book.experiments import along_training, bunny_inpaint, family, mean_kept, moved_mean, objective_faces
+from aps_book.experiments import (
+    along_training,
+    bunny_inpaint,
+    family,
+    mean_kept,
+    moved_mean,
+    objective_faces,
+    protocol_controls,
+)
 from aps_book.experiments.measured import measure
 from aps_book.experiments.mixture_posterior import mixture_posterior
 from aps_core import data
@@ -321,3 +329,30 @@ def test_figures_and_tables_have_the_names_of_the_record(measured):
     assert curves["posterior of the score"][0].tolist() == [0.01, 0.06]
     assert curves["reverse diffusion from y"][1].tolist() == [0.0]
     assert set(objective_faces.stands_on()) == set(objective_faces.ROWS)
+
+
+def test_controls_change_one_thing_each():
+    base = protocol_controls.recipe_of("paper")
+    for arm in protocol_controls.ROWS:
+        recipe = protocol_controls.recipe_of(arm)
+        assert recipe["optimizer"] == base["optimizer"] and recipe["flow"] == base["flow"]
+        assert recipe["objective"]["batch"] == base["objective"]["batch"]
+        assert recipe["objective"]["protocol"] == ("paper" if arm == "paper" else "held-out")
+        assert recipe["objective"].get("kl", "reverse") == {"mixture": "mixture", "forward": "forward"}.get(
+            arm, "reverse"
+        )
+    assert {arm for pair in protocol_controls.PAIRS.values() for arm in pair} - {None} == set(protocol_controls.ROWS)
+
+
+def test_controls_are_kept_against_their_start_and_each_other(tmp_path):
+    run = record.Run("absent", {}, tmp_path)
+    one = {"psnr_n1": np.zeros(3), "energy": np.ones(3), "coverage": np.full((3, 2), 0.9)}
+    scores = {arm: {**one, "psnr_mean": np.full(3, float(i))} for i, arm in enumerate(protocol_controls.ROWS)}
+    protocol_controls.store(run, "val", scores, {**one, "psnr_mean": np.full(3, 10.0)})
+    numbers = run.as_dict()["numbers"]
+    assert protocol_controls.recorded(numbers)
+    assert numbers["controls.val.paper.mean"]["value"] == -10 and numbers["controls.val.forward.mean"]["value"] == -6
+    assert numbers["controls_pair.val.steps.mean"]["value"] == -6  # against the start
+    assert numbers["controls_pair.val.seen.mean"]["value"] == -1 and numbers["controls_pair.val.seen.mean"]["n"] == 3
+    assert {key for key, *_ in protocol_controls.differences("val")} < set(numbers)
+    assert all(f"controls.val.{arm}.{key}" in numbers for arm in scores for key in protocol_controls.COLUMNS)
