@@ -103,7 +103,10 @@ def test_a_search_by_any_measure_takes_its_smallest():
         Trials(measurements=one)
 
 
-@pytest.mark.parametrize("name", ["toy2d-closed", "toy2d-exact", "toy2d-surrogate"])
+@pytest.mark.parametrize(
+    "name",
+    ["toy2d-exact", *(pytest.param(name, marks=pytest.mark.slow) for name in ("toy2d-closed", "toy2d-surrogate"))],
+)
 def test_the_shipped_flows_are_at_the_truth(name):
     problems, flows, _ = toy2d_flows.load_toys(name, 0.03, 0.2)
     for key, problem in problems.items():
