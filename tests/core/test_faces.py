@@ -184,6 +184,7 @@ def test_churned_draws_have_the_law_of_the_ode(prior):
             fast_sampling.draw(scaled, jax.random.key(1), 2, n_steps, churn=churn)
 
 
+@pytest.mark.slow
 def test_churned_draws_without_a_network_are_those_of_the_gaussian(prior):
     zero = prior.replace(params=jax.tree.map(jnp.zeros_like, prior.params))
     x = (
