@@ -32,11 +32,8 @@ def _prior(width=8, seed=1):
     start = init_network_prior(
         jax.random.key(0), _gaussian(), GatedMaps(SHAPE, maps=3, width=width, time_width=8), residual=False
     )
-    leaves, structure = jax.tree.flatten(start.params)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    params = jax.tree.unflatten(
-        structure, [a + 0.1 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
-    )
+    rng = np.random.default_rng(seed)
+    params = jax.tree.map(lambda a: a + jnp.asarray(0.1 * rng.normal(size=a.shape), a.dtype), start.params)
     return TracedPrior(start.gaussian, params, start.network, residual=False, t_residual=1e-3)
 
 

@@ -117,7 +117,7 @@ KINDS += [pytest.param(kind, marks=pytest.mark.long) for kind in ("distilled", "
 def test_path_and_total_have_the_same_expectation(kind, make_prior, randomise):
     """Along random directions, over many samples, for parameters that are far from the optimum: 5 standard errors."""
     task, flow = make(kind, make_prior)
-    params = randomise(flow.init(jax.random.key(0)), 0.1)
+    params = randomise(jax.eval_shape(flow.init, jax.random.key(0)), 0.1)
     loss, directions = _loss(task, flow, _measurement(task)), [randomise(params, 1.0, seed) for seed in (2, 3)]
     stacked = jax.tree.map(lambda p, *d: jnp.stack(d) - p, params, *directions)
 

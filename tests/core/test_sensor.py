@@ -90,7 +90,7 @@ def test_flow_behind_the_sensor_is_the_linear_one_given_undone_data(prior):
         build_flow(task, {"kind": "through-sensor", "sigma_y": 0.03, "flow": inner}),
         build_flow(linear, inner),
     )
-    params = flow.init(jax.random.key(0))
+    params = jax.jit(flow.init)(jax.random.key(0))
     y = task.measure(jax.random.key(1), task.signals("test")[0])
     z = jax.random.normal(jax.random.key(2), (36,))
     context = flow.context(y)

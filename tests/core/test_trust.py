@@ -181,7 +181,7 @@ def white():
 
 def wrong_flow(task, offset, inflate=1.0, k=2):
     flow = GaussianBaseFlow(task.prior, task.sigma_y, k=k, steps=1, width=8, inflate=inflate, offset_std=offset)
-    return AmortizedPosterior(task, flow, flow.init(jax.random.key(0)))
+    return AmortizedPosterior(task, flow, jax.jit(flow.init)(jax.random.key(0)))
 
 
 @pytest.mark.slow
