@@ -279,6 +279,7 @@ COSTLY = (
     "faces-denoise-paper",
     "faces-denoise-reverse",
     "faces-denoise-reverse-closed",
+    "faces-denoise-reverse-paper",
     "faces-denoise-reverse-spread",
 )
 
