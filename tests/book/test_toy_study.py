@@ -55,7 +55,9 @@ def test_the_posterior_is_prior_times_likelihood(shape):
     problem = toy2d.toy(shape, 0.1)
     axis = np.linspace(-0.4, 1.4, 361)
     points = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1)
-    prior = np.asarray(jax.vmap(problem.task.prior.log_prob)(jnp.asarray(points.reshape(-1, 2)))).reshape(361, 361)
+    prior = np.asarray(jax.jit(jax.vmap(problem.task.prior.log_prob))(jnp.asarray(points.reshape(-1, 2)))).reshape(
+        361, 361
+    )
     joint = np.exp(prior - 0.5 * ((0.5 - points[..., 0]) / 0.1) ** 2)
     expected = joint / (joint.sum() * (axis[1] - axis[0]) ** 2)
     np.testing.assert_allclose(np.exp(problem.log_target(points)), expected, atol=1e-3 * expected.max())
