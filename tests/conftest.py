@@ -59,7 +59,7 @@ def make_prior():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def randomise():
     """randomise(params, scale, seed): every leaf plus normal noise, so that nothing is left at zero; shapes alone count
     as zeros.

@@ -506,8 +506,19 @@ def full_run(notebook: str) -> dict[str, Any] | None:
     path = files.find("weights", "results", f"{notebook}.json")
     if path is None:
         return None
+    paths = [Path(path), *sorted(Path(path).parent.glob(f"{notebook}.added-*.json"))]
+    full = _with_added(tuple((p, (s := p.stat()).st_mtime_ns, s.st_size, s.st_ino) for p in paths))
+    return {**full, "numbers": dict(full["numbers"])}  # of what is kept for the next call
+
+
+@functools.lru_cache(64)
+def _with_added(versions: tuple[tuple[Path, int, int, int], ...]) -> dict[str, Any]:
+    """The record of the first of these files with the numbers of the others, read once for each version of the files: a page
+    asks for thousands of numbers.
+    """
+    path, *others = [version[0] for version in versions]
     full = load(path)
-    added = {p.stem.split(".added-")[1]: load(p) for p in sorted(Path(path).parent.glob(f"{notebook}.added-*.json"))}
+    added = {p.stem.split(".added-")[1]: load(p) for p in others}
     for record in added.values():
         n = record["parameters"].get("n_test")  # what does not say n itself stands on the signals of the smaller run
         numbers = {key: {**number, "n": number.get("n") or n} for key, number in record["numbers"].items()}

@@ -91,7 +91,7 @@ def rank_band(ranks, n, level=0.95, n_simulated=2000, seed=0):
     checked_levels(level)
     m, place = len(given), np.arange(1, n + 1) / (n + 1)
     drawn = np.random.default_rng(seed).integers(0, n + 1, (n_simulated, m))
-    found, simulated = _least_tail(_below(given[None], n), m, place)[0], _least_tail(_below(drawn, n), m, place)
+    found, *simulated = _least_tail(_below(np.concatenate([given[None], drawn]), n), m, place)
     tail = np.quantile(simulated, 1 - level)
     low, high = binom.ppf(tail / 2, m, place) / m, binom.ppf(1 - tail / 2, m, place) / m
     difference = _below(given[None], n)[0] / m - place

@@ -46,14 +46,12 @@ def test_gradient_noise(tmp_path, monkeypatch, make_score_prior, capsys):
     assert "path 2" in capsys.readouterr().out
 
 
-def test_the_plain_flow_has_the_log_determinant_of_its_jacobian():
+def test_the_plain_flow_has_the_log_determinant_of_its_jacobian(randomise):
     flows = _module("flows")
     size = flows.Size(dim=6, steps=2, width=4, batch=2)
     params, forward = flows.plain(size)
-    keys = iter(jax.random.split(jax.random.key(0), 100))
-    params = jax.tree.map(lambda a: a + 0.2 * jax.random.normal(next(keys), a.shape), params)
-    z, y = (jax.random.normal(next(keys), (2, 6)) for _ in range(2))
-    jacobians = jax.vmap(jax.jacrev(lambda z, y: forward(params, z[None], y[None])[0][0]))(z, y)
+    params, (z, y) = randomise(params, 0.2), jax.random.normal(jax.random.key(0), (2, 2, 6))
+    jacobians = jax.jit(jax.vmap(jax.jacrev(lambda z, y: forward(params, z[None], y[None])[0][0])))(z, y)
     np.testing.assert_allclose(forward(params, z, y)[1], np.linalg.slogdet(jacobians)[1], rtol=1e-4)
 
 

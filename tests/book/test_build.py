@@ -540,22 +540,18 @@ def test_a_full_run_has_a_bar_on_a_terminal(tmp_path):
     assert "one at full size (not run before)" in printed and b"cell" in seen and b"100%" in seen
 
 
-def needing(dodo, file):
-    """The notebooks for which doit has ``file`` as an input."""
-    return {task["name"] for task in dodo.task_notebook() if file in task["file_dep"]}
-
-
 def test_notebooks_depend_on_what_they_import(dodo):
-    names = set(dodo.notebooks())
+    names, inputs = set(dodo.notebooks()), {task["name"]: set(task["file_dep"]) for task in dodo.task_notebook()}
+    needing = lambda file: {name for name, files in inputs.items() if file in files}  # noqa: E731
     assert len(names) > 10
-    faces = needing(dodo, "aps_book/experiments/faces.py")
+    faces = needing("aps_book/experiments/faces.py")
     assert "faces" in faces and not {"overview", "sphere_impute", "method", "toy2d"} & faces
-    meshes = needing(dodo, "aps_book/figures/meshes.py")
+    meshes = needing("aps_book/figures/meshes.py")
     assert meshes == {"bunny_inpaint", "own_mesh"}
-    assert needing(dodo, "aps_core/diffusion.py") == names == needing(dodo, "requirements.lock")
-    assert needing(dodo, "aps_book/record/rules.py") == names
+    assert needing("aps_core/diffusion.py") == names == needing("requirements.lock")
+    assert needing("aps_book/record/rules.py") == names
     for file in ("tests/conftest.py", "aps_book/build_state.py", "book/intro.md"):
-        assert not needing(dodo, file), file
+        assert not needing(file), file
 
 
 @pytest.mark.slow

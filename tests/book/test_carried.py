@@ -140,6 +140,7 @@ def test_numbers_passed_on_widen_what_a_site_sees(task):
     network = task.prior.inner.network
     params = jax.tree.map(lambda a: a + 0.1, task.prior.inner.params)
     d = task.prior.basis.shape[1]
+    jacobian = jax.jit(lambda p, u: jax.jacobian(lambda u: network.apply(p, u, 0.3, jnp.zeros(d))[0])(u))
 
     def gradient(mix_off):
         silent = params
@@ -153,8 +154,7 @@ def test_numbers_passed_on_widen_what_a_site_sees(task):
             for layer in silent["params"].values():
                 if isinstance(layer, dict) and layer["kernel"].shape[0] == network.width + network.mix * network.near:
                     layer["kernel"] = layer["kernel"].at[network.width :].set(0.0)
-        f = lambda u: network.apply(silent, u, 0.3, jnp.zeros(d))[0]  # noqa: E731
-        return jax.jacobian(f)(jnp.full(d, 0.1))
+        return jacobian(silent, jnp.full(d, 0.1))
 
     loud, silent = gradient(False), gradient(True)
     assert np.abs(np.asarray(loud - silent)).max() > 1e-6

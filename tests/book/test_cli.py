@@ -252,7 +252,9 @@ def test_parameters_that_a_task_has_not_are_named_with_those_it_has():
         aps_core.load_task("faces-denoise", sigma=1)
 
 
-@pytest.mark.parametrize("arguments", [["list", "tasks"], ["data", "list", "--json"]])
+@pytest.mark.parametrize(
+    "arguments", [["list", "tasks"], pytest.param(["data", "list", "--json"], marks=pytest.mark.slow)]
+)
 def test_a_reader_that_has_read_enough_is_no_error(arguments):
     source, sink = os.pipe()
     os.close(source)

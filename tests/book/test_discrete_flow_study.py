@@ -52,8 +52,8 @@ def test_the_closed_form_posterior_is_where_a_fit_stays(case):
     exact = -0.5 * (residual @ np.linalg.solve(cov, residual) + np.linalg.slogdet(2 * np.pi * cov)[1])
     np.testing.assert_allclose(evidence, exact, atol=2e-3)
     x = fit.sample(jax.random.key(5), 3)
-    z = jax.vmap(lambda xi: fit.flow.inverse(fit.params, xi.reshape(-1))[0])(x)
-    back, log_det = jax.vmap(lambda zi: fit.flow.forward(fit.params, zi))(z)
+    z = jax.jit(jax.vmap(lambda xi: fit.flow.inverse(fit.params, xi.reshape(-1))[0]))(x)
+    back, log_det = jax.jit(jax.vmap(lambda zi: fit.flow.forward(fit.params, zi)))(z)
     np.testing.assert_allclose(back.reshape(x.shape), x, atol=1e-5)
     np.testing.assert_allclose(log_det, posterior.log_det, atol=1e-4)
 
@@ -160,7 +160,7 @@ def test_densities_and_gradients_are_those_of_the_prior(make_prior):
     prior = init_discrete_prior(jax.random.key(0), gaussian, steps=1, width=2, whiten=True)
     x = gaussian.sample(jax.random.key(1), 3)
     np.testing.assert_allclose(
-        study.log_densities(prior, jax.random.key(2), x), jax.vmap(gaussian.log_prob)(x), rtol=1e-4
+        study.log_densities(prior, jax.random.key(2), x), jax.jit(jax.vmap(gaussian.log_prob))(x), rtol=1e-4
     )
     exact = np.linalg.norm(np.linalg.solve(gaussian.covariance(), (x.reshape(3, -1) - gaussian.mean).T), axis=0)
     np.testing.assert_allclose(study.gradient_norms(prior, jax.random.key(2), x)[1], exact, rtol=1e-3)

@@ -34,6 +34,14 @@ def gaussian():
     )
 
 
+@pytest.fixture(scope="module")
+def untrained(gaussian):
+    """A NetworkPrior that is the Gaussian."""
+    return init_network_prior(
+        jax.random.key(0), gaussian, PatchTransformer(image_patches((8, 8, 3), 4), width=8, depth=1, heads=1)
+    )
+
+
 def scores(error, spread, n, faces=300, dim=48):
     """Scores of samples N(truth + error, spread^2)."""
     truth = RNG.normal(size=(faces, dim))
@@ -117,29 +125,23 @@ def test_samples_do_not_depend_on_how_many_faces_follow(gaussian):
     np.testing.assert_allclose(all_five[:4], four, atol=1e-6)
 
 
-def test_tweedie_of_a_gaussian_is_the_wiener_filter(gaussian):
-    prior = init_network_prior(
-        jax.random.key(0), gaussian, PatchTransformer(image_patches((8, 8, 3), 4), width=8, depth=1, heads=1)
-    )
+def test_tweedie_of_a_gaussian_is_the_wiener_filter(gaussian, untrained):
     x = gaussian.sample(jax.random.key(1), 5)
     y = x + 0.1 * jax.random.normal(jax.random.key(2), x.shape)
     variance = np.asarray(gaussian.excess + gaussian.rest)
     basis = np.asarray(gaussian.basis)
     expected = 0.5 + ((np.asarray(y).reshape(5, -1) - 0.5) @ basis * (variance / (variance + 0.01))) @ basis.T
-    np.testing.assert_allclose(tweedie(prior, y, 0.1).reshape(5, -1), expected, atol=2e-5)
+    np.testing.assert_allclose(jax.jit(tweedie)(untrained, y, 0.1).reshape(5, -1), expected, atol=2e-5)
 
 
-def test_bits_of_a_gaussian(gaussian, tmp_path):
+def test_bits_of_a_gaussian(gaussian, untrained, tmp_path):
     """Untrained, the learned prior is the Gaussian: its bound is the Gaussian's density."""
-    prior = init_network_prior(
-        jax.random.key(0), gaussian, PatchTransformer(image_patches((8, 8, 3), 4), width=8, depth=1, heads=1)
-    )
     run = record.Run("faces_absent", {}, tmp_path)
     x = np.asarray(gaussian.sample(jax.random.key(1), 4))
-    faces_study.store_bits(run, prior, x, n_times=4)
+    faces_study.store_bits(run, untrained, x, n_times=4)
     numbers = run.as_dict()["numbers"]
     assert numbers["bits.elbo"]["value"] == pytest.approx(numbers["bits.gaussian"]["value"], abs=1e-4)
-    faces_study.store_tweedie(run, prior, x, levels=(0.1,))
+    faces_study.store_tweedie(run, untrained, x, levels=(0.1,))
     assert run.as_dict()["numbers"]["tweedie.s100.gain"]["value"] == pytest.approx(0, abs=1e-4)
 
 

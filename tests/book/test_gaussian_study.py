@@ -106,7 +106,7 @@ def test_precision_is_the_curvature_of_the_bound(make_prior, variance, start):
         at = jax.vmap(lambda ti, k: bound.elbo_at(prior.eps, sde, 2 * x - 1, ti, k, form=bound.Form(start)))
         return jnp.mean(at(t, jax.random.split(jax.random.key(0), n)))
 
-    curvature = -jax.hessian(mean_bound)(jnp.array([0.4]))[0, 0]
+    curvature = -jax.jit(jax.hessian(mean_bound))(jnp.array([0.4]))[0, 0]
     assert float(curvature) == pytest.approx(gaussian16.bound_precision(variance, sde.v_min / 4, start), rel=2e-3)
 
 

@@ -103,10 +103,14 @@ def test_the_grid_agrees_with_the_closed_form_of_the_mixture(mixture):
     assert abs(energy_distance(draws, np.asarray(truth.sample(jax.random.key(1), 2000)))) < 0.002
 
 
+@pytest.mark.slow
 def test_any_operator_has_a_known_posterior():
     sensor = SaturatingSensor(FixedMask(np.array([1.0, 0.0])), gain=2.0)
     case = known_posteriors.mixture_case(0.05, 3, operator=sensor)
     found = case.judge(case.exact(jax.random.key(2), 1000))
     assert np.abs(found["ratio"] - 1).max() < 0.15 and abs(found["kl"].mean()) < 0.08
+
+
+def test_a_grid_is_for_signals_in_the_plane():
     with pytest.raises(ValueError, match=r"signals of shape \(2,\)"):
         GridPosterior.of(known_posteriors.gaussian_case(0.1, 2).task, None)

@@ -32,28 +32,31 @@ def _prior(width=8, seed=1):
     start = init_network_prior(
         jax.random.key(0), _gaussian(), GatedMaps(SHAPE, maps=3, width=width, time_width=8), residual=False
     )
-    leaves, structure = jax.tree.flatten(start.params)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    params = jax.tree.unflatten(
-        structure, [a + 0.1 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
-    )
+    rng = np.random.default_rng(seed)
+    params = jax.tree.map(lambda a: a + jnp.asarray(0.1 * rng.normal(size=a.shape), a.dtype), start.params)
     return TracedPrior(start.gaussian, params, start.network, residual=False, t_residual=1e-3)
 
 
 def test_the_network_starts_at_zero():
     network = GatedMaps(SHAPE)
     c = jnp.arange(6.0)
-    params = network.init(jax.random.key(0), c, 0.5)
+    params = jax.jit(network.init)(jax.random.key(0), c, 0.5)
     np.testing.assert_array_equal(network.apply(params, c, 0.3), 0)
+
+
+@jax.jit
+def _every_way(prior, u, t):
+    return prior.eps(u, t), prior.mixed().eps(u, t), jax.jacfwd(lambda v: prior.eps(v, t))(u)
 
 
 @pytest.mark.parametrize("t", [1e-3, 0.3])
 def test_value_and_trace_of_the_network_by_every_way(t):
     prior, u = _prior(), jnp.linspace(-1, 1, DIM)
-    value, trace = prior.eps_and_divergence(u, t)
-    np.testing.assert_allclose(value, prior.eps(u, t), rtol=1e-5)
-    np.testing.assert_allclose(value, prior.mixed().eps(u, t), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(trace, jnp.trace(jax.jacfwd(lambda v: prior.eps(v, t))(u)), rtol=1e-4)
+    value, trace = jax.jit(prior.eps_and_divergence)(u, t)
+    same, mixed, jacobian = _every_way(prior, u, t)
+    np.testing.assert_allclose(value, same, rtol=1e-5)
+    np.testing.assert_allclose(value, mixed, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(trace, np.trace(jacobian), rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -50,7 +50,11 @@ def test_tweedie_is_the_exact_mean(measured):
     np.testing.assert_allclose(moved_mean.tweedie_means(task.prior, y, task.sigma_y), exact, atol=2e-4)
 
 
-@pytest.mark.parametrize("slope", [moved_mean.bound_slope(), moved_mean.score_slope(0.002)], ids=["bound", "score"])
+@pytest.mark.parametrize(
+    "slope",
+    [pytest.param(moved_mean.bound_slope(), marks=pytest.mark.slow), moved_mean.score_slope(0.002)],
+    ids=["bound", "score"],
+)
 def test_chains_of_an_exact_prior_end_at_its_posterior(slope):
     """Where the score is exact the bound is the density: mean and variance are the exact ones up to the step's length."""
     task = family.problem("means")

@@ -65,8 +65,8 @@ def flow_of(prior, operator, sigma_y):
 
 def stirred(params, scale, seed=1):
     """Parameters plus noise."""
-    keys = iter(jax.random.split(jax.random.key(seed), 100))
-    return jax.tree.map(lambda a: a + scale * jax.random.normal(next(keys), a.shape), params)
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda a: a + jnp.asarray(scale * rng.normal(size=a.shape), a.dtype), params)
 
 
 @pytest.mark.long

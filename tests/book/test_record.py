@@ -13,6 +13,7 @@ import aps_book.record.run as recording
 from aps_book import record
 from aps_book.record import tolerances
 from aps_book.record.rules import check_parameters
+from aps_core import files
 
 RULES = {"mask_fraction": record.between(0, 1, open=True), "n_test": record.integer(1)}
 
@@ -656,3 +657,26 @@ def test_settings_keep_their_keys_and_others_get_their_own(monkeypatch):
     assert record.keyed("z", [1.0, 0.5], known) == {"z2": 1.0, "z_0_5": 0.5}
     monkeypatch.setenv("APS_FULL_RUN", "1")
     assert record.keyed("z", [0.5, 1.0], known) == {"z0": 0.5, "z1": 1.0}
+
+
+def test_a_full_run_is_read_anew_where_a_file_of_it_has_changed(tmp_path, monkeypatch):
+    """What is kept of it is neither another version's nor what a caller has made of it."""
+    monkeypatch.setattr(files, "CHECKOUT", tmp_path)
+    results = tmp_path / "weights/results"
+    results.mkdir(parents=True)
+    number = {"value": 1.0, "se": None, "unit": None}
+    made = {"schema": recording.SCHEMA, "notebook": "chapter", "parameters": {}, "figures": [], "provenance": {}}
+    store = lambda name, **numbers: record.save({**made, "numbers": numbers}, results / name)  # noqa: E731
+    assert record.full_run("chapter") is None
+    store("chapter.json", one=number)
+    record.full_run("chapter")["numbers"].clear()
+    assert record.full_run("chapter")["numbers"] == {"one": number}
+    store("chapter.json", one={**number, "value": 2.0})
+    assert record.full_run("chapter")["numbers"]["one"]["value"] == 2
+    store("chapter.added-more.json", two=number)
+    assert set(record.full_run("chapter")["numbers"]) == {"one", "two"}
+    store("chapter.added-more.json", three=number)
+    assert set(record.full_run("chapter")["numbers"]) == {"one", "three"}
+    (results / "chapter.json").write_text("{}")
+    with pytest.raises(ValueError, match="expected a result record"):
+        record.full_run("chapter")

@@ -55,7 +55,9 @@ def test_the_posterior_is_prior_times_likelihood(shape):
     problem = toy2d.toy(shape, 0.1)
     axis = np.linspace(-0.4, 1.4, 361)
     points = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1)
-    prior = np.asarray(jax.vmap(problem.task.prior.log_prob)(jnp.asarray(points.reshape(-1, 2)))).reshape(361, 361)
+    prior = np.asarray(jax.jit(jax.vmap(problem.task.prior.log_prob))(jnp.asarray(points.reshape(-1, 2)))).reshape(
+        361, 361
+    )
     joint = np.exp(prior - 0.5 * ((0.5 - points[..., 0]) / 0.1) ** 2)
     expected = joint / (joint.sum() * (axis[1] - axis[0]) ** 2)
     np.testing.assert_allclose(np.exp(problem.log_target(points)), expected, atol=1e-3 * expected.max())
@@ -103,7 +105,10 @@ def test_a_search_by_any_measure_takes_its_smallest():
         Trials(measurements=one)
 
 
-@pytest.mark.parametrize("name", ["toy2d-closed", "toy2d-exact", "toy2d-surrogate"])
+@pytest.mark.parametrize(
+    "name",
+    ["toy2d-exact", *(pytest.param(name, marks=pytest.mark.slow) for name in ("toy2d-closed", "toy2d-surrogate"))],
+)
 def test_the_shipped_flows_are_at_the_truth(name):
     problems, flows, _ = toy2d_flows.load_toys(name, 0.03, 0.2)
     for key, problem in problems.items():

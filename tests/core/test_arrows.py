@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,12 @@ def module_of(path):
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+@cache
+def parsed(path):
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text("utf-8"))
+
+
 MODULES = {module_of(path) for path in FILES}
 
 
@@ -55,7 +62,7 @@ def part(name):
 
 def imports(path):
     """(line, module, name or None) of every import of the two packages in a file, also in functions."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name, None
@@ -134,7 +141,7 @@ def test_no_private_attribute_of_a_module_is_read():
     """``module._name`` of an imported module is the same thing by another way."""
     wrong = []
     for path in FILES:
-        tree = ast.parse(path.read_text("utf-8"))
+        tree = parsed(path)
         bound = {}
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
@@ -207,7 +214,7 @@ def choices(tree, classes, words):
 
 
 def test_attributes_decide_and_not_classes():
-    trees = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in FILES}
+    trees = {path.relative_to(ROOT).as_posix(): parsed(path) for path in FILES}
     trees = {name: tree for name, tree in trees.items() if name.startswith("aps_core/")}
     classes = [node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     kinds = [part for node in classes for part in node.body if isinstance(part, ast.Assign)]
@@ -267,7 +274,7 @@ def test_nothing_is_computed_by_jax_when_a_module_is_imported():
     """It would start JAX before `--distributed` can say that there are other processes."""
     wrong = []
     for path in FILES:
-        for call in at_import(ast.parse(path.read_text("utf-8"))):
+        for call in at_import(parsed(path)):
             if re.match(r"(jnp|jax\.(numpy|random|devices|device_put))\b", ast.unparse(call.func)):
                 wrong.append(f"{path.relative_to(ROOT)}:{call.lineno}: {ast.unparse(call)[:60]}")
     assert not wrong, "\n" + "\n".join(wrong)

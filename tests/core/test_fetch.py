@@ -68,7 +68,13 @@ def index(tmp_path):
         server.shutdown()
 
 
-@pytest.mark.parametrize("backend", [None, "setuptools.build_meta", "poetry.core.masonry.api"])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "setuptools.build_meta",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (None, "poetry.core.masonry.api")),
+    ],
+)
 def test_nothing_of_a_source_distribution_is_run(alone, index, backend):
     page, address = index
     trap = alone / "trap"

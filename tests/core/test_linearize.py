@@ -53,7 +53,7 @@ def test_it_stands_at_the_most_probable_signal(task, operator, x64):
     m = _measured(task)
     found = linearize(task, m)
     log_posterior = lambda x: task.log_likelihood(x, m) + task.prior.log_prob(x)  # noqa: E731
-    gradient = jax.grad(log_posterior)
+    gradient = jax.jit(jax.grad(log_posterior))
     there, start = gradient(jnp.asarray(found.operator.at)), gradient(task.prior.mean.reshape(SHAPE))
     assert np.linalg.norm(there) < 1e-3 * np.linalg.norm(start)
     # and the closed form of the tangent has its mean there

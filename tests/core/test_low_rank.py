@@ -201,6 +201,7 @@ def test_samples_have_the_mean_and_the_covariance(closed):
     np.testing.assert_allclose((np.cov(flat.T) - cov) / np.outer(std, std), 0, atol=5.5 * np.sqrt(2 / n))
 
 
+@pytest.mark.slow
 def test_a_token_flow_stands_on_it(make_prior, randomise):
     prior = make_prior(d=DIM, k=K, shape=SHAPE)
     task = Task(OPERATORS["blur"], 0.05, prior, prior.sample(jax.random.key(0), 3), unit_range=False)

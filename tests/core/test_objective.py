@@ -82,9 +82,8 @@ def _base(prior):
     return GaussianBaseFlow(prior.gaussian, SIGMA_Y, k=3, steps=2, width=4)
 
 
-@pytest.mark.parametrize(
-    "make, term", [pytest.param(_realnvp, "elbo", marks=pytest.mark.slow), (_base, "control-variate")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("make, term", [(_realnvp, "elbo"), (_base, "control-variate")])
 def test_gradient_against_finite_differences(make_score_prior, randomise, x64, make, term):
     prior = make_score_prior(d=4, k=3)
     operator, _, m = _measurements(prior, 3)

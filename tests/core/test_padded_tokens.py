@@ -12,9 +12,12 @@ from aps_core.priors.gaussian import fit_gaussian
 from aps_core.priors.networks.patches import PatchTransformer, image_patches
 from aps_core.priors.score_network import init_network_prior
 
+OTHERS = [("distilled", 5), ("distilled", 4), ("universal", 4)]  # with the same couplings; at 4 nothing is padded
 
-@pytest.mark.parametrize("kind", ["distilled", "universal"])
-@pytest.mark.parametrize("side", [5, pytest.param(4, marks=pytest.mark.slow)])
+
+@pytest.mark.parametrize(
+    "kind, side", [("universal", 5), *(pytest.param(*one, marks=pytest.mark.slow) for one in OTHERS)]
+)
 def test_a_flow_whose_tokens_are_padded_is_a_bijection_with_an_exact_density(kind, side, randomise):
     shape = (side, side, 1)
     signals = np.random.default_rng(0).uniform(0.2, 0.8, (60, *shape))

@@ -117,7 +117,7 @@ def _operator(name):
     return Identity(SHAPE) if name == "noise2score" else RandomMask(SHAPE, 0.25)
 
 
-LONG = ("daps", "mcg", "pigdm", "score-ald", "sde-proj")  # to compile
+LONG = ("daps", "ddrm", "mcg", "pigdm", "red-diff", "score-ald", "sde-proj")  # to compile
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_another_step_size_compiles_nothing(make_task, measured):
 
 
 @pytest.mark.parametrize(
-    "name", ["dps", "red-diff", *(pytest.param(n, marks=pytest.mark.slow) for n in ("daps", "score-ald"))]
+    "name", ["red-diff", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dps", "daps", "score-ald"))]
 )
 def test_a_saturating_sensor_is_fitted(make_task, name):
     operator = SaturatingSensor(RandomMask(SHAPE, 0.25), gain=2.0)

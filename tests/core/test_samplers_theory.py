@@ -167,16 +167,9 @@ def test_dps_is_concentrated_by_its_step_size_not_by_the_noise(make_case):
     np.testing.assert_array_equal(*same)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "operator",
-    [
-        POOL,
-        *(
-            pytest.param(operator, marks=pytest.mark.slow)
-            for operator in (GaussianBlur(SHAPE, 0.8), FixedMask(np.tri(4)))
-        ),
-    ],
-    ids=lambda operator: operator.kind,
+    "operator", [POOL, GaussianBlur(SHAPE, 0.8), FixedMask(np.tri(4))], ids=lambda operator: operator.kind
 )
 def test_pigdm_is_exact_under_an_isotropic_gaussian(make_case, operator):
     """p(u_0 | u_t) then is the Gaussian that it takes it for, so that only the error of the steps is left: about

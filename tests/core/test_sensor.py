@@ -90,13 +90,14 @@ def test_flow_behind_the_sensor_is_the_linear_one_given_undone_data(prior):
         build_flow(task, {"kind": "through-sensor", "sigma_y": 0.03, "flow": inner}),
         build_flow(linear, inner),
     )
-    params = flow.init(jax.random.key(0))
+    params = jax.jit(flow.init)(jax.random.key(0))
     y = task.measure(jax.random.key(1), task.signals("test")[0])
     z = jax.random.normal(jax.random.key(2), (36,))
-    x, log_det = flow.forward(params, z, flow.context(y))
-    same, _ = plain.forward(params, z, plain.context(Measurement(task.operator.undo(y.y))))
+    context = flow.context(y)
+    x, log_det = jax.jit(flow.forward)(params, z, context)
+    same, _ = jax.jit(plain.forward)(params, z, plain.context(Measurement(task.operator.undo(y.y))))
     np.testing.assert_allclose(x, same, atol=1e-6)
-    back, other = flow.inverse(params, x, flow.context(y))
+    back, other = jax.jit(flow.inverse)(params, x, context)
     np.testing.assert_allclose(back, z, atol=1e-3)
     assert abs(float(log_det + other)) < 1e-2
     assert (flow.dim, tuple(flow.shape)) == (36, SHAPE)

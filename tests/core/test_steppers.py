@@ -126,6 +126,7 @@ def test_times_fall_from_one_to_the_end(grid, sde):
     np.testing.assert_allclose(np.diff(even), np.diff(even).mean(), rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_unconditional_draws_have_the_moments_of_the_prior(make_prior):
     prior, n = make_prior(d=8, k=4, rest=1e-2, shape=(2, 4)), 4096
     draw = jax.jit(lambda key: unconditional.draw(prior, key, n, n_steps=800))
