@@ -250,9 +250,8 @@ refined = {
     )
 }
 if own_steps:
-    alone, every = trust_mending.of_its_own(trained), max(1, own_steps // 16)
-    settings = {"seed": seed, "learning_rate": trust_mending.OWN_RATE}
-    refined[labels["own"]] = trust_mending.refined(alone, closed, measured, own_steps, every, **settings)
+    every = max(1, own_steps // 16)
+    refined[labels["own"]] = trust_mending.of_its_own(trained, closed, measured, own_steps, every, seed)
     for label, at in (("own_start", 0), ("own", -1)):
         run.number(f"refine.{label}.kl", *(refined[labels["own"]][i][at] for i in (1, 2)), unit="nats")
     run.number("refine.own.seconds", refined[labels["own"]][3][-1], unit="s")

@@ -118,6 +118,15 @@ def test_the_strip_counts_verdicts_and_says_where_there_is_no_reference(tmp_path
     assert "on 3 of this build's test measurements" in said and "{diagnosed.denoise.refused:.0f} refused" in said
 
 
+@pytest.mark.slow
+def test_a_flow_of_its_own_comes_near_the_posterior():
+    task = aps_core.load_task("gaussian16")
+    closed, trained = aps_core.gaussian_posterior(task), aps_core.load_posterior(task, weights=trust_mending.TRAINED)
+    measured = task.measure(jax.random.key(3), task.signals("test")[0])
+    steps, kl, _, _ = trust_mending.of_its_own(trained, closed, measured, 60, 30)
+    assert list(steps) == [0, 30, 60] and kl[0] > 1000 and kl[-1] < 20  # nats
+
+
 def test_seconds_of_a_refinement_without_compiling():
     steps = np.array([0, 10, 20, 40])
     seconds, compiling = trust_mending.without_compiling(steps, np.array([0.0, 32.0, 34.0, 38.0]))
