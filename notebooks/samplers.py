@@ -21,14 +21,15 @@
 
 # %% tags=["parameters"]
 n_gaussian = 2  # measurements of the Gaussian problem
-n_gaussian_samples = 48  # samples of each
-n_mixture = 6  # measurements of the mixture problem
+n_gaussian_samples = 24  # samples of each
+n_mixture = 4  # measurements of the mixture problem
 n_mixture_samples = 250  # samples of each
 high_gaussian = 0.5  # the higher noise level
 high_mixture = 0.3  # and that of the mixture problem
 with_high_mixture = False  # whether the mixture is sampled at the higher noise too
 n_fitted = 1  # measurements to which score priors are fitted
 fit_steps = 300  # of score priors, and of APS on the mixture
+fit_mixture = False  # whether flows are fitted to the mixture too, through either operator
 fit_high = False  # whether they are fitted at the higher noise too
 with_variants = False  # whether rows with what only the authors' programs do are drawn
 n_denoise = 32  # signals for the comparison of posterior means
@@ -51,6 +52,7 @@ run = record.start(
         "with_high_mixture": boolean(),
         "n_fitted": integer(1),
         "fit_steps": integer(20),
+        "fit_mixture": boolean(),
         "fit_high": boolean(),
         "with_variants": boolean(),
         "n_denoise": integer(2, 512),
@@ -118,7 +120,7 @@ run.say(
     "{noise.mixture2.high} in the mixture. This run has {parameters/n_gaussian} measurements with "
     "{parameters/n_gaussian_samples} samples each, and "
     "{parameters/n_mixture} with {parameters/n_mixture_samples}; the score priors are fitted to "
-    "{parameters/n_fitted} of them."
+    "{parameters/n_fitted} of them" + (" in either problem." if fit_mixture else " in the Gaussian problem alone.")
 )
 
 # %% [markdown]
@@ -170,10 +172,9 @@ for problem, title in (("gaussian16", "Gaussian"), ("mixture2", "Mixture")):
 
 # %% tags=["hide-input"]
 samples = {}
-aps = {
-    "gaussian16": aps_core.load_posterior(cases["gaussian16", "low"].task, weights="gaussian16-realnvp-denoise"),
-    "mixture2": sampler_study.fitted_aps(cases["mixture2", "low"], fit_steps),
-}
+aps = {"gaussian16": aps_core.load_posterior(cases["gaussian16", "low"].task, weights="gaussian16-realnvp-denoise")}
+if fit_mixture:
+    aps["mixture2"] = sampler_study.fitted_aps(cases["mixture2", "low"], fit_steps)
 run.uses_weights(aps["gaussian16"].card)
 for (problem, level), case in cases.items():
     if (problem, level) == ("mixture2", "high") and not with_high_mixture:
@@ -181,9 +182,9 @@ for (problem, level), case in cases.items():
     rows = {"exact": sampler_study.Exact(case), "gaussian": aps_core.gaussian_posterior(case.task)}
     if problem == "gaussian16":
         rows["noise2score"] = aps_core.make_sampler("noise2score", case.task)
-    if level == "low":
+    if level == "low" and problem in aps:
         rows["aps"] = aps[problem]
-    if level == "low" or fit_high:
+    if (level == "low" or fit_high) and (problem == "gaussian16" or fit_mixture):
         rows |= sampler_study.score_priors(case, fit_steps)
     rows |= sampler_study.iterative(case, found[problem])
     if with_variants:
@@ -314,6 +315,7 @@ run.chart(
         "samples": {
             sampler_study.SHORT.get(name, sampler_study.LABELS[name.split(".")[0]]): samples["mixture2", "low"][name][0]
             for name in names
+            if name in samples["mixture2", "low"]
         },
     },
     alt=lambda shown: (
@@ -379,7 +381,7 @@ sensor = aps_core.SaturatingSensor(aps_core.FixedMask(np.array([1.0, 0.0])), gai
 saturating = known_posteriors.mixture_case(LOW["mixture2"], n_mixture, seed, operator=sensor)
 rows = {
     "exact": sampler_study.Exact(saturating),
-    **sampler_study.score_priors(saturating, fit_steps),
+    **(sampler_study.score_priors(saturating, fit_steps) if fit_mixture else {}),
     **sampler_study.iterative(saturating, found["mixture2"], sampler_study.ANY_OPERATOR, paper=False),
 }
 _ = sampler_study.compare(run, "saturating", rows, key_saturating, saturating, n_mixture_samples, n_fitted)

@@ -28,6 +28,7 @@ fit_steps = 60  # of every fit
 fit_samples = 4  # samples of each flow in a step
 n_samples = 64  # samples that are scored
 batch = 16  # samples in the steps whose cost is compared
+four = True  # whether a step with four samples of each measurement is among them
 repeats = 2  # of each timing
 exact = False  # whether the exact prior is timed, or left to the full run
 n_costs = 4  # faces whose log density is timed side by side
@@ -57,6 +58,7 @@ run = record.start(
         "fit_samples": record.integer(1),
         "n_samples": record.integer(3, 4096),
         "batch": record.integer(4),
+        "four": record.boolean(),
         "repeats": record.integer(1),
         "exact": record.boolean(),
         "n_costs": record.integer(1, 64),
@@ -160,7 +162,7 @@ run.say(
 # on the method has it beside an untrained prior.
 
 # %% tags=["hide-input"]
-costs = study.step_costs(posteriors["denoise"], val.values, batch, repeats) if "denoise" in tasks else {}
+costs = study.step_costs(posteriors["denoise"], val.values, batch, repeats, four) if "denoise" in tasks else {}
 for name, seconds in costs.items():
     run.number(f"cost.own.{name}.seconds", seconds, unit="s")
     run.number(f"cost.own.{name}.ratio", seconds / costs["unconditional"])

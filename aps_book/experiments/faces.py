@@ -8,7 +8,7 @@ import numpy as np
 
 from aps_book.experiments import faces_rivals, pictured
 from aps_book.experiments.closed_form_modes import ClosedFormModes
-from aps_book.experiments.measured import Case, error_ratio, measure
+from aps_book.experiments.measured import Case, error_ratio, measure, samples_of
 from aps_book.figures.sliders import Slider
 from aps_book.record import Difference, full_run
 from aps_book.record.labels import in_a_sentence, label_of, row_label
@@ -458,7 +458,7 @@ def picture(found, n_faces, n_samples, seed=0):
 
     key, few = jax.random.key(seed + 4), pictured.case(found.task, found.case, n_faces, seed)
     closed, ours = (
-        np.asarray(found.samplers[row].sample(key, few.measurements, n))
+        samples_of(found.samplers[row].sample, key, few.measurements, n)
         for row, n in (("gaussian", 1), ("aps", n_samples))
     )
     columns = {
@@ -502,14 +502,14 @@ def slider_faces(n_faces=4, n_shown=8, n_samples=32, seed=0):
     """What ``sliders.face_view`` shows of prior-faces, by task, face and sample: (sliders, faces, spread). They are draws
     of the shipped prior, whatever else is at hand; the flows are those of ``load_posterior``.
     """
-    truth, found = prior_faces("test").values[:n_faces], {}
+    truth, found, n_shown = prior_faces("test").values[:n_faces], {}, min(n_shown, n_samples)
     for i, name in enumerate(TASKS):
         task = load_task(f"faces-{name}")
         measurements = task.measure(jax.random.key(seed + i), jnp.asarray(truth))
-        samples = load_posterior(task).sample(jax.random.key(seed + 10), measurements, n_samples)
+        samples = samples_of(load_posterior(task).sample, jax.random.key(seed + 10), measurements, n_samples)
         side = truth.shape[1] // measurements.y.shape[1]
         measured = np.repeat(np.repeat(np.asarray(measurements.y), side, axis=1), side, axis=2)
-        found[name] = measured, np.asarray(samples)
+        found[name] = measured, samples
     stack = lambda of: np.stack([of(*one) for one in found.values()])  # noqa: E731
     choices = [
         Slider("task", tuple(TASKS[name] for name in found)),

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from aps_book.experiments.measured import samples_of
 from aps_core import files
 from aps_core.metrics import evaluation, quality
 from aps_core.posterior import gaussian_posterior
@@ -80,7 +81,7 @@ def compare(posterior, key, measurements, n=128):
     which is 2 for x ~ p. The standard errors are over measurements.
     """
     task = posterior.task
-    samples, log_q = posterior.sample_and_log_prob(key, measurements, n)
+    samples, log_q = samples_of(posterior.sample_and_log_prob, key, measurements, n)
     log_p = gaussian_posterior(task).log_prob(samples, measurements)
     kl = np.asarray(log_q - log_p, np.float64).mean(axis=1) / posterior.flow.dim
     mean, std = exact_moments(task, measurements)
@@ -105,7 +106,7 @@ def kl_of_mean(posterior, key, measurements, n=128):
 
     m_q is the mean of n >= 2 draws; what their finite number adds on average is subtracted.
     """
-    samples = posterior.sample(key, measurements, n)
+    samples = samples_of(posterior.sample, key, measurements, n)
     z = np.asarray(_standardized(gaussian_posterior(posterior.task).flow, samples, measurements), np.float64)
     return ((z.mean(axis=1) ** 2).sum(-1) - z.var(axis=1, ddof=1).sum(-1) / n) / (2 * z.shape[-1])
 

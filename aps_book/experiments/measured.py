@@ -41,6 +41,15 @@ def measure(task, dataset, n, seed=0):
     return Case(dataset, chosen, np.asarray(x0), jax.vmap(task.measure)(keys, x0))
 
 
+def samples_of(draw, key, measurements, n):
+    """``draw(key, measurements, n)`` of a batch, a sampler's ``sample`` or ``sample_and_log_prob``, one measurement after the
+    other: the same numbers, by the program of a single one, which ``evaluation.evaluate`` and timings need too.
+    """
+    keys = jax.random.split(key, len(measurements.y))
+    found = [draw(k, jax.tree.map(lambda a, i=i: a[i], measurements), n) for i, k in enumerate(keys)]
+    return jax.tree.map(lambda *parts: np.stack(parts), *found)
+
+
 def error_ratio(scores, n):
     """(ratio, standard error) of the mean squared error of one sample and that of the exact mean of the sampler's
     distribution.

@@ -69,8 +69,8 @@ def variants():
 
 
 def dispensable():
-    """Rows that a run may leave out: no sentence of the page compares with them."""
-    compared = {"plain", "forward", "mixture", "t2_start", "t2_cut", "t5_start", "dropped", "annealed"}
+    """Rows that a run may leave out: no sentence of the page compares with them, or it takes them from the full run."""
+    compared = {"plain", "forward", "mixture", "t2_start", "t2_cut", "t5_start", "dropped"}
     return [name for name in variants() if name not in compared]
 
 

@@ -166,8 +166,10 @@ def costs(numbers, tasks):
         for name in tasks
     ]
     if "cost.own.conditional.ratio" in numbers:
+        four = "cost.own.conditional_4.ratio" in numbers
+        more = ", and {cost.own.conditional_4.ratio:.2f} times with four samples of each measurement" if four else ""
         lines.append(
-            "- A step of the amortized flow costs {cost.own.conditional.ratio:.2f} times one of the flow of one measurement, and {cost.own.conditional_4.ratio:.2f} times with four samples of each measurement: "
+            f"- A step of the amortized flow costs {{cost.own.conditional.ratio:.2f}} times one of the flow of one measurement{more}: "
             "it has a network that reads the measurement, and the prior's cost is the same for both."
         )
     return "\n".join(lines)
@@ -193,13 +195,13 @@ def known_terms(run):
     return {name: label for name, label in TERM_LABELS.items() if name in known(run, "prior")}
 
 
-def step_costs(trained, signals, batch=16, repeats=3):
+def step_costs(trained, signals, batch=16, repeats=3, four=True):
     """Seconds of one optimization step of the page's own flows under the learned prior, by name; the fastest of
     ``repeats``, all with ``batch`` samples.
 
     "unconditional": the FittedFlow of one measurement; "conditional": the flow of ``trained``, as many measurements as
-    samples; "conditional_4": four samples of each measurement. signals (n, *shape) are measured anew for the
-    conditional ones.
+    samples; "conditional_4", where ``four`` is set: four samples of each measurement. signals (n, *shape) are measured
+    anew for the conditional ones.
     """
     task = measured_on(trained.task, signals)
     steps = {"steps": repeats + 2, "warmup": 1}
@@ -209,10 +211,8 @@ def step_costs(trained, signals, batch=16, repeats=3):
         flow, task.prior, one, Optimizer(**steps), batch, loop.Watch(every=1), progress=False
     )
     found = {"unconditional": seconds_per_step(log.history, np.min)}
-    for name, objective in {
-        "conditional_4": {"batch": batch // 4, "n_samples": 4},
-        "conditional": {"batch": batch},
-    }.items():
+    fourfold = {"conditional_4": {"batch": batch // 4, "n_samples": 4}} if four else {}
+    for name, objective in {**fourfold, "conditional": {"batch": batch}}.items():
         recipe = {
             "name": name,
             "flow": trained.card["recipe"]["flow"],

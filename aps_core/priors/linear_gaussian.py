@@ -10,7 +10,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from aps_core.checks import noise
 from aps_core.operators import dense_matrix, offset
-from aps_core.priors.kept import kept
+from aps_core.priors.kept import kept, latest
 
 
 @flax.struct.dataclass
@@ -176,7 +176,7 @@ def posterior_modes(prior, operator, sigma_y):
             f"operator has signals of shape {tuple(operator.shape)}, the prior of shape {tuple(prior.shape)}"
         )
     if operator.is_identity and prior.basis.shape[0] == prior.basis.shape[1]:
-        arrays = _denoising(prior, sigma_y)
+        arrays = latest(prior, sigma_y, lambda: _denoising(prior, sigma_y))
     else:
         arrays = kept("modes", prior, operator, sigma_y, lambda done: _linear(prior, operator, sigma_y, done))
     return PosteriorModes(*(jnp.asarray(a, prior.mean.dtype) for a in arrays))

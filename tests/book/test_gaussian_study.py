@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from aps_book.experiments import gaussian16
+from aps_book.experiments.measured import samples_of
 from aps_core import Identity, RandomMask, Task, gaussian_posterior, untrained_posterior
 from aps_core.diffusion import VPSDE
 from aps_core.priors import bound
@@ -49,6 +50,13 @@ def test_the_truth_has_no_divergence_and_twice_the_error(task):
     found = gaussian16.compare(gaussian_posterior(task), jax.random.key(2), measure(task, 32), n=256)
     assert abs(found["kl"][0]) < 1e-5
     assert abs(found["ratio"][0] - 2) < 4 * found["ratio"][1] < 0.1
+
+
+def test_samples_one_after_the_other_are_those_of_the_batch(task):
+    posterior, measurements, key = untrained_posterior(task, WRONG), measure(task, 3), jax.random.key(2)
+    found = samples_of(posterior.sample_and_log_prob, key, measurements, 5)
+    for one, together in zip(found, posterior.sample_and_log_prob(key, measurements, 5), strict=True):
+        assert one.shape == together.shape and np.allclose(one, together, rtol=1e-5, atol=1e-5)
 
 
 def test_a_wrong_base_is_as_wrong_as_it_was_made(task):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aps_book import record
-from aps_book.experiments import score_prior
+from aps_book.experiments import score_prior, training_cost
 from aps_book.experiments.measured import Case
 from aps_book.record import verdicts
 from aps_core import data
@@ -132,3 +132,10 @@ def test_signals_of_another_split(posterior):
     values = data.load("faces", "val").values[:2, :4, :4]
     task = score_prior.measured_on(posterior.task, values)
     np.testing.assert_array_equal(task.signals("train"), values)
+
+
+@pytest.mark.slow
+def test_a_step_of_the_papers_flow_is_timed_for_one_measurement_and_for_many():
+    task = training_cost.face_sized_task((8, 8, 3), depth=1, n_modes=8)
+    found = training_cost.step_costs(width=8, repeats=1, batch=4, task=task)
+    assert list(found) == ["unconditional", "conditional_4", "conditional"] and min(found.values()) > 0

@@ -17,7 +17,7 @@ from aps_core import AmortizedPosterior, data
 from aps_core.data import celeba
 from aps_core.flows import build_flow
 from aps_core.operators import AveragePool, GaussianBlur, Identity, Measurement
-from aps_core.priors import fast_sampling
+from aps_core.priors import fast_sampling, linear_gaussian
 from aps_core.priors.gaussian import fit_gaussian
 from aps_core.priors.linear_gaussian import linear_posterior_factors, posterior_modes
 from aps_core.priors.mirror import halve, unhalve
@@ -214,6 +214,20 @@ def test_pool_is_kept_and_belongs_to_the_prior(prior, tmp_path, monkeypatch):
 
 
 OPERATORS = [Identity(SHAPE), AveragePool(SHAPE, 2), GaussianBlur(SHAPE, 1.0)]
+
+
+def test_modes_of_denoising_are_made_once_for_flows_of_one_task(prior, monkeypatch):
+    """The same prior loaded anew is the same one; another noise and another prior are not."""
+    asked, made = [], linear_gaussian._denoising
+    monkeypatch.setattr(linear_gaussian, "_denoising", lambda *args: asked.append(args) or made(*args))
+    gaussian = prior.gaussian
+    first = posterior_modes(gaussian, Identity(SHAPE), 0.123)
+    again = posterior_modes(jax.tree.map(jnp.array, gaussian), Identity(SHAPE), 0.123)
+    assert np.array_equal(again.pull, first.pull) and len(asked) == 1
+    assert not np.array_equal(posterior_modes(gaussian, Identity(SHAPE), 0.124).pull, first.pull)
+    moved = posterior_modes(gaussian.replace(mean=gaussian.mean + 0.1), Identity(SHAPE), 0.123)
+    np.testing.assert_allclose(moved.prior_mean, first.prior_mean + 0.1, atol=1e-6)
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda o: o.kind)
