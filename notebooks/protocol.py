@@ -429,11 +429,11 @@ run.say(
 # (`python -m aps_book.experiments.protocol_controls`).
 
 # %% tags=["hide-input"]
-if protocol_controls.recorded(full["numbers"]):
+if controls := protocol_controls.recorded(full["numbers"]):
     run.say("Steps of each: {full/controls.draws.training.steps:.0f}.")
     for split, title in protocol_controls.SPLITS.items():
         run.table(
-            protocol_controls.ROWS,
+            controls,
             protocol_controls.COLUMNS,
             f"controls.{split}",
             caption=f"What the steps have changed, against the held-out flow, paired; real {title}, denoising, noise "
@@ -442,7 +442,7 @@ if protocol_controls.recorded(full["numbers"]):
         run.verdict(
             *(
                 record.Difference(key, this, that, form="+.3f")
-                for key, this, that in protocol_controls.differences(split)
+                for key, this, that in protocol_controls.differences(full["numbers"], split)
             ),
             before=f"On {title}, full run:",
             source="full",

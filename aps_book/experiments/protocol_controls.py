@@ -100,16 +100,19 @@ def store(run, split, scores, start):
         for arm in scores:
             run.mean(f"controls.{split}.{arm}.{key}", values[arm][key] - values[None][key], unit)
         for name, (this, that) in PAIRS.items():
-            run.mean(f"controls_pair.{split}.{name}.{key}", values[this][key] - values[that][key], unit)
+            if this in values and that in values:
+                run.mean(f"controls_pair.{split}.{name}.{key}", values[this][key] - values[that][key], unit)
 
 
 def recorded(numbers):
-    """Whether a record's numbers hold the controls."""
-    return "controls.val.forward.mean" in numbers
+    """The arms of ROWS with their labels, of which a record's numbers hold the scores."""
+    return {arm: label for arm, label in ROWS.items() if f"controls.val.{arm}.mean" in numbers}
 
 
-def differences(split):
-    """(key, this, that) of PAIRS on a split of SPLITS, for ``record.Difference``: means in decibels."""
+def differences(numbers, split):
+    """(key, this, that) of those PAIRS that a record's numbers hold on a split of SPLITS, for ``record.Difference``: means
+    in decibels.
+    """
     what = {
         "seen": ("the mean after training on measurements of the test faces", "that after those of the training faces"),
         "real": ("the mean after training on measurements of photographs", "that after those of draws of the prior"),
@@ -117,7 +120,8 @@ def differences(split):
         "objective": ("the mean after the reverse divergence on draws", "that after the forward divergence on draws"),
         "share": ("the mean with half of the forward divergence", "that by the reverse divergence alone"),
     }
-    return [(f"controls_pair.{split}.{name}.mean", *said) for name, said in what.items()]
+    found = [(f"controls_pair.{split}.{name}.mean", *said) for name, said in what.items()]
+    return [one for one in found if one[0] in numbers]
 
 
 def main(arguments=None):
@@ -126,6 +130,7 @@ def main(arguments=None):
     parser.add_argument(
         "--budget", type=float, help="seconds for each arm after which its training stops; run again to go on"
     )
+    parser.add_argument("--arms", nargs="*", default=list(ROWS), choices=list(ROWS), help="what to train and score")
     parser.add_argument("--faces", type=int, default=512, help="faces of each split")
     parser.add_argument("--samples", type=int, default=128, help="posterior samples of each")
     parser.add_argument("--folder", type=Path, default=Path("checkpoints/protocol-controls"), help="states and scores")
@@ -134,11 +139,11 @@ def main(arguments=None):
     task = load_task("faces-denoise")
     run = record.Run("protocol", {"n_test": options.faces, "n_samples": options.samples}, options.folder)
     flows = {None: load_posterior(task, weights=START)}
-    for arm in ROWS:
+    for arm in options.arms:
         flows[arm], steps, seconds = trained(arm, task, options.folder, options.budget)
         run.numbers(f"controls.{arm}.training", {"steps": steps})
         run.number(f"controls.{arm}.training.seconds", seconds, unit="s")
-    run.uses_weights(flows[None].card, flows["paper"].card)
+    run.uses_weights(*(flow.card for flow in flows.values() if "sha256" in flow.card))
     for split in SPLITS:
         faces = data.load("faces", split)
         run.uses_data(faces)

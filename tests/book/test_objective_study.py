@@ -354,9 +354,18 @@ def test_controls_are_kept_against_their_start_and_each_other(tmp_path):
     scores = {arm: {**one, "psnr_mean": np.full(3, float(i))} for i, arm in enumerate(protocol_controls.ROWS)}
     protocol_controls.store(run, "val", scores, {**one, "psnr_mean": np.full(3, 10.0)})
     numbers = run.as_dict()["numbers"]
-    assert protocol_controls.recorded(numbers)
+    assert protocol_controls.recorded(numbers) == protocol_controls.ROWS
     assert numbers["controls.val.paper.mean"]["value"] == -10 and numbers["controls.val.forward.mean"]["value"] == -6
     assert numbers["controls_pair.val.steps.mean"]["value"] == -6  # against the start
     assert numbers["controls_pair.val.seen.mean"]["value"] == -1 and numbers["controls_pair.val.seen.mean"]["n"] == 3
-    assert {key for key, *_ in protocol_controls.differences("val")} < set(numbers)
+    assert len(protocol_controls.differences(numbers, "val")) == len(protocol_controls.PAIRS)
     assert all(f"controls.val.{arm}.{key}" in numbers for arm in scores for key in protocol_controls.COLUMNS)
+    assert not protocol_controls.recorded({}) and not protocol_controls.differences({}, "val")
+
+
+def test_controls_of_some_arms_are_compared_among_themselves(tmp_path):
+    run = record.Run("absent", {}, tmp_path)
+    one = {"psnr_n1": np.zeros(3), "psnr_mean": np.ones(3), "energy": np.ones(3), "coverage": np.full((3, 2), 0.9)}
+    protocol_controls.store(run, "val", {"forward": one}, one)
+    numbers = run.as_dict()["numbers"]
+    assert [key for key, *_ in protocol_controls.differences(numbers, "val")] == ["controls_pair.val.steps.mean"]
