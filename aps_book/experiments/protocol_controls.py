@@ -18,11 +18,11 @@ from aps_book import record
 from aps_book.experiments.kept import kept
 from aps_book.experiments.measured import measure
 from aps_core import data
+from aps_core.files import sha256_of
 from aps_core.metrics import evaluation
 from aps_core.posterior import load_posterior
 from aps_core.priors import fast_sampling
 from aps_core.tasks import load_task
-from aps_core.tasks.fingerprint import digest
 from aps_core.training.job import run as run_job
 from aps_core.training.posterior import posterior_job
 from aps_core.training.recipes import read
@@ -156,7 +156,7 @@ def main(arguments=None):
 
 def _scores(flow, name, split, case, options):
     """``evaluation.evaluate`` of one flow, kept in the folder."""
-    weights = digest(flow.params)[:12]
+    weights = sha256_of(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(flow.params)))[:12]
     path = options.folder / f"{split}-{name}-{weights}-{options.faces}-{options.samples}.npz"
     return kept(path, lambda: evaluation.evaluate(flow, jax.random.key(1), case.measurements, case.x0, options.samples))
 
