@@ -426,7 +426,8 @@ run.say(
 #
 # The second flow differs from the first in three things: objective, measurements, and the steps that it went on for.
 # In the controls each is changed alone: all go on from the held-out flow for as many steps, with the same optimizer
-# (`python -m aps_book.experiments.protocol_controls`).
+# (`python -m aps_book.experiments.protocol_controls`). In the forward arm draws are reflected at random, as in its
+# first training; in the reverse one they are not.
 
 # %% tags=["hide-input"]
 if controls := protocol_controls.recorded(full["numbers"]):
@@ -436,8 +437,8 @@ if controls := protocol_controls.recorded(full["numbers"]):
             controls,
             protocol_controls.COLUMNS,
             f"controls.{split}",
-            caption=f"What the steps have changed, against the held-out flow, paired; real {title}, denoising, noise "
-            "0.1. Mean and coverage: of 128 samples.",
+            caption="What the steps have changed, against the held-out flow, paired; "
+            f"{full['numbers'][f'controls.{split}.draws.mean']['n']} real {title}, denoising, noise 0.1.",
         )
         run.verdict(
             *(

@@ -36,6 +36,7 @@ FACES = {"sr2": "Two-fold super-resolution", "deblur": "Deblurring", "denoise": 
 TITLES = {**FACES, "bunny": "Digits on the bunny, 30 % of the vertices missing"}
 FORWARD = {"bunny": "bunny-inpaint-forward"}  # weights of the forward flow that do not end in "held-out"
 DATA = {"bunny": "bunny-mnist", "sphere": "ncep-temperature"}  # of the others: faces
+UNITS = {"n1": "dB", "mean": "dB", "energy": None, "inside_90": "%"}
 ROWS = {
     "forward": "flow of the forward divergence, on draws of the prior",
     "reverse": "flow of the reverse divergence, on measurements",
@@ -80,24 +81,25 @@ def caption(task):
     )
 
 
+def values_of(found):
+    """What is kept of ``evaluation.evaluate``, by the names of UNITS: an array over the signals each."""
+    return {
+        "n1": found["psnr_n1"],
+        "mean": found["psnr_mean"],
+        "energy": found["energy"],
+        "inside_90": 100 * found["coverage"][:, 1],
+    }
+
+
 def store(run, scores, prefix="remedy", reference="forward"):
     """Keep of ``evaluation.evaluate`` by row: PSNR of one sample and of the mean, energy score and coverage as
     ``remedy.row.n1`` and so on, and those of the others minus ``reference``, paired by signal, as
     ``remedy_paired.row.n1``. Where scores have "plain", the coverage of signals without the prior's rest, also
     ``remedy.row.plain_90``.
     """
-    values = {
-        row: {
-            "n1": found["psnr_n1"],
-            "mean": found["psnr_mean"],
-            "energy": found["energy"],
-            "inside_90": 100 * found["coverage"][:, 1],
-        }
-        for row, found in scores.items()
-    }
-    units = {"n1": "dB", "mean": "dB", "energy": None, "inside_90": "%"}
+    values = {row: values_of(found) for row, found in scores.items()}
     for row, found in values.items():
-        for key, unit in units.items():
+        for key, unit in UNITS.items():
             run.mean(f"{prefix}.{row}.{key}", found[key], unit)
             if row != reference:
                 run.mean(f"{prefix}_paired.{row}.{key}", np.asarray(found[key]) - values[reference][key], unit)

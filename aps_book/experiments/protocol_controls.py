@@ -16,6 +16,7 @@ import numpy as np
 
 from aps_book import record
 from aps_book.experiments.kept import kept
+from aps_book.experiments.mean_kept import UNITS, values_of
 from aps_book.experiments.measured import measure
 from aps_core import data
 from aps_core.files import sha256_of
@@ -51,7 +52,6 @@ COLUMNS = {
     "energy": ("energy score", "+.4f"),
     "inside_90": ("90 % intervals hold [points]", "+.1f"),
 }
-UNITS = {"mean": "dB", "n1": "dB", "energy": None, "inside_90": "%"}
 
 
 def recipe_of(arm):
@@ -87,15 +87,7 @@ def store(run, split, scores, start):
     """Keep of ``evaluation.evaluate`` by arm what each has on the ``start``, paired by face, as ``controls.split.arm.mean`` and
     so on; of PAIRS what this has on that, as ``controls_pair.split.name.mean``.
     """
-    values = {
-        arm: {
-            "mean": found["psnr_mean"],
-            "n1": found["psnr_n1"],
-            "energy": found["energy"],
-            "inside_90": 100 * found["coverage"][:, 1],
-        }
-        for arm, found in {**scores, None: start}.items()
-    }
+    values = {arm: values_of(found) for arm, found in {**scores, None: start}.items()}
     for key, unit in UNITS.items():
         for arm in scores:
             run.mean(f"controls.{split}.{arm}.{key}", values[arm][key] - values[None][key], unit)
