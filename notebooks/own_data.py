@@ -29,6 +29,7 @@ seed = 0
 
 # %% tags=["hide-input"]
 from aps_book import record
+from aps_book.experiments import own_problem
 from aps_book.figures import diagnoses, images, ranks
 
 run = record.start(
@@ -176,28 +177,8 @@ scores = {
 }
 
 # %% tags=["hide-input"]
-for name, score in scores.items():
-    run.mean(f"{name}.psnr_n1", score["psnr_n1"], "dB")
-    run.mean(f"{name}.psnr_mean", score["psnr_mean"], "dB")
-    run.mean(f"{name}.energy", score["energy"])
-    run.mean(f"{name}.coverage_90", 100 * score["coverage"][:, 1], "%")
-run.mean("paired.energy", scores["flow"]["energy"] - scores["closed"]["energy"])
-run.table(
-    {"closed": "closed form", "flow": f"flow ({flow.trained_by})"},
-    {
-        "psnr_n1": ("one sample [dB]", ".2f"),
-        "psnr_mean": (f"mean of {n_samples} [dB]", ".2f"),
-        "energy": ("energy score", ".4f"),
-        "coverage_90": ("90 % intervals hold [%]", ".1f"),
-    },
-    caption=f"{n_test} signals that were kept apart.",
-)
-run.verdict(
-    record.Difference(
-        "paired.energy", "the flow", "the closed form", better="lower", form="+.4f", measure="energy score"
-    ),
-    before="Signal by signal:",
-)
+own_problem.beside_closed_form(run, scores, n_samples, flow.trained_by, f"{n_test} signals that were kept apart", 4)
+run.verdict(own_problem.energy(4), before="Signal by signal:")
 
 # %% [markdown]
 # ## One measurement

@@ -30,6 +30,7 @@ seed = 0
 
 # %% tags=["hide-input"]
 from aps_book import record
+from aps_book.experiments import own_problem
 from aps_book.figures import images
 
 run = record.start(
@@ -174,28 +175,13 @@ scores = {
 }
 
 # %% tags=["hide-input"]
-for name, score in scores.items():
-    run.mean(f"{name}.psnr_n1", score["psnr_n1"], "dB")
-    run.mean(f"{name}.psnr_mean", score["psnr_mean"], "dB")
-    run.mean(f"{name}.energy", score["energy"])
-    run.mean(f"{name}.coverage_90", 100 * score["coverage"][:, 1], "%")
-run.mean("paired.psnr_mean", scores["flow"]["psnr_mean"] - scores["closed"]["psnr_mean"], "dB")
-run.mean("paired.energy", scores["flow"]["energy"] - scores["closed"]["energy"])
-run.table(
-    {"closed": "closed form", "flow": "flow (forward, draws of the prior)"},
-    {
-        "psnr_n1": ("one sample [dB]", ".2f"),
-        "psnr_mean": (f"mean of {n_samples} [dB]", ".2f"),
-        "energy": ("energy score", ".3f"),
-        "coverage_90": ("90 % intervals hold [%]", ".1f"),
-    },
-    caption=f"{n_test} draws of the prior that training has not seen.",
+own_problem.beside_closed_form(
+    run, scores, n_samples, "forward, draws of the prior", f"{n_test} draws of the prior that training has not seen"
 )
+run.mean("paired.psnr_mean", scores["flow"]["psnr_mean"] - scores["closed"]["psnr_mean"], "dB")
 run.verdict(
     record.Difference("paired.psnr_mean", "the mean of the flow", "that of the closed form", form="+.2f"),
-    record.Difference(
-        "paired.energy", "the flow", "the closed form", better="lower", form="+.3f", measure="energy score"
-    ),
+    own_problem.energy(),
     before="Draw by draw:",
 )
 
