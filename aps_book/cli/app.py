@@ -2,7 +2,7 @@
 
 import typer
 
-from aps_book.cli import data, listing, models, runs, starting, sweeps, tracing, verifying
+from aps_book.cli import comparing, data, listing, models, runs, starting, sweeps, tracing, verifying
 from aps_book.cli.common import PairsCommand, reported
 
 HELP = """Notebooks, networks and data of the APS companion.
@@ -21,6 +21,7 @@ app.command("run", cls=PairsCommand)(reported(runs.run))
 app.command("sweep")(reported(sweeps.sweep))
 app.command("full")(reported(runs.full))
 app.command("verify")(reported(verifying.verify))
+app.command("compare")(reported(comparing.compare))
 app.command("show")(reported(tracing.show))
 app.command("recipe")(reported(starting.recipe))
 app.command("train")(reported(models.train))

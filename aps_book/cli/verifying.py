@@ -112,12 +112,13 @@ def _say(what: str, against: str, found: dict) -> None:
     print(f"{what} against {against}")
     for kind in ("differs", "within"):
         for one in found[kind]:
-            print(f"  {kind:8} {one['key']}: {_short(one['value'])}, was {_short(one['was'])}; {one['why']}")
+            print(f"  {kind:8} {one['key']}: {short(one['value'])}, was {short(one['was'])}; {one['why']}")
     print(
         f"{found['same']} numbers are the same, {len(found['within'])} moved within their range, "
         f"{len(found['differs'])} differ; {found['times']} times are not compared"
     )
 
 
-def _short(value: float | None) -> str:
+def short(value: float | None) -> str:
+    """A number of a record as a line shows it."""
     return "missing" if value is None else f"{value:.6g}"

@@ -25,10 +25,11 @@ from typer.testing import CliRunner
 import aps_core
 from aps_book import notebooks, parameter_files, running
 from aps_book import record as record_module
-from aps_book.cli import common, runs, sampling, starting, tracing, verifying
+from aps_book.cli import common, comparing, runs, sampling, starting, tracing, verifying
 from aps_book.cli.app import app
 from aps_book.experiments import commands
 from aps_book.record import provenance
+from aps_book.record.run import SCHEMA
 from aps_book.sweeps import engine
 from aps_core import train
 from aps_core.data.temperature import from_kelvin
@@ -36,7 +37,20 @@ from aps_core.training.recorded import save_measurements
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-COMMANDS = ("list", "run", "sweep", "full", "verify", "show", "recipe", "train", "sample", "data list", "data fetch")
+COMMANDS = (
+    "list",
+    "run",
+    "sweep",
+    "full",
+    "verify",
+    "compare",
+    "show",
+    "recipe",
+    "train",
+    "sample",
+    "data list",
+    "data fetch",
+)
 TINY = """\
 # ---
 # jupyter:
@@ -555,6 +569,66 @@ def test_verify_ends_with_1_where_a_number_differs(value, code, monkeypatch):
     assert as_built == [True, False], "a full run is compiled with all optimizations"
 
 
+# compare
+
+
+def build(folder, **notebooks_of):
+    folder.mkdir()
+    for name, (parameters, numbers) in notebooks_of.items():
+        provenance = {"commit": None, "modified": False}
+        made = {"schema": SCHEMA, "notebook": name, "parameters": parameters, "numbers": numbers}
+        (folder / f"{name}.json").write_text(json.dumps({**made, "figures": [], "provenance": provenance}))
+    return folder
+
+
+def value_of(value, se=None, unit=None):
+    return {"value": value, "se": se, "unit": unit, "n": None}
+
+
+def test_two_builds_are_compared_number_by_number(tmp_path):
+    before = build(
+        tmp_path / "old",
+        one=({"n": 2}, {"a": value_of(1.0), "b": value_of(1.0, 0.1), "c": value_of(1.0), "t": value_of(1.0, unit="s")}),
+        other=({"n": 2}, {"a": value_of(1.0)}),
+        gone=({}, {}),
+    )
+    now = build(
+        tmp_path / "new",
+        one=({"n": 2}, {"a": value_of(1.0), "b": value_of(1.2, 0.1), "c": value_of(1.1), "t": value_of(9.0, unit="s")}),
+        other=({"n": 3}, {"a": value_of(2.0)}),
+        more=({}, {}),
+    )
+    code, printed, _ = aps("compare", str(before), str(now), "--json")
+    found = json.loads(printed)
+    assert code == 1 and (found["notebooks"], found["same"], found["times"]) == (1, 1, 1)
+    assert [(one["notebook"], one["key"]) for one in found["within"]] == [("one", "b")]
+    assert [(one["notebook"], one["key"], one["was"]) for one in found["differs"]] == [("one", "c", 1.0)]
+    assert (found["only_old"], found["only_new"]) == (["gone"], ["more"])
+    assert found["parameters"] == {"other": {"n": [2, 3]}}, "of other signals numbers cannot be the same"
+    code, printed, _ = aps("compare", str(before), str(now))
+    assert "differs  one:c: 1.1, was 1" in printed and "other ran with other parameters (n = 3, was 2)" in printed
+    assert aps("compare", str(before), str(before))[0] == 0
+    assert aps("compare", str(before / "one.json"), str(now / "one.json"), "--rtol", "0.3")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("nowhere", "new", "old = '.*nowhere': expected a record, or a folder of records"),
+        ("old", "empty", "new = '.*empty': expected a folder of records .*; there is none in it"),
+        ("old", "other", r"no notebook in common: \['one'\] and \['two'\]"),
+        ("broken/one.json", "new", "one.json: not JSON"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(old, new, said, tmp_path):
+    for folder, name in (("old", "one"), ("new", "one"), ("other", "two"), ("broken", "one")):
+        build(tmp_path / folder, **{name: ({}, {"a": value_of(1.0)})})
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken/one.json").write_text("{")
+    code, _, errors = aps("compare", str(tmp_path / old), str(tmp_path / new))
+    assert code == 2 and re.search(said, re.sub(r"\s+", " ", errors))
+
+
 def test_figures_lead_to_the_notebooks_that_draw_them():
     _, printed, _ = aps("list", "figures", "--json")
     found = {row["name"]: row["notebook"] for row in json.loads(printed)}
@@ -796,6 +870,8 @@ def test_every_command_of_the_readme_is_understood(line, monkeypatch, tmp_path, 
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
     monkeypatch.setattr(verifying, "execute", lambda *_, **__: record_of(a=number(1.0)))
     monkeypatch.setattr(verifying, "compare", lambda *_: {"same": 1, "within": [], "differs": [], "times": 0})
+    built = build(tmp_path / "built", toy2d=({}, {"a": value_of(1.0)}))
+    monkeypatch.setattr(comparing, "_records", lambda *_: {"toy2d": record_module.load(built / "toy2d.json")})
     (tmp_path / "mine.toml").write_text(starting.text("sphere-impute"))
     monkeypatch.setattr("aps_core.train.main", lambda arguments, **_: seen.append(arguments))
     monkeypatch.setattr("aps_book.sweeps.engine.find", lambda: Path("snakemake"))

@@ -37,6 +37,9 @@ def checkout(tmp_path):
     field(tmp_path / "aps/my.nc")
     sweep = re.search(r"^```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)[1]
     (tmp_path / "aps/noise.yaml").write_text(sweep)
+    for folder in ("aps", "before"):  # two builds of one notebook, in the place of all
+        (tmp_path / folder / "book/results").mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "weights/results/any_mask.json", tmp_path / folder / "book/results")
     return tmp_path / "aps"
 
 
@@ -74,6 +77,7 @@ def test_every_command_of_the_readme_does_what_it_says(checkout):
     if snakemake is not None:
         records = list((checkout / "results/sweeps/noise/runs").glob("*/sphere_impute.json"))
         assert len(records) == 6 and (checkout / "results/sweeps/noise/table.csv").is_file()
+    assert "1 notebooks" in printed["aps compare"] and " 0 differ" in printed["aps compare"]
     assert " 0 differ" in printed["aps verify"] and "run the same command to go on" in printed["aps train"]
     full = json.loads((checkout / "weights/results/toy2d.json").read_text())
     assert full["provenance"]["command"] == "aps full toy2d" and full["provenance"]["commit"] is None
