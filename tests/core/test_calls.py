@@ -25,6 +25,7 @@ from aps_core import (
 from aps_core.checks import NotFiniteError
 from aps_core.diffusion import VPSDE
 from aps_core.priors.gaussian import GaussianPrior
+from aps_core.priors.store import load_prior
 from aps_core.training.optimizer import Optimizer
 
 KEY = jax.random.key(0)
@@ -369,6 +370,18 @@ def test_weights_that_are_no_name(task, weights, error):
 def test_a_watch_that_is_none(posterior, measurement):
     with pytest.raises(TypeError, match="watch must be a Watch, got 3"):
         posterior.refine(measurement, steps=1, watch=3)
+
+
+def test_draws_of_a_prior_of_pictures_are_served_and_pictures_of_another_scale_are_not():
+    prior = load_prior("faces-prior")[0]
+    task = Task(Identity((32, 32, 3)), 0.01, prior)
+    picture = np.full((32, 32, 3), 0.5, np.float32)
+    for entry in (-0.46, 1.48):  # the darkest and the brightest of 6144 draws
+        picture[3, 4, 1] = entry
+        task.check(Measurement(jnp.asarray(picture)))
+    for scaled in (2 * picture - 1.2, 2 * picture + 0.2, 255 * picture):
+        with pytest.raises(ValueError, match="y ranges from"):
+            task.check(Measurement(jnp.asarray(scaled)))
 
 
 def test_degrees_are_not_taken_for_a_picture(task):
