@@ -5,9 +5,9 @@ Needs xarray, of the extra ``netcdf``.
 
 import numpy as np
 
-from aps_core.checks import real
+from aps_core.checks import floating, has, real
 from aps_core.data._conventions import as_date
-from aps_core.data.temperature import to_kelvin
+from aps_core.data.temperature import from_kelvin, to_kelvin
 from aps_core.files import write_atomically
 from aps_core.geometry.sphere import LATITUDE, LONGITUDE, SHAPE, latitude_edges
 
@@ -16,6 +16,7 @@ AXES = {
     "latitude": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y", "bounds": "latitude_bounds"},
     "longitude": {"standard_name": "longitude", "units": "degrees_east", "axis": "X", "bounds": "longitude_bounds"},
 }
+PHYSICAL = (0.0, 1000.0)  # K; samples beyond are in another scale
 TEMPERATURE = {"standard_name": "air_temperature", "units": "K", "cell_methods": "area: mean"}
 
 
@@ -25,17 +26,23 @@ def write_samples(path, samples, measurement=None, time="", **attributes):
     The file has air_temperature (realization, latitude, longitude) in K as float32, bounds of the cells, and the
     ``measurement`` they belong to as measured_temperature, NaN where missing. time: a date as text or datetime64, kept as
     a scalar coordinate; none where it is "". attributes: further text or numbers that the file shall state, such as
-    sigma_y or the weights' name. Raises TypeError or ValueError for other arrays and for a time that is no date of the
-    years 1678 to 2261, and ImportError without the extra netcdf.
+    sigma_y or the weights' name. Raises TypeError or ValueError for other arrays, for samples in another scale, such as kelvin,
+    and for a time that is no date of the years 1678 to 2261, and ImportError without the extra netcdf.
     """
     try:
         import xarray
     except ImportError as error:
         raise ImportError("samples are written with xarray: install aps-core[netcdf]") from error
 
-    samples = np.asarray(real("samples", samples))
+    samples = floating("samples", real("samples", samples))
     if samples.ndim != 3 or samples.shape[1:] != SHAPE or len(samples) == 0 or not np.isfinite(samples).all():
         raise ValueError(f"samples has shape {samples.shape}, expected (n, 46, 90) finite numbers")
+    low, high = from_kelvin(np.array(PHYSICAL))
+    if samples.min() < low or samples.max() > high:
+        raise ValueError(
+            f"samples range from {samples.min():.4g} to {samples.max():.4g}, expected the scale of the sphere task, between "
+            f"{low:.4g} and {high:.4g}: (T - 202.66 K) / 118.27 K"
+        )
     variables = {"air_temperature": (tuple(AXES), to_kelvin(samples).astype(np.float32), TEMPERATURE)}
     if measurement is not None:
         variables["measured_temperature"] = (("latitude", "longitude"), _measured(measurement), TEMPERATURE)
@@ -54,6 +61,7 @@ def write_samples(path, samples, measurement=None, time="", **attributes):
 
 def _measured(measurement):
     """Its values in K (46, 90) float32, NaN where missing."""
+    has("measurement", measurement, ["y", "mask"], "a Measurement, or None")
     y = np.asarray(measurement.y)
     if y.shape != SHAPE:
         raise ValueError(f"measurement has y of shape {y.shape}, expected (46, 90)")

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from aps_core.checks import has, size, task_like
+from aps_core.checks import flag, has, number, positive, size, task_like
 from aps_core.flows.base import Flow, check_masks_are_told
 from aps_core.flows.distilled import DistilledFlow
 from aps_core.flows.modal import GaussianBaseFlow
@@ -55,6 +55,22 @@ FLOWS = {
 
 
 SIZES = {"k", "steps", "width", "depth", "told", "n_bands", "heads", "condition_width", "condition_depth"}
+FLAGS = {"use_mask", "shortcut", "conditional", "linear", "copy", "vectorized", "whitened"}
+NUMBERS = {"inflate": positive, "offset_std": number}
+
+
+def _checked(kind, settings):
+    """``settings`` of a flow whose sizes are ints. Raises TypeError or ValueError for a value of another kind: a text such as
+    "false" would count as true.
+    """
+    settings = dict(settings)
+    for name in settings.keys() & SIZES:
+        settings[name] = size(f"flow {kind!r}: {name}", settings[name])
+    for name in settings.keys() & FLAGS:
+        flag(f"flow {kind!r}: {name}", settings[name])
+    for name in settings.keys() & NUMBERS.keys():
+        NUMBERS[name](f"flow {kind!r}: {name}", settings[name])
+    return settings
 
 
 def build_flow(task, settings):
@@ -73,8 +89,7 @@ def build_flow(task, settings):
     kind = settings.pop("kind", None)
     if not isinstance(kind, str) or kind not in FLOWS:
         raise ValueError(f"flow kind must be one of {sorted(FLOWS)}, got {kind!r}")
-    for name in settings.keys() & SIZES:
-        settings[name] = size(f"flow {kind!r}: {name}", settings[name])
+    settings = _checked(kind, settings)
     task_like(task)
     has("prior", task.prior, ["gaussian"], PRIOR_WANTED)
     if "k" in settings and settings["k"] > (most := task.prior.gaussian.basis.shape[1]):

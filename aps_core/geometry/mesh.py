@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.sparse.linalg import eigsh
 
-from aps_core.checks import count, real, unmasked
+from aps_core.checks import count, measured_array, positive, real_array
 from aps_core.geometry.mesh_files import READERS
 from aps_core.geometry.polygons import triangulate
 
@@ -30,8 +30,8 @@ class TriangleMesh:
     faces: np.ndarray
 
     def __post_init__(self):
-        vertices = np.array(real("vertices", self.vertices), np.float64)  # its own: what is computed of it is kept
-        faces = np.asarray(unmasked("faces", self.faces))
+        vertices = np.array(real_array("vertices", self.vertices))  # its own: what is computed of it is kept
+        faces = np.asarray(measured_array("faces", self.faces))
         if vertices.ndim != 2 or vertices.shape[1] != 3 or len(vertices) == 0:
             raise ValueError(f"vertices has shape {vertices.shape}, expected (n, 3)")
         if not np.isfinite(vertices).all():
@@ -105,12 +105,11 @@ class TriangleMesh:
 
     def coarser(self, cell):
         """The mesh with one vertex kept of those that share a cell of a cubic grid of edge ``cell``, in the mesh's
-        unit; ValueError where no face is left.
+        unit; TypeError or ValueError unless ``cell`` is a positive number, ValueError where no face is left.
         """
         import trimesh
 
-        if not cell > 0:
-            raise ValueError(f"cell must be positive, got {cell!r}")
+        positive("cell", cell)
         made = trimesh.Trimesh(self.vertices / cell, self.faces, process=False)
         made.merge_vertices(digits_vertex=0)
         made.update_faces(made.nondegenerate_faces())

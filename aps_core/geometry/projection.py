@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import sparse
 
-from aps_core.checks import real
+from aps_core.checks import measured_array, real, real_array
 
 PLANES = {"xy": (0, 1), "xz": (0, 2), "yx": (1, 0), "yz": (1, 2), "zx": (2, 0), "zy": (2, 1)}
 PROJECTIONS = (*PLANES, "spherical", "laplacian")
@@ -40,7 +40,7 @@ def bilinear_lookup(coordinates, shape):
     The corners of the square are the centres of the corner pixels; the first row is on top. Every row of the matrix is
     a convex combination. Raises ValueError for coordinates outside the square.
     """
-    coordinates = np.asarray(coordinates, np.float64)
+    coordinates = real_array("coordinates", coordinates)
     if coordinates.ndim != 2 or coordinates.shape[1] != 2:
         raise ValueError(f"coordinates has shape {coordinates.shape}, expected (n, 2)")
     if not ((coordinates >= -1e-9) & (coordinates <= 1 + 1e-9)).all():
@@ -66,10 +66,12 @@ def bilinear_lookup(coordinates, shape):
 
 def project(images, coordinates):
     """Signals (n_images, n_vertices) of ``images`` (n_images, rows, columns): each vertex takes the image's value at
-    its place.
+    its place. Raises TypeError or ValueError for images of another shape and for entries that are not finite.
     """
-    images = np.asarray(real("images", images))
-    if images.ndim != 3:
-        raise ValueError(f"images has shape {images.shape}, expected (n, rows, columns)")
+    images = np.asarray(real("images", measured_array("images", images)))
+    if images.ndim != 3 or not images.size:
+        raise ValueError(f"images has shape {images.shape}, expected (n, rows, columns), none of them 0")
+    if not np.isfinite(images).all():
+        raise ValueError("images holds entries that are not finite, expected numbers")
     lookup = bilinear_lookup(coordinates, images.shape[1:]).astype(np.float32)
     return np.asarray((lookup @ images.reshape(len(images), -1).T.astype(np.float32)).T)

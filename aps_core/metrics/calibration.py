@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binom
 
-from aps_core.checks import finite_array, real_array
+from aps_core import checks
+from aps_core.checks import count, finite_array, real_array
 from aps_core.metrics.quality import check_draws
 
 
@@ -46,7 +47,7 @@ def band_coverage(samples, x, modes, n_bands=5, levels=(0.5, 0.9)):
     modes = real_array("modes", modes)
     if modes.ndim != 2 or len(modes) != x.size:
         raise ValueError(f"modes has shape {modes.shape}, expected ({x.size}, k)")
-    if not 1 <= n_bands <= modes.shape[1]:
+    if not 1 <= count("n_bands", n_bands) <= modes.shape[1]:
         raise ValueError(f"n_bands is {n_bands}, expected 1 to {modes.shape[1]}, the number of modes")
     z, zx = samples.reshape(len(samples), -1) @ modes, x.ravel() @ modes
     bands = np.array_split(np.arange(modes.shape[1]), n_bands)
@@ -85,12 +86,12 @@ def rank_band(ranks, n, level=0.95, n_simulated=2000, seed=0):
     probability which ``n_simulated`` sets of uniform ranks stay inside of with probability ``level``. Raises
     TypeError or ValueError for ranks of another form.
     """
-    given = real_array("ranks", ranks)
+    given, n, n_simulated = real_array("ranks", ranks), count("n", n), count("n_simulated", n_simulated)
     if given.ndim != 1 or len(given) < 2 or not ((given >= 0) & (given <= n) & (given == np.round(given))).all():
         raise ValueError(f"ranks must be at least two integers from 0 to n = {n}, got shape {given.shape}")
-    checked_levels(level)
+    (level,) = checked_levels(checks.number("level", level))
     m, place = len(given), np.arange(1, n + 1) / (n + 1)
-    drawn = np.random.default_rng(seed).integers(0, n + 1, (n_simulated, m))
+    drawn = np.random.default_rng(checks.seed("seed", seed)).integers(0, n + 1, (n_simulated, m))
     found, *simulated = _least_tail(_below(np.concatenate([given[None], drawn]), n), m, place)
     tail = np.quantile(simulated, 1 - level)
     low, high = binom.ppf(tail / 2, m, place) / m, binom.ppf(1 - tail / 2, m, place) / m

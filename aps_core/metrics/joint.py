@@ -61,8 +61,8 @@ def tarp(samples, truths, references, levels=(0.5, 0.9), level=0.95, seed=0):
         finite_array(name, value)
         for name, value in (("samples", samples), ("truths", truths), ("references", references))
     )
-    if samples.ndim != 3 or len(samples) < 2:
-        raise ValueError(f"samples has shape {samples.shape}, expected (m, n, p) with m at least 2")
+    if samples.ndim != 3 or len(samples) < 2 or not samples.size:
+        raise ValueError(f"samples has shape {samples.shape}, expected (m, n, p) with m at least 2, n and p at least 1")
     for name, value in (("truths", truths), ("references", references)):
         if value.shape != (len(samples), samples.shape[2]):
             raise ValueError(
@@ -101,18 +101,22 @@ def c2st(truths, samples, folds=5, width=32, seed=0):
     measurements, of their two verdicts' mean. More pairs see more: an accuracy near 0.5 says that these features of so many
     pairs do not tell the two apart.
 
-    Raises TypeError or ValueError for other shapes, entries that are not finite, fewer than LEAST_PAIRS pairs, or a
-    number of folds that is not from 2 to n.
+    Raises TypeError or ValueError for other shapes, entries that are not finite or above 1e10 in magnitude, fewer than
+    LEAST_PAIRS pairs, or a number of folds that is not from 2 to n.
     """
     truths, samples = finite_array("truths", truths), finite_array("samples", samples)
-    if truths.ndim != 2 or truths.shape != samples.shape:
-        raise ValueError(f"truths {truths.shape} and samples {samples.shape} must have one shape (n, p)")
+    if truths.ndim != 2 or truths.shape != samples.shape or not truths.shape[1]:
+        raise ValueError(f"truths {truths.shape} and samples {samples.shape} must have one shape (n, p), p at least 1")
     n, folds, width, seed = len(truths), count("folds", folds), count("width", width), checks.seed("seed", seed)
     if n < LEAST_PAIRS:
         raise ValueError(f"truths are {n}, expected at least {LEAST_PAIRS}: fewer say nothing")
     if not 2 <= folds <= n:
         raise ValueError(f"folds is {folds}, expected 2 to {n}, the number of pairs")
     both = np.stack([truths, samples], axis=1)
+    if (largest := np.abs(both).max()) > checks.LARGEST_ENTRY:
+        raise ValueError(
+            f"truths and samples have entries up to {largest:.4g}, expected at most {checks.LARGEST_ENTRY:g} in magnitude"
+        )
     rng = np.random.default_rng(seed)
     fold = rng.permutation(np.arange(n) % folds)
     held_out = fold[None] == np.arange(folds)[:, None]
@@ -167,7 +171,7 @@ def _linear(f, weight, n):
     difference = means[1] - means[0]
     p = jnp.sum(difference != 0)  # what is constant, or the same in both pairs, has none
     covariance = jnp.einsum("n,nij,nik->jk", weight, within, within) / 2
-    share = p / (p + n)
+    share = jnp.where(p > 0, p / (p + n), 1.0)  # where all are the same, what is constant would leave nothing to solve
     found = jnp.linalg.solve((1 - share) * covariance + share * jnp.eye(len(difference)), difference)
     distance = difference @ found  # 2 p / n by chance
     return jnp.maximum(1 - 2 * p / n / jnp.maximum(distance, 1e-12), 0) * found

@@ -30,8 +30,10 @@ def mse(x, ref, weights=None):
 def psnr(x, ref, weights=None):
     """Peak signal-to-noise ratio (batch,) in dB with peak 1: -10 log10(MSE); infinite where MSE is 0.
 
-    `x` and `ref` are (batch, *shape), `weights` those of `mse`. Average it over the batch, not the MSE.
+    `x` and `ref` are (batch, *shape), `weights` those of `mse`. Average it over the batch, not the MSE. Raises ValueError for
+    whole numbers above 1, such as 8-bit pictures have.
     """
+    _check_peak(x=x, ref=ref)
     with np.errstate(divide="ignore"):
         return -10 * np.log10(mse(x, ref, weights))
 
@@ -41,10 +43,12 @@ def ssim(x, ref, window="uniform"):
 
     window: "uniform", 7 x 7 with sample covariances, the default of scikit-image's `structural_similarity`; or
     "gaussian", 11 x 11 of standard deviation 1.5 with population covariances, that of Wang et al. (2004), which most
-    papers use. The two are different numbers. Raises ValueError for another window, and for an image smaller than it.
+    papers use. The two are different numbers. Raises ValueError for another window, for an image smaller than it, and for
+    whole numbers above 1.
     """
     from skimage.metrics import structural_similarity
 
+    _check_peak(x=x, ref=ref)
     x, ref = _pair(x, ref)
     if window not in WINDOWS:
         raise ValueError(f"window must be one of {sorted(WINDOWS)}, got {window!r}")
@@ -129,6 +133,16 @@ def mean_and_standard_error(values):
         raise ValueError("values is empty, expected at least one")
     error = values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.full(values.shape[1:], np.nan)
     return values.mean(axis=0)[()], error[()]
+
+
+def _check_peak(**arrays):
+    """Raise ValueError for whole numbers above 1: those of 8-bit pictures, whose peak is not that of signals."""
+    for name, value in arrays.items():
+        array = np.asarray(value)
+        if array.dtype.kind in "iu" and array.max(initial=0) > 1:
+            raise ValueError(
+                f"{name} holds {array.dtype} up to {array.max()}, expected signals in [0, 1]: divide 8-bit ones by 255"
+            )
 
 
 def _shares(weights, shape):

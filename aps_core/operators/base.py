@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core.checks import sizes, unmasked
+from aps_core.checks import measured_array, sizes, unmasked
 from aps_core.operators.content import FROZEN, content_of, snapshot
 from aps_core.operators.measurement import Measurement
 
@@ -183,8 +183,8 @@ def zero_one(name, mask):
         if str(error).startswith(f"{name} "):
             raise
         raise TypeError(f"{name} must be an array of 0 and 1: {error}") from None
-    if not mask.size:
-        raise ValueError(f"{name} is empty, of shape {mask.shape}; expected an array of 0 and 1")
+    if not mask.size or not mask.ndim:
+        raise ValueError(f"{name} has shape {mask.shape}; expected an array of 0 and 1, not empty")
     if not np.all((mask == 0) | (mask == 1)):
         raise ValueError(
             f"{name} must be 1 where observed and 0 where missing, got values from {mask.min()} to {mask.max()}"
@@ -204,8 +204,11 @@ def image_shape(shape):
 
 
 def expect(name, value, shape):
-    """``value`` as a floating-point JAX array. Raises ValueError unless it has ``shape``."""
-    value = jnp.asarray(unmasked(name, value), jnp.result_type(value, jnp.float32))
+    """``value`` as a floating-point JAX array. Raises TypeError for what is no array of numbers, ValueError unless it has
+    ``shape``.
+    """
+    value = measured_array(name, value)
+    value = jnp.asarray(value, jnp.result_type(value, jnp.float32))
     if value.shape != tuple(shape):
         raise ValueError(f"{name} must have shape {tuple(shape)}, got {value.shape}; use jax.vmap for a batch")
     return value

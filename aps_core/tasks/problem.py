@@ -38,9 +38,9 @@ class Task:
     Prior over signals of the operator's shape; ``ScoreFunctionPrior`` makes one of a score of your own. signals: an
     array (n, *shape), or a function of the split's name ("train", "val", "test") that returns one; None where there are
     measurements alone, and then whatever needs signals raises ValueError. unit_range: signals lie in [0, 1] (or as far
-    beyond as those in the array ``signals``, or the draws of a Gaussian prior, do), so y far outside what A makes of
-    them is refused as being in another scale; False for signals of any range. extra_check: optional function of a
-    single measurement that raises ValueError for input of the wrong kind.
+    beyond as those in the array ``signals``, or the draws of a Gaussian prior, do), so signals far outside of the prior's
+    and y far outside what A makes of them are refused as being in another scale; False for signals of any range.
+    extra_check: optional function of a single measurement that raises ValueError for input of the wrong kind.
     """
 
     operator: Operator
@@ -86,14 +86,19 @@ class Task:
         if given is None:
             given = partial(_no_signals, self.name)
         low, high = _range_of_draws(self.prior)
-        if isinstance(given, partial) and given.func is _all_of:  # those of the Task that this one is made from
-            (given,) = given.args
+        ends = (low, high) if self.unit_range else None
+        if isinstance(given, partial) and given.func in (
+            _all_of,
+            _real_signals,
+        ):  # those of the Task that this one is made from
+            given = given.args[0]
         if not callable(given):
             values = self._checked_array(given)
+            _check_scale("signals", values, ends)
             low, high = min(low, float(np.min(values, initial=0))), max(high, float(np.max(values, initial=1)))
             given = partial(_all_of, values)
-        elif not (isinstance(given, partial) and given.func in (_real_signals, _no_signals)):
-            given = partial(_real_signals, given, self.shape)
+        elif not (isinstance(given, partial) and given.func is _no_signals):
+            given = partial(_real_signals, given, self.shape, ends)
         object.__setattr__(self, "signals", given)
         return low, high
 
@@ -236,9 +241,27 @@ def _all_of(values, split):
     return values
 
 
-def _real_signals(signals, shape, split):
+FAR = 10  # times the width of what a prior's draws span, beyond which signals are in another scale than it
+
+
+def _check_scale(name, values, ends):
+    """Raise ValueError where signals lie far outside ``ends`` (low, high), as 8-bit pictures do under a prior of [0, 1]: data
+    in their scale would pass, and the posterior be one of the prior alone. None: signals of any range.
+    """
+    if ends is None or checks.is_traced(values):
+        return
+    low, high, slack = float(np.min(values)), float(np.max(values)), FAR * (ends[1] - ends[0])
+    if low < ends[0] - slack or high > ends[1] + slack:
+        hint = "divide 8-bit pictures by 255, or say" if low >= 0 and high <= 255 else "expected that of the prior, or"
+        raise ValueError(
+            f"{name} range from {low:.4g} to {high:.4g}, but the prior is over signals from {ends[0]:.4g} to {ends[1]:.4g}: they "
+            f"are in another scale; {hint} unit_range=False for signals of any range"
+        )
+
+
+def _real_signals(signals, shape, ends, split):
     """What a function of somebody's gives for a split, as it is. Raises TypeError or ValueError unless it is an array of
-    finite signals.
+    finite signals, in the scale of ``ends``.
     """
     name, values = f"signals({split!r})", signals(split)
     array = real(name, measured_array(name, values))
@@ -246,6 +269,7 @@ def _real_signals(signals, shape, split):
         raise ValueError(f"{name} has shape {array.shape}, expected (n, {', '.join(map(str, shape))}), n at least 1")
     if not checks.is_traced(array) and not np.isfinite(np.sum(np.asarray(array), dtype=np.float64)):
         raise ValueError(f"{name} holds entries that are not finite, expected numbers")
+    _check_scale(name, array, ends)
     return values
 
 

@@ -97,10 +97,19 @@ def test_gaussian_kl_in_one_dimension_and_of_itself():
         (lambda: calibration.coverage(np.zeros((5, 3)), np.zeros(3), [50, 90]), "strictly between 0 and 1"),
         (lambda: calibration.band_coverage(np.zeros((5, 3)), np.zeros(3), np.zeros((4, 2))), "modes has shape"),
         (lambda: calibration.band_coverage(np.zeros((5, 3)), np.zeros(3), np.eye(3), 4), "n_bands is 4"),
+        (
+            lambda: calibration.band_coverage(np.zeros((5, 3)), np.zeros(3), np.eye(3), 2.5),
+            "n_bands must be an integer, got 2.5",
+        ),
+        (lambda: calibration.rank_band([0, 0], 0), "n must be at least 1, got 0"),
+        (lambda: calibration.rank_band([0, 1], 2.5), "n must be an integer, got 2.5"),
+        (lambda: calibration.rank_band([0, 1], 2, [0.5, 0.9]), "level must be a number"),
+        (lambda: calibration.rank_band([0, 1], 2, n_simulated=0), "n_simulated must be at least 1, got 0"),
+        (lambda: calibration.rank_band([0, 1], 2, seed=-1), "seed must be an integer from 0"),
     ],
 )
 def test_wrong_input_is_named(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         call()
 
 

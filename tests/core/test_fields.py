@@ -509,7 +509,7 @@ def test_samples_have_the_date_of_the_file_or_none(tmp_path, attrs, values, time
     dataset.to_netcdf(tmp_path / "a.nc", engine="scipy")
     own = open_field(tmp_path / "a.nc", time=None if scalar else 2)
     assert [own.time] == times
-    with xr.open_dataset(write_samples(tmp_path / "o.nc", NORTH, own.measurement, time=own.time)) as written:
+    with xr.open_dataset(write_samples(tmp_path / "o.nc", NORTH / 100, own.measurement, time=own.time)) as written:
         assert [str(written[n].values)[:19] for n in written.coords if n == "time"] == [t for t in times if t]
 
 
@@ -518,9 +518,9 @@ def test_samples_have_the_date_of_the_file_or_none(tmp_path, attrs, values, time
 )
 def test_samples_get_no_invented_date(tmp_path, time):
     with pytest.raises(ValueError, match=rf"o\.nc: time is '{time}', "):
-        write_samples(tmp_path / "o.nc", NORTH, time=time)
+        write_samples(tmp_path / "o.nc", NORTH / 100, time=time)
     with pytest.raises(TypeError, match=r"o\.nc: time must be a date as text or a datetime64, got 60"):
-        write_samples(tmp_path / "o.nc", NORTH, time=60)
+        write_samples(tmp_path / "o.nc", NORTH / 100, time=60)
     plain(FULL).to_netcdf(tmp_path / "a.nc", engine="scipy")
     with pytest.raises(ValueError, match=rf"a\.nc: time is '{time}', "):
         open_field(tmp_path / "a.nc", time=time)
@@ -613,11 +613,16 @@ def test_samples_come_back_as_they_were(tmp_path):
         (samples[0], r"shape \(46, 90\)"),
         (samples * np.nan, "finite"),
         (samples[:0], r"\(0, 46, 90\)"),
+        (to_kelvin(samples), r"range from .*, expected the scale of the sphere task, between -1.7"),
     ):
         with pytest.raises(ValueError, match=f"samples has shape .*{message}|samples .*{message}"):
             write_samples(tmp_path / "b.nc", bad)
     with pytest.raises(ValueError, match="measurement has y of shape"):
         write_samples(tmp_path / "b.nc", samples, Measurement(samples, samples * 0 + 1))
+    with pytest.raises(TypeError, match="measurement is a ndarray without y, mask"):
+        write_samples(tmp_path / "b.nc", samples, samples[0])
+    with pytest.raises(TypeError, match="samples has entries of type uint8"):
+        write_samples(tmp_path / "b.nc", (255 * samples).astype(np.uint8))
     assert not (tmp_path / "b.nc").exists()
 
 

@@ -9,6 +9,7 @@ import pytest
 from flow_checks import everything
 
 from aps_core import AmortizedPosterior, Identity, Measurement, RandomMask, Task
+from aps_core.flows import build_flow
 from aps_core.flows.closed_form import ClosedFormGaussian
 from aps_core.flows.coupling import CouplingStack, FlowStep, strided_permutations
 from aps_core.flows.modal import GaussianBaseFlow
@@ -139,6 +140,24 @@ def test_paths_that_a_realnvp_cannot_have(make_prior):
         ConditionalRealNVP.for_task(denoising, linear=True, conditional=False)
     with pytest.raises(TypeError, match="whitened must be True or False, got 'yes'"):
         ConditionalRealNVP.for_task(denoising, whitened="yes")
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "value", "message"),
+    [
+        ("realnvp", "use_mask", "false", "True or False, got 'false'"),
+        ("realnvp", "shortcut", "no", "True or False"),
+        ("realnvp", "conditional", 3, "True or False"),
+        ("realnvp", "linear", 0, "True or False"),
+        ("gaussian-base", "inflate", -1.0, "finite and positive"),
+        ("gaussian-base", "offset_std", np.nan, "finite"),
+        ("gaussian-base", "offset_std", "a", "a number"),
+    ],
+)
+def test_settings_of_another_kind_are_named(make_prior, kind, setting, value, message):
+    task = Task(RandomMask(SHAPE, 0.4), SIGMA_Y, make_prior(d=DIM, k=6, shape=SHAPE), jnp.zeros((1, *SHAPE)))
+    with pytest.raises((TypeError, ValueError), match=f"flow '{kind}': {setting} must be {message}"):
+        build_flow(task, {"kind": kind, **({"k": 2} if kind == "gaussian-base" else {}), setting: value})
 
 
 def _double(params):

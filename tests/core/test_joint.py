@@ -63,12 +63,20 @@ def test_a_constant_feature_and_the_scale_of_features_do_not_matter():
     assert apart(plain) > 5 and apart(other) > 5
 
 
+def test_pairs_that_are_the_same_cannot_be_told_apart():
+    """Where all differences are zero, a constant feature leaves nothing to solve for."""
+    x = np.append(normal(40, 2, seed=8), np.ones((40, 1)), axis=1)
+    assert joint.c2st(x, x).accuracy == 0.5
+
+
 @pytest.mark.parametrize(
     "change, said",
     [
         ({"samples": np.zeros((40, 3))}, r"\(n, p\)"),
         ({"truths": np.full((40, 2), np.nan)}, "not finite"),
         ({"truths": np.zeros((5, 2)), "samples": np.zeros((5, 2))}, "at least 20"),
+        ({"truths": np.zeros((40, 0)), "samples": np.zeros((40, 0))}, "p at least 1"),
+        ({"truths": np.full((40, 2), 1e30)}, "entries up to 1e.30, expected at most 1e.10"),
         ({"folds": 1}, "expected 2 to 40"),
         ({"seed": -1}, "seed"),
     ],
@@ -121,6 +129,9 @@ def test_expected_coverage_is_the_analytic_one():
 def test_tarp_refuses_other_shapes():
     with pytest.raises(ValueError, match=r"\(m, n, p\)"):
         joint.tarp(np.zeros((4, 3)), np.zeros((4, 3)), np.zeros((4, 3)))
+    for n, p in ((0, 3), (5, 0)):
+        with pytest.raises(ValueError, match="n and p at least 1"):
+            joint.tarp(np.zeros((4, n, p)), np.zeros((4, p)), np.zeros((4, p)))
     with pytest.raises(ValueError, match="references has shape"):
         joint.tarp(np.zeros((4, 3, 2)), np.zeros((4, 2)), np.zeros((4, 3)))
 

@@ -20,7 +20,7 @@ def sphere():
 def two_triangles(**changes):
     """The unit square, cut in two."""
     arrays = {"vertices": [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], "faces": [[0, 1, 2], [0, 2, 3]], **changes}
-    return TriangleMesh(np.array(arrays["vertices"], float), np.array(arrays["faces"]))
+    return TriangleMesh(arrays["vertices"], arrays["faces"])
 
 
 def test_areas_of_sphere_and_square(sphere):
@@ -115,11 +115,27 @@ def test_defects_are_counted_and_refused_where_they_matter():
         ({"faces": [[0, 1, 2, 3]]}, ValueError, r"faces has shape \(1, 4\).*triangles"),
         ({"faces": [[0, 1, 4]]}, ValueError, "names vertices 0 to 4, expected 0 to 3"),
         ({"faces": [[0.0, 1.0, 2.0]]}, TypeError, "faces must hold integers"),
+        ({"faces": [[0, 1, 2], [0, 1]]}, ValueError, "faces must be an array of numbers"),
+        ({"vertices": [["0", "0", "0"]] * 4}, TypeError, "vertices must be an array of real numbers"),
     ],
 )
 def test_arrays_that_are_no_mesh_are_refused(changes, error, message):
     with pytest.raises(error, match=message):
         two_triangles(**changes)
+
+
+@pytest.mark.parametrize("cell", ["a", True, np.inf, np.array([1.0, 2.0, 3.0])], ids=str)
+def test_a_cell_that_is_no_length_is_refused(cell):
+    with pytest.raises((TypeError, ValueError), match="cell must be"):
+        two_triangles().coarser(cell)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"), [(np.full((1, 4, 4), np.nan), "not finite"), (np.zeros((0, 4, 4)), "none of them 0")]
+)
+def test_images_that_are_none_are_refused(images, message):
+    with pytest.raises(ValueError, match=f"images .*{message}"):
+        projection.project(images, np.full((3, 2), 0.5))
 
 
 @pytest.mark.parametrize("suffix", [".obj", ".ply"])

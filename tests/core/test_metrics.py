@@ -11,6 +11,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from aps_core.geometry.sphere import cell_areas
 from aps_core.metrics import quality
 
+EIGHT_BIT = np.full((2, 9, 9), 200, np.uint8)
+
 
 @pytest.fixture
 def pair():
@@ -189,8 +191,13 @@ def test_mean_and_standard_error():
         (lambda: quality.crps(np.zeros((1, 3)), np.zeros(3)), "holds 1 draws, expected at least 2"),
         (lambda: quality.mmse_estimate(np.zeros((2, 5, 3)), np.zeros((3, 3))), r"\(batch, n, \*shape\)"),
         (lambda: quality.mmse_estimate(np.zeros((2, 1, 3)), np.zeros((2, 3))), "at least 2"),
+        (
+            lambda: quality.psnr(EIGHT_BIT, EIGHT_BIT / 255),
+            "x holds uint8 up to 200, expected signals in .0, 1.: divide",
+        ),
+        (lambda: quality.ssim(EIGHT_BIT / 255, EIGHT_BIT), "ref holds uint8 up to 200"),
     ],
 )
-def test_wrong_shapes_are_named(call, message):
+def test_wrong_arrays_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -519,3 +519,16 @@ def test_without_a_mask_everything_was_observed():
     operator, x = RandomMask(SHAPE, 0.5), jnp.full(SHAPE, 0.3)
     np.testing.assert_array_equal(operator(x), x)
     np.testing.assert_array_equal(operator.observed(), np.ones(SHAPE))
+
+
+@pytest.mark.parametrize("make", [lambda: GaussianBlur((2, 2), 1.0), lambda: FourierSubset((2, 2), np.ones((2, 2)))])
+def test_lists_are_signals_and_words_are_not(make):
+    signal = [[0.1, 0.2], [0.3, 0.4]]
+    np.testing.assert_allclose(make()(signal), make()(np.array(signal)))
+    with pytest.raises(TypeError, match="x must be an array of numbers"):
+        make()("ab")
+
+
+def test_a_mask_of_a_single_number_is_refused():
+    with pytest.raises(ValueError, match=r"mask has shape \(\); expected an array of 0 and 1, not empty"):
+        FixedMask(1.0)

@@ -1,5 +1,7 @@
 """Tasks by name and of one's own, and what they say to input that cannot be a measurement."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -201,6 +203,20 @@ def test_signals_of_another_scale(make_prior):
     with pytest.raises(ValueError, match="scale it as the signals of the task"):
         Task(Identity((8,)), 0.1, prior, jnp.zeros((1, 8))).check(y)
     Task(Identity((8,)), 0.1, prior, jnp.zeros((1, 8)), unit_range=False).check(y)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+@pytest.mark.parametrize("given", ["array", "function"])
+def test_signals_far_from_those_of_the_prior_are_named(make_prior, kind, given):
+    pictures = np.linspace(0, 255, 24).astype(kind).reshape(3, 8)
+    signals = pictures if given == "array" else lambda split: pictures
+    with pytest.raises(ValueError, match=r"signals.* range from 0 to 255, but .*; divide 8-bit pictures by 255"):
+        Task(Identity((8,)), 0.1, make_prior(d=8), signals).signals("test")
+    free = Task(Identity((8,)), 0.1, make_prior(d=8), signals, unit_range=False)
+    np.testing.assert_array_equal(free.signals("test"), pictures)
+    with pytest.raises(ValueError, match="unit_range=False for signals of any range"):
+        dataclasses.replace(free, unit_range=True).signals("test")
+    np.testing.assert_array_equal(dataclasses.replace(free, name="other").signals("test"), pictures)
 
 
 def test_a_task_of_ones_own(make_prior):
