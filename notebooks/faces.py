@@ -216,10 +216,9 @@ beside = faces.PAPER_ROWS if "reverse" in found["denoise"].samplers else None
 on = {name: faces.stands_on((*one.samplers, *faces.ITERATIVE)) for name, one in found.items()}
 caption = "Denoising, noise 0.1."
 run.table(tables["denoise"], quality, "denoise", faces.PAPER["denoise"], caption, on["denoise"], beside)
-run.verdict(
-    *faces.against_closed_form("denoise", trained["denoise"]),
-    before="Face by face, against the closed form, in this build ({doc}`overview` has what full runs have paired):",
-)
+compared = faces.against_closed_form("denoise", trained["denoise"])
+run.verdict(*compared, before="Face by face, against the closed form, in the full run:", source="full")
+run.verdict(*compared, before="In this build:")
 run.say(
     "SSIM stands with two windows: the uniform one of 7 × 7 pixels, and the Gaussian one of 11 × 11, which most papers "
     "use; the paper does not say which it took. Settings of the rivals: "
@@ -272,8 +271,10 @@ run.table(
     tables["deblur"], quality, "deblur", caption="Deblurring (Gaussian, 1.5 pixels), noise 0.01.", signals=on["deblur"]
 )
 for name in ("sr2", "deblur"):
-    title = f"Face by face, against the closed form, {faces.TASKS[name]}, in this build:"
-    run.verdict(*faces.against_closed_form(name, trained[name]), before=title)
+    compared = faces.against_closed_form(name, trained[name])
+    title = f"Face by face, against the closed form, {faces.TASKS[name]}, in the full run:"
+    run.verdict(*compared, before=title, source="full")
+    run.verdict(*compared, before="In this build:")
 
 # %% [markdown]
 # ## How far from the best mean?
