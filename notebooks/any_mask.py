@@ -90,7 +90,8 @@ run.verdict(
         )
         for name in settings
     ),
-    before="Setting by setting:",
+    before="Setting by setting, in the full run:",
+    source="full",
 )
 
 # %% tags=["hide-input"]

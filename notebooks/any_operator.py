@@ -100,7 +100,8 @@ run.verdict(
         )
         for name in settings
     ),
-    before="Setting by setting:",
+    before="Setting by setting, in the full run:",
+    source="full",
 )
 
 # %% [markdown]

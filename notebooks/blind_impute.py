@@ -117,14 +117,13 @@ run.say(
     "least {paper/aps.figure5.psnr_at_least:.0f} dB at every level, on single fields of ERA5, which are harder than "
     "monthly means."
 )
-run.verdict(
-    *(
-        record.Difference(f"{level}.{row}.loss", f"the told flow ({share:.0%} missing)", label, form="+.3f")
-        for level, share in ((low, min(levels)), (high, max(levels)))
-        for row, label in (("noise", "the truly blind one"), ("trained", "the one trained on the blind likelihood"))
-    ),
-    before="By the mean, month by month:",
-)
+beside_told = [
+    record.Difference(f"{level}.{row}.loss", f"the told flow ({share:.0%} missing)", label, form="+.3f")
+    for level, share in ((low, min(levels)), (high, max(levels)))
+    for row, label in (("noise", "the truly blind one"), ("trained", "the one trained on the blind likelihood"))
+]
+run.verdict(*beside_told, before="By the mean, month by month, in the full run:", source="full")
+run.verdict(*beside_told, before="In this build:")
 run.verdict(
     *(
         record.Difference(
@@ -230,7 +229,8 @@ run.verdict(
         "that of the flow with it inferred",
         form="+.3f",
     ),
-    before="Month by month:",
+    before="Month by month, in the full run:",
+    source="full",
 )
 run.verdict(
     record.Difference(
@@ -242,7 +242,7 @@ run.verdict(
     before="What that training is worth, full run:",
     source="full",
 )
-run.say("Its 90 % intervals hold {unknown.inferred.coverage_90:.1f} % of the cells.")
+run.say("The plug-in's 90 % intervals hold {full/unknown.inferred.coverage_90:.1f} % of the cells in the full run.")
 
 # %% [markdown]
 # ## What it means, and what it does not show

@@ -276,11 +276,14 @@ run.table(
     paper_rows=beside,
 )
 run.say(
-    f"From one sample to the mean of {n_samples} there are {{test.aps.gap:.2f}} ± {{test.aps.gap.se:.2f}} dB with the "
-    f"{named['aps']} and {{test.gaussian.gap:.2f}} ± {{test.gaussian.gap.se:.2f}} dB with the closed form."
+    f"From one sample to the mean of {run.stated('n_samples')} there are {{full/test.aps.gap:.2f}} ± "
+    f"{{full/test.aps.gap.se:.2f}} dB with the {named['aps']} and {{full/test.gaussian.gap:.2f}} ± "
+    "{full/test.gaussian.gap.se:.2f} dB with the closed form, in the full run."
 )
 for row in flows:
-    run.verdict(*bunny_inpaint.comparisons(row, named[row]), before="Paired by digit:")
+    compared = bunny_inpaint.comparisons(row, named[row])
+    run.verdict(*compared, before="Paired by digit, in the full run:", source="full")
+    run.verdict(*compared, before="In this build:")
 
 # %% [markdown]
 # DPS and MCG are a single sample, as in the paper, and were run on the first few digits. Here every row stands on
@@ -409,12 +412,11 @@ run.table(
     signals="n_test",
 )
 run.say(
-    f"Over the {{coverage.vertices:.0f}} chosen vertices the 90 % intervals of the {named['aps']} hold "
-    "{coverage.all.aps_90:.1f} ± "
-    "{coverage.all.aps_90.se:.1f} %, those of the closed form "
-    "{coverage.all.gaussian_90:.1f} ± {coverage.all.gaussian_90.se:.1f} %. Of digits without the noise $s$ they "
-    "hold {plain.aps.coverage_90:.1f} % and {plain.gaussian.coverage_90:.1f} %"
-    + (f", those of {named['reverse']} {{plain.reverse.coverage_90:.1f}} %." if "reverse" in calibrated else ".")
+    f"In the full run the 90 % intervals of the {named['aps']} hold {{full/coverage.all.aps_90:.1f}} ± "
+    "{full/coverage.all.aps_90.se:.1f} % over the {full/coverage.vertices:.0f} chosen vertices, those of the closed "
+    "form {full/coverage.all.gaussian_90:.1f} ± {full/coverage.all.gaussian_90.se:.1f} %. Of digits without the noise "
+    "$s$ they hold {full/plain.aps.coverage_90:.1f} % and {full/plain.gaussian.coverage_90:.1f} %"
+    + (f", those of {named['reverse']} {{full/plain.reverse.coverage_90:.1f}} %." if "reverse" in calibrated else ".")
 )
 
 # %% [markdown]
@@ -427,14 +429,11 @@ run.mean("own.coverage_90", 100 * own["coverage"][:, 1], "%")
 run.mean("own.psnr", own["psnr_mean"], "dB")
 run.mean("own.gap", own["psnr_mean"] - own["psnr_n1"], "dB")
 run.say(
-    f"Of draws of the prior the 90 % intervals of the {named['aps']} hold "
-    "{own.coverage_90:.1f} ± {own.coverage_90.se:.1f} %. "
-    "Its mean has "
-    "{own.psnr:.2f} ± {own.psnr.se:.2f} dB there and {test.aps_n128.psnr:.2f} ± {test.aps_n128.psnr.se:.2f} "
-    "dB on digits; "
-    "between one sample and the mean there are {own.gap:.2f} ± {own.gap.se:.2f} dB. Where the first number is "
-    "nominal and "
-    "that of digits is not, it is the prior that is wide for digits, not the flow that is wide for the prior."
+    f"Of draws of the prior the 90 % intervals of the {named['aps']} hold {{full/own.coverage_90:.1f}} ± "
+    "{full/own.coverage_90.se:.1f} % in the full run. Its mean has {full/own.psnr:.2f} ± {full/own.psnr.se:.2f} dB "
+    "there and {full/test.aps_n128.psnr:.2f} ± {full/test.aps_n128.psnr.se:.2f} dB on digits; between one sample and "
+    "the mean there are {full/own.gap:.2f} ± {full/own.gap.se:.2f} dB. Where the first number is nominal and that of "
+    "digits is not, it is the prior that is wide for digits, not the flow that is wide for the prior."
 )
 
 # %% tags=["hide-input"]
@@ -503,11 +502,10 @@ run.verdict(
     before="Paired by digit:",
 )
 run.say(
-    "The flow's 90 % intervals, which hold {transfer.own_aps.coverage_90:.0f} % of the vertices on its own mesh, hold "
-    "{transfer.coarse_aps.coverage_90:.0f} % with {transfer.coarse.vertices:.0f} vertices and "
-    "{transfer.fine_aps.coverage_90:.0f} % with {transfer.fine.vertices:.0f}: a coordinate has another amount "
-    "of noise there "
-    "than the flow has learned for."
+    "The flow's 90 % intervals, which hold {full/transfer.own_aps.coverage_90:.0f} % of the vertices on its own mesh "
+    "in the full run, hold {full/transfer.coarse_aps.coverage_90:.0f} % with {full/transfer.coarse.vertices:.0f} "
+    "vertices and {full/transfer.fine_aps.coverage_90:.0f} % with {full/transfer.fine.vertices:.0f}: a coordinate has "
+    "another amount of noise there than the flow has learned for."
 )
 
 # %% [markdown]

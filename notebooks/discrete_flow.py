@@ -167,15 +167,15 @@ run.chart(
 
 # %% tags=["hide-input"]
 run.say(
-    "A face with noise of 0.1 costs {path.l3.score.bits:.1f} bits per pixel under the score prior and "
-    "{path.l3.flow.bits:.1f} under the flow; with noise of 1 "
-    "{path.l5.score.bits:,.0f} and {path.l5.flow.bits:.1e}. The gradient norms are then "
-    "{path.l5.score.gradient:.1e} and {path.l5.flow.gradient:.1e} (at most the largest number that "
+    "In the full run a face with noise of 0.1 costs {full/path.l3.score.bits:.1f} bits per pixel under the score prior "
+    "and {full/path.l3.flow.bits:.1f} under the flow; with noise of 1 "
+    "{full/path.l5.score.bits:,.0f} and {full/path.l5.flow.bits:.1e}. The gradient norms are then "
+    "{full/path.l5.score.gradient:.1e} and {full/path.l5.flow.gradient:.1e} (at most the largest number that "
     "32 bits hold). The score prior grows as a Gaussian does, with the square of the distance. The flow takes 64 "
     "scalings in a row, each by a network that never saw such input, "
     "and they multiply: its density falls far faster than the square of the distance. That is not so of every "
     "discrete flow: with the modes of the Gaussian in front, the same kind of couplings "
-    "stays at {path.l5.whitened.bits:.0f} bits, and its gradient at {path.l5.whitened.gradient:.1e}."
+    "stays at {full/path.l5.whitened.bits:.0f} bits, and its gradient at {full/path.l5.whitened.gradient:.1e}."
 )
 
 # %% [markdown]
@@ -282,8 +282,9 @@ run.chart(
     {"histories": fits.above_least(histories)},
     alt="Two panels over the optimization step, logarithmic: loss over its least and gradient norm, one curve for "
     "each prior and start; one that was not finite has none.",
-    caption="Optimization from noise: the loss, and the norm of its gradient before it is clipped to 1 (grey line). A "
-    "fit whose first loss was not finite has no curve.",
+    caption="Optimization from noise: the loss above its least value, plus 0.1 so that the axis can show it, and the "
+    "norm of the gradient before it is clipped to 1 (grey line). A fit whose first loss was not finite has no curve; "
+    "one whose second was not is a single mark.",
     label="fig-flow-prior-optimization",
     told=told.histories,
 )

@@ -141,15 +141,15 @@ run.chart(
 
 # %% tags=["hide-input"]
 run.say(
-    f"From {few} to {many} trace estimators the median relative standard deviation falls from "
-    f"{{traces{few}.relative_std:.2%}} to "
-    f"{{traces{many}.relative_std:.2%}}, by a factor of {{ratio:.2f}} ± {{ratio.se:.2f}}; the theory has "
-    f"{{theory:.2f}}, and the paper's {{paper/feng.figure2.traces10.relative_std:.0%}} and "
-    f"{{paper/feng.figure2.traces50.relative_std:.1%}} make {{paper_ratio:.2f}}. "
-    f"The mean of the estimates is {{traces{many}.mean_error:.4f}} from the known gradient, relative to its norm, "
+    f"In the full run, from {few} to {many} trace estimators, the median relative standard deviation falls from "
+    f"{{full/traces{few}.relative_std:.2%}} to "
+    f"{{full/traces{many}.relative_std:.2%}}, by a factor of {{full/ratio:.2f}} ± {{full/ratio.se:.2f}}; the theory "
+    f"has {{full/theory:.2f}}, and the paper's {{paper/feng.figure2.traces10.relative_std:.0%}} and "
+    f"{{paper/feng.figure2.traces50.relative_std:.1%}} make {{full/paper_ratio:.2f}}. "
+    f"The mean of the estimates is {{full/traces{many}.mean_error:.4f}} from the known gradient, relative to its norm, "
     f"with {many} of them: "
     "what is left beside the scatter is the solver's. The score at $t = 10^{{-3}}$ differs from the known gradient "
-    "by {score.difference:.1e}."
+    "by {full/score.difference:.1e}."
 )
 
 # %% [markdown]
@@ -229,14 +229,14 @@ run.table(rows, columns, caption=f"Gradients with {few} trace estimators, relati
 columns = {"seconds": ("one gradient [s]", ".2g"), "memory": ("memory [MiB]", ".1f")}
 run.table(rows, columns, caption=f"Time and memory of one gradient with {few} trace estimators")
 run.say(
-    "With the same random vectors the two gradients differ by {coarse.continuous.apart:.1e} of their norm at the "
-    "coarse tolerance and by "
-    "{fine.continuous.apart:.1e} at the fine one; the error of one estimate, its noise included, is "
-    "{coarse.continuous.error:.1e}. At the coarse tolerance "
+    "With the same random vectors the two gradients of the full run differ by {full/coarse.continuous.apart:.1e} of "
+    "their norm at the coarse tolerance and by "
+    "{full/fine.continuous.apart:.1e} at the fine one; the error of one estimate, its noise included, is "
+    "{full/coarse.continuous.error:.1e}. At the coarse tolerance "
     "the difference between the adjoints is as large as the noise of many probes: it does not average out, but a "
     "closer tolerance removes it. "
-    "Checkpoints need {coarse.checkpointed.memory:.1f} MiB for an image and the continuous adjoint "
-    "{coarse.continuous.memory:.1f}: a state is "
+    "Checkpoints need {full/coarse.checkpointed.memory:.1f} MiB for an image and the continuous adjoint "
+    "{full/coarse.continuous.memory:.1f}: a state is "
     "256 numbers, and few are kept. What would fill memory in a network of many layers are the values inside an "
     "evaluation, which both "
     "adjoints hold for one evaluation at a time."

@@ -294,29 +294,20 @@ run.chart(
 
 # %% tags=["hide-input"]
 run.say(
-    "With $t_{{\\min}} = 10^{{-5}}$ and its start-time term the Gaussian problem ends at {run.t5_start.kl:.4f} nats "
-    "per dimension. Cut off "
-    "at $10^{{-2}}$ it ends at {run.t2_cut.kl:.2f} (formula {run.t2_cut.formula:.2f}), with the term at "
-    "{run.t2_start.kl:.3f} "
-    "(formula {run.t2_start.formula:.3f}). Uniform times make the gradient {run.uniform.noise:.0f} times as noisy "
-    "as it is large, weighted "
-    "ones {run.importance.noise:.1f} times, low-discrepancy ones {run.t5_start.noise:.1f} times. Without the "
-    "Jacobian the flow ends at "
-    "{run.dropped.kl:.2f}: each direction then feels the prior about $\\log(1 + \\lambda/v_{{\\min}})$ times too "
-    "strongly, and a smaller "
-    "$t_{{\\min}}$ makes it worse. The annealed score alone ends at "
-    + ("{run.annealed.kl:.4f}" if "annealed" in found else "{full/run.annealed.kl:.4f} in the full run")
-    + ".\n\n"
-    "In the mixture the control variate takes the noise from {run.no_control_variate.noise:.1f} to "
-    "{run.mixture.noise:.1f}. "
-    "The Gaussian base starts at {run.mixture.start:.2f} and the standard normal at {run.plain.start:.2f}; after "
-    f"{run.stated('steps')} steps they are "
-    "at {run.mixture.kl:.3f} and {run.plain.kl:.3f}, the forward KL at {run.forward.kl:.3f}. The full run "
-    "has {full/run.mixture.kl:.3f} for reverse and {full/run.forward.kl:.3f} for forward KL, "
-    "{full/run.both.kl:.3f} for both together, {full/run.warm.kl:.3f} for the warm start, and "
-    "{full/run.plain.kl:.3f} from the standard-normal base: the "
-    "Gaussian base is a head "
-    "start, and couplings of this size do not hold the bends of the mixture better for it."
+    "In the full run the Gaussian problem ends at {full/run.t5_start.kl:.4f} nats per dimension with "
+    "$t_{{\\min}} = 10^{{-5}}$ and its start-time term. Cut off at $10^{{-2}}$ it ends at {full/run.t2_cut.kl:.2f} "
+    "(formula {full/run.t2_cut.formula:.2f}), with the term at {full/run.t2_start.kl:.3f} (formula "
+    "{full/run.t2_start.formula:.3f}). Uniform times make the gradient {full/run.uniform.noise:.0f} times as noisy as "
+    "it is large, independent ones {full/run.importance.noise:.1f} times, low-discrepancy ones "
+    "{full/run.t5_start.noise:.1f} times. Without the Jacobian the flow ends at {full/run.dropped.kl:.2f}: each "
+    "direction then feels the prior about $\\log(1 + \\lambda/v_{{\\min}})$ times too strongly, and a smaller "
+    "$t_{{\\min}}$ makes it worse. The annealed score alone ends at {full/run.annealed.kl:.4f}.\n\n"
+    "In the mixture the control variate takes the noise from {full/run.no_control_variate.noise:.1f} to "
+    "{full/run.mixture.noise:.1f}. The Gaussian base starts at {full/run.mixture.start:.2f} and the standard normal at "
+    "{full/run.plain.start:.2f}; at the end of the full run they are at {full/run.mixture.kl:.3f} and "
+    "{full/run.plain.kl:.3f}, the forward KL at {full/run.forward.kl:.3f}, both divergences together at "
+    "{full/run.both.kl:.3f} and the warm start at {full/run.warm.kl:.3f}: the Gaussian base is a head start, and "
+    "couplings of this size do not hold the bends of the mixture better for it."
 )
 
 # %% [markdown]

@@ -89,16 +89,16 @@ run.table(
     "exact posterior it is held against.",
 )
 run.say(
-    "The paper's sample and its mean are {paper.gap:.2f} dB apart "
+    "The paper's sample and its mean are {full/paper.gap:.2f} dB apart "
     "({paper/aps.table2.celeba_denoise.aps_n1.psnr:.2f} and {paper/aps.table2.celeba_denoise.aps_n128.psnr:.2f} dB), "
-    "those of an exact posterior {paper.exact_gap:.2f} dB: measured against the error of their own mean, its "
+    "those of an exact posterior {full/paper.exact_gap:.2f} dB: measured against the error of their own mean, its "
     "samples are "
     "not too noisy. Measured against an exact posterior there is spread beyond that, and error of the mean "
     "beyond that. "
-    "With the learned prior, {parts.mean.learned_share:.0f} + {parts.sample.learned_share:.0f} % of the error "
-    "is what an "
-    "exact sample has, {parts.sample_excess.learned_share:.0f} % is spread beyond it and "
-    "{parts.mean_excess.learned_share:.0f} % error of the mean beyond it."
+    "With the learned prior, {full/parts.mean.learned_share:.0f} + {full/parts.sample.learned_share:.0f} % of the "
+    "error is what an "
+    "exact sample has, {full/parts.sample_excess.learned_share:.0f} % is spread beyond it and "
+    "{full/parts.mean_excess.learned_share:.0f} % error of the mean beyond it."
 )
 
 # %% [markdown]
@@ -296,8 +296,8 @@ first, last = next(iter(labels)), list(labels)[-1]
 run.say(
     "- **What any exact sample has.** 3 dB between one sample and the mean. Nothing is wrong with a single sample "
     "for that, and no training takes it away.\n"
-    "- **What $t_{{\\min}}$ adds.** Spread first, error of the mean where it is later. Trained at "
-    f"{t_mins[0]:g} one sample changes by {{{first}.change_n1:+.2f}} ± {{{first}.change_n1.se:.2f}} dB and the mean "
+    "- **What $t_{{\\min}}$ adds.** Spread first, error of the mean where it is later. In this build, trained at "
+    f"{t_mins[0]:g}, one sample changes by {{{first}.change_n1:+.2f}} ± {{{first}.change_n1.se:.2f}} dB and the mean "
     f"by {{{first}.change_n128:+.2f}} dB; at {t_mins[-1]:g} by "
     f"{{{last}.change_n1:+.2f}} ± {{{last}.change_n1.se:.2f}} and {{{last}.change_n128:+.2f}} dB, with "
     f"{{{last}.inside:.1f}} % of the truth in the 90 % intervals. "

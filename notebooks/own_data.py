@@ -132,8 +132,9 @@ run.figure(
 # ## Does it fit?
 #
 # Over many signals the rank of the truth among the samples is uniform, if the posterior is right. Shown are the ranks
-# of one pixel and of the mean over all of them, on signals that were kept apart. A band that is left says that the
-# prior or the flow is wrong there; what is inside has passed a weak test, and more signals make it a stronger one.
+# of one pixel and of the mean over all of them, on signals that were kept apart. A curve that leaves the band says
+# that the prior or the flow is wrong there; one that stays inside has passed a weak test, and more signals make it a
+# stronger one.
 
 # %% tags=["show-code"]
 from aps_core.metrics import calibration

@@ -256,13 +256,12 @@ run.chart(
 
 # %% tags=["hide-input"]
 run.say(
-    "From the smallest step size to {sweep.low.s6.size:.2g} the ratio goes from {sweep.low.s0.ratio:.2g} to "
-    "{sweep.low.s6.ratio:.2g} at the low noise, and "
-    "from {sweep.high.s0.ratio:.2g} to {sweep.high.s6.ratio:.2g} at the high one; at {sweep.low.s7.size:.0f}, the "
-    "paper's, it is {sweep.low.s7.ratio:.2g} and "
-    "{sweep.high.s7.ratio:.2g}: steps this large overshoot. One step size can make it 1 at one noise level, in the "
-    "sum over "
-    "all directions; it does not make each direction right, and at another noise level it is another one."
+    "In the full run the ratio goes from {full/sweep.low.s0.ratio:.2g} at the smallest step size to "
+    "{full/sweep.low.s6.ratio:.2g} at {full/sweep.low.s6.size:.2g} where the noise is low, and from "
+    "{full/sweep.high.s0.ratio:.2g} to {full/sweep.high.s6.ratio:.2g} where it is high; at "
+    "{full/sweep.low.s7.size:.0f}, the paper's, it is {full/sweep.low.s7.ratio:.2g} and "
+    "{full/sweep.high.s7.ratio:.2g}: steps this large overshoot. One step size can make it 1 at one noise level, in "
+    "the sum over all directions; it does not make each direction right, and at another noise level it is another one."
 )
 
 # %% [markdown]
@@ -358,14 +357,13 @@ run.number(
     unit="dB",
 )
 run.say(
-    "Noise2Score and the formula differ by at most {denoise.noise2score.difference:.1e} in any pixel. The mean of "
-    "128 exact samples differs from it by "
-    "{denoise.exact.above:+.3f} ± {denoise.exact.above.se:.3f} dB, where {denoise.expected:+.3f} dB is expected, "
-    "that of APS by "
-    "{denoise.aps.above:+.3f} ± {denoise.aps.above.se:.3f} dB. The paper reports "
-    "{paper/aps.table2.celeba_denoise.aps_n128.psnr:.2f} dB for APS "
-    "and {paper/aps.table2.celeba_denoise.noise2score.psnr:.2f} dB for Noise2Score. On draws of one prior a difference "
-    "of {paper.lead:.2f} dB to the posterior mean could not be; it says something about the two networks and the "
+    "In the full run Noise2Score and the formula differ by at most {full/denoise.noise2score.difference:.1e} in any "
+    "pixel. The mean of 128 exact samples differs from the formula by {full/denoise.exact.above:+.3f} ± "
+    "{full/denoise.exact.above.se:.3f} dB, where {full/denoise.expected:+.3f} dB is expected, that of APS by "
+    "{full/denoise.aps.above:+.3f} ± {full/denoise.aps.above.se:.3f} dB. The paper reports "
+    "{paper/aps.table2.celeba_denoise.aps_n128.psnr:.2f} dB for APS and "
+    "{paper/aps.table2.celeba_denoise.noise2score.psnr:.2f} dB for Noise2Score. On draws of one prior a difference of "
+    "{full/paper.lead:.2f} dB to the posterior mean could not be; it says something about the two networks and the "
     "photographs, not about the two methods."
 )
 

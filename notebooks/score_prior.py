@@ -110,8 +110,8 @@ for name, posterior in posteriors.items():
     )
     numbers = run.as_dict()["numbers"]
     run.say(
-        f"{study.TASKS[name].capitalize()}: the mean of the fits is at the amortized flow's quality "
-        f"{study.say_reached(numbers, name, 'mean')} for each measurement, a single sample "
+        f"{study.TASKS[name].capitalize()}, in this build: the mean of the fits reaches the amortized flow's quality "
+        f"{study.say_reached(numbers, name, 'mean')} of fitting one measurement, a single sample "
         f"{study.say_reached(numbers, name, 'n1')}. "
         f"At the end, after {{{name}.seconds:.1f}} s, it lies {{{name}.gain_mean:+.2f}} ± "
         f"{{{name}.gain_mean.se:.2f}} dB from the amortized flow by the mean and {{{name}.gain_n1:+.2f}} ± "

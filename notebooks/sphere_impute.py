@@ -223,9 +223,9 @@ run.table(
     signals=sphere_impute.signals(labels),
 )
 run.say(
-    f"From one sample to the mean of {n_samples} there are {{test.{studied}.gap:.2f}} ± "
-    f"{{test.{studied}.gap.se:.2f}} dB "
-    "with the flow under study and {test.gaussian.gap:.2f} ± {test.gaussian.gap.se:.2f} dB with the closed form."
+    f"From one sample to the mean of {run.stated('n_samples')} there are {{full/test.{studied}.gap:.2f}} ± "
+    f"{{full/test.{studied}.gap.se:.2f}} dB with the flow under study and {{full/test.gaussian.gap:.2f}} ± "
+    "{full/test.gaussian.gap.se:.2f} dB with the closed form, in the full run."
 )
 
 # %% [markdown]
@@ -251,13 +251,14 @@ run.table(
     f"{run.stated('n_samples')} for the others.",
     signals="n_iterative",
 )
-run.verdict(
+beside_dps = (
     record.Difference(
         f"iterative.{studied}.above_dps", "one sample of the flow under study", "one of DPS", None, n="n_iterative"
     ),
     record.Difference("iterative.mcg.above_dps", "one sample of MCG", "one of DPS", None, n="n_iterative"),
-    before="With the same prior, month by month:",
 )
+run.verdict(*beside_dps, before="With the same prior, month by month, in the full run:", source="full")
+run.verdict(*beside_dps, before="In this build:")
 run.say(
     "Chosen among {search.dps.tried:.0f} step sizes: {search.dps.step_size} for DPS, {search.mcg.step_size} "
     "for MCG (their "
@@ -290,9 +291,9 @@ run.table(
     signals="val.months",
 )
 run.say(
-    f"Between test and validation months the flow under study ($N = 1$) goes from {{test.{studied}_n1.psnr:.2f}} to "
-    f"{{val.{studied}_n1.psnr:.2f}} dB and "
-    "the closed form from {test.gaussian_n1.psnr:.2f} to {val.gaussian_n1.psnr:.2f} dB; the paper's flow from "
+    "Between test and validation months of the full run the flow under study ($N = 1$) goes from "
+    f"{{full/test.{studied}_n1.psnr:.2f}} to {{full/val.{studied}_n1.psnr:.2f}} dB and the closed form from "
+    "{full/test.gaussian_n1.psnr:.2f} to {full/val.gaussian_n1.psnr:.2f} dB; the paper's flow from "
     "{paper/aps.table2.era5_impute.aps_n1.psnr:.2f} to {paper/aps.table5.era5_val_impute.aps_n1.psnr:.2f} dB."
 )
 
@@ -320,16 +321,19 @@ run.table(
     caption="Energy score and objective minus those of the closed form, paired alike.",
     signals="n_test",
 )
-run.verdict(
-    record.Difference(f"paired.{studied}.psnr_n128", "the mean of the trained flow", "that of the closed form"),
+beside_closed_form = (
     record.Difference(
-        f"paired.{studied}.energy", "the trained flow", "the closed form", "lower", "+.4f", None, "energy"
+        f"paired.{studied}.psnr_n128", "the mean of the trained flow", "that of the closed form", n="n_test"
     ),
     record.Difference(
-        f"paired.{studied}.objective", "the trained flow", "the closed form", "lower", "+.1f", None, "objective"
+        f"paired.{studied}.energy", "the trained flow", "the closed form", "lower", "+.4f", "n_test", "energy score"
     ),
-    before="Month by month:",
+    record.Difference(
+        f"paired.{studied}.objective", "the trained flow", "the closed form", "lower", "+.1f", "n_test", "the objective"
+    ),
 )
+run.verdict(*beside_closed_form, before="Month by month, in the full run:", source="full")
+run.verdict(*beside_closed_form, before="In this build:")
 if {"held_out", "aps"} <= found.keys():
     for key, months in (("test", scores), ("val", val_scores)):
         apart = months["aps"]["psnr_mean"] - months["held_out"]["psnr_mean"]
@@ -343,7 +347,7 @@ if {"held_out", "aps"} <= found.keys():
             record.Difference(f"protocols.{key}", f"on {title} months, the mean of “paper”", "that of “held-out”")
             for key, title in (("test", "test"), ("val", "validation"))
         ),
-        before="Month by month:",
+        before="Month by month, in this build:",
     )
 
 # %% [markdown]
@@ -404,10 +408,10 @@ run.table(
     signals="n_test",
 )
 run.say(
-    "The squared error of one sample over that of the posterior mean is "
-    f"{{test.{studied}.ratio:.3f}} ± {{test.{studied}.ratio.se:.3f}} for the flow and "
-    "{test.gaussian.ratio:.3f} ± {test.gaussian.ratio.se:.3f} for the closed form; an exact posterior has 2, too "
-    "little spread gives less."
+    "In the full run the squared error of one sample over that of the posterior mean is "
+    f"{{full/test.{studied}.ratio:.3f}} ± {{full/test.{studied}.ratio.se:.3f}} for the flow and "
+    "{full/test.gaussian.ratio:.3f} ± {full/test.gaussian.ratio.se:.3f} for the closed form; an exact posterior has 2, "
+    "too little spread gives less."
 )
 
 # %% tags=["hide-input"]
@@ -417,22 +421,21 @@ for zone, inside in zip(
 ):
     run.mean(f"zone.{zone}.coverage_90", inside, "%")
 run.say(
-    "Within 20 degrees of the equator the flow's 90 % intervals hold {zone.tropics.coverage_90:.1f} ± "
-    "{zone.tropics.coverage_90.se:.1f} % of "
-    "the cells, elsewhere {zone.elsewhere.coverage_90:.1f} ± {zone.elsewhere.coverage_90.se:.1f} %. Along the EOFs "
-    "the squared error of the closed-form "
-    "mean is {shift.all:.2f} ± {shift.all.se:.2f} posterior variances, where 1 is expected; {shift.common:.2f} of "
-    "it is a shift that all test months share."
+    "Within 20 degrees of the equator the flow's 90 % intervals hold {full/zone.tropics.coverage_90:.1f} ± "
+    "{full/zone.tropics.coverage_90.se:.1f} % of the cells, elsewhere {full/zone.elsewhere.coverage_90:.1f} ± "
+    "{full/zone.elsewhere.coverage_90.se:.1f} %. Along the EOFs the squared error of the closed-form mean is "
+    "{full/shift.all:.2f} ± {full/shift.all.se:.2f} posterior variances, where 1 is expected; "
+    "{full/shift.common:.2f} of it is a shift that all test months share."
 )
 
 # %% [markdown]
-# In the full run both are close to nominal. Over all cells the intervals are a little too wide, mostly in the tropics:
-# the isotropic rest of the prior gives every cell the same variance at the smallest scales, and the tropics vary less.
-# Along the EOFs they hold a few truths too few, and the shift that all test months share accounts for that: the climate
-# of the test years is not that of the training years, and a posterior that is centred on the latter is off in the
-# directions that the observations determine weakly. The prior's variances, taken from the last training years about the
-# years before, allow for such a drift, not for all of it. Training narrows the leading band a little; the learned prior
-# may know the season's spread, and be surer of it than the changed climate warrants.
+# The shares of flow and closed form are close to nominal. Over all cells the intervals are a little too wide, mostly in
+# the tropics: the isotropic rest of the prior gives every cell the same variance at the smallest scales, and the
+# tropics vary less. Along the EOFs they hold a few truths too few, and the shift that all test months share accounts
+# for that: the climate of the test years is not that of the training years, and a posterior that is centred on the
+# latter is off in the directions that the observations determine weakly. The prior's variances, taken from the last
+# training years about the years before, allow for such a drift, not for all of it. Training narrows the leading band a
+# little; the learned prior may know the season's spread, and be surer of it than the changed climate warrants.
 
 # %% [markdown]
 # ## Time
@@ -461,25 +464,22 @@ calls = run.number(
 )
 run.number("time.ratio", calls / run.as_dict()["numbers"][f"test.{studied}_n128.seconds"]["value"])
 run.say(
-    f"On this machine {{parameters/n_samples}} samples of one measurement take {{test.{studied}_n128.seconds:.3f}} "
-    f"s in one call and {{time.separate:.1f}} s in separate "
-    f"calls, {{time.ratio:.0f}} times as long; a single sample takes {{test.{studied}_n1.seconds:.3f}} s. The paper "
-    f"reports "
+    f"In the full run {run.stated('n_samples')} samples of one measurement take "
+    f"{{full/test.{studied}_n128.seconds:.3f}} s in one call and {{full/time.separate:.1f}} s in separate calls, "
+    "{full/time.ratio:.0f} times as long; a single "
+    f"sample takes {{full/test.{studied}_n1.seconds:.3f}} s. The paper reports "
     "{paper/aps.table2.era5_impute.aps_n128.seconds} s and {paper/aps.table2.era5_impute.aps_n1.seconds} s on its "
     "graphics processor."
 )
 
 # %% tags=["hide-input"]
 run.say(
-    f"One sample of DPS takes {{test.dps.seconds:.2g}} s, {{speedup.dps:,.0f}} times as long as one of the "
-    f"flow under study "
-    f"({{test.{studied}_n1.seconds:.3f}} s), at the setting and with the quality of the table of DPS and MCG. "
-    f"The paper has "
-    "a factor of {speedup.paper:,.0f}. Two reasons are at hand. The score network of this page acts on "
-    "the leading "
-    "EOFs alone, so that a step of DPS is cheap, where the paper's is a large network on the whole field; and a sample "
-    f"of the closed form alone takes {{test.gaussian_n1.seconds:.3f}} of the flow's {{test.{studied}_n1.seconds:.3f}} "
-    "s, for the posterior of the mask, which the paper's flow does not have."
+    "One sample of DPS takes {full/test.dps.seconds:.2g} s there, {full/speedup.dps:,.0f} times as long as one of the "
+    f"flow under study ({{full/test.{studied}_n1.seconds:.3f}} s), at the setting and with the quality of the table of "
+    "DPS and MCG. The paper has a factor of {full/speedup.paper:,.0f}. Two reasons are at hand. The score network of "
+    "this page acts on the leading EOFs alone, so that a step of DPS is cheap, where the paper's is a large network on "
+    "the whole field; and a sample of the closed form alone takes {full/test.gaussian_n1.seconds:.3f} of the flow's "
+    f"{{full/test.{studied}_n1.seconds:.3f}} s, for the posterior of the mask, which the paper's flow does not have."
 )
 
 # %% [markdown]

@@ -231,8 +231,8 @@ faint = importance(posterior, key, one, 100)
 run.number("correct.faces.log_weight_error", faint.log_weight_error, unit="nats")
 run.say(
     "On faces the density of the prior is known only by an estimate of its bound. The Monte Carlo error of one "
-    "log-weight is {correct.faces.log_weight_error:.1f} nats there, and a correction is not available: weights would "
-    "be those of the noise. The limit is an error of 1 nat."
+    "log-weight is {full/correct.faces.log_weight_error:.1f} nats there in the full run, and a correction is not "
+    "available: weights would be those of the noise. The limit is an error of 1 nat."
 )
 
 # %% [markdown]
@@ -272,10 +272,11 @@ run.chart(
 
 # %% tags=["hide-input"]
 run.say(
-    "{parameters/refine_steps} steps, {refine.seconds:.0f} s of which {refine.compiling:.0f} s compile, bring the "
-    "divergence from "
-    "{refine.start.kl:.2f} ± {refine.start.kl.se:.2f} to {refine.end.kl:.2f} ± {refine.end.kl.se:.2f} nats over all "
-    "dimensions together."
+    "In the full run refinement takes {full/refine.seconds:.0f} s and brings the divergence from "
+    "{full/refine.start.kl:.2f} ± {full/refine.start.kl.se:.2f} to {full/refine.end.kl:.2f} ± "
+    "{full/refine.end.kl.se:.2f} nats over all dimensions together. In this build {parameters/refine_steps} steps, "
+    "{refine.seconds:.0f} s of which {refine.compiling:.0f} s compile, bring it from "
+    "{refine.start.kl:.2f} ± {refine.start.kl.se:.2f} to {refine.end.kl:.2f} ± {refine.end.kl.se:.2f} nats."
     + (
         " A flow of its own stands at {refine.own.kl:.2f} ± {refine.own.kl.se:.2f} nats after "
         "{refine.own.seconds:.0f} s."

@@ -137,7 +137,7 @@ def say_reached(numbers, prefix, kind):
     """
     if f"{prefix}.reached_{kind}" in numbers:
         return f"after {{{prefix}.reached_{kind}:.1f}} s"
-    return f"not in {{{prefix}.seconds:.1f}} s"
+    return f"not within {{{prefix}.seconds:.1f}} s"
 
 
 def differences(flows):

@@ -47,7 +47,7 @@ def trade_off(panels, floors, levels=None, paths=None, path_label="", xlabel="PS
         raise ValueError("panels is empty, expected at least one")
     order = list(dict.fromkeys(label for panel in panels.values() for label in panel))
     with book_style():
-        fig = new_figure(3.4)
+        fig = new_figure(4.4)
         axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax, (title, panel) in zip(axes, panels.items(), strict=True):
             for label, (x, x_se, y, y_se) in panel.items():
@@ -74,7 +74,8 @@ def trade_off(panels, floors, levels=None, paths=None, path_label="", xlabel="PS
             ax.grid(alpha=0.3)
         axes[0].set_ylabel(ylabel)
         entries = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels())}
-        fig.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=3, fontsize=10)
+        names = [textwrap.fill(label, 30) for label in entries]
+        fig.legend(entries.values(), names, loc="outside upper center", ncols=2, fontsize=10)
     return fig
 
 
@@ -283,6 +284,7 @@ def cosine_histogram(distances, xlabel="cosine distance to the score"):
                 values, edges, color=colour_of(i), alpha=0.75, label=name, hatch=("", "//")[i % 2], edgecolor="white"
             )
         ax.set_xscale("log")
+        ax.yaxis.get_major_locator().set_params(integer=True)
         ax.set_xlabel(xlabel), ax.set_ylabel("trials")
         legend_above(fig, ax)
     return fig

@@ -356,11 +356,11 @@ def lines_and_points(lines, points=None, xlabel="", ylabel="", marks=None, log_y
             ax.axhline(y, color="#555555", lw=1.2, ls=(0, (4, 2)), zorder=1)
             ax.annotate(
                 label,
-                (1, y),
+                (0, y),
                 xycoords=("axes fraction", "data"),
-                xytext=(-2, 3),
+                xytext=(4, -3),
                 textcoords="offset points",
-                ha="right",
+                va="top",
                 color="#333333",
             )
         if log_x:

@@ -129,7 +129,9 @@ def task_table() -> str:
     rows = []
     for name, make in sorted(tasks.TASKS.items()):
         given = ", ".join(_code(f"{one.name} = {one.default}") for one in inspect.signature(make).parameters.values())
-        about = escape(" ".join((inspect.getdoc(make) or "").split()).partition(". ")[0].rstrip(":."))
+        doc = " ".join((inspect.getdoc(make) or "").split())
+        sentence = re.split(r"(?<!Sec)(?<!Fig)\. ", doc)[0].rstrip(":.")
+        about = re.sub("``([^`]+)``", r"<code>\1</code>", escape(sentence))
         rows.append(f'<tr><th scope="row">{_code(name)}</th><td>{given}</td><td>{about}</td></tr>')
     return _html("Tasks", ("task", "parameters", "what it is"), rows)
 

@@ -143,14 +143,17 @@ def _full_run_note(full: Mapping[str, Any] | None) -> tuple[str, str]:
 
 
 def _html(columns, sources: Sequence[str], body, caption: str | None, note: tuple[str, str], sizes) -> str:
-    """Paper and full run on the page, this build in a fold; without a full run this build takes its place."""
+    """Paper and full run on the page, this build in a fold where it has something; without a full run it takes its place."""
     cells = {  # (row, quantity, source): what stands there
         (i, j, source): values[j * len(sources) + k]
         for i, (_, values) in enumerate(body)
         for j in range(len(columns))
         for k, source in enumerate(sources)
     }
-    ran = any(text not in EMPTY for (_, _, source), text in cells.items() if source == "full run")
+    ran, built = (
+        any(text not in EMPTY for (_, _, source), text in cells.items() if source == wanted)
+        for wanted in ("full run", "this build")
+    )
     on_page = [source for source in sources if source != ("this build" if ran else "full run")]
     above = " ".join(filter(None, [caption, _on(sizes.get("full run" if ran else "this build"))]))
     title = f'<p class="aps-caption">{escape(above)}</p>' if above else ""
@@ -159,7 +162,7 @@ def _html(columns, sources: Sequence[str], body, caption: str | None, note: tupl
     summary = escape(" ".join(filter(None, ["This build", _on(sizes["this build"])])))
     build = _grid(columns, ["this build"], body, cells, named)
     fold = f'<details class="aps-build"><summary>{summary}</summary>{build}</details>'
-    return title + main + (fold if ran else "") + folded(*note)
+    return title + main + (fold if ran and built else "") + folded(*note)
 
 
 def _on(n: int | None) -> str:

@@ -66,7 +66,7 @@ def test_what_is_stored_and_said(tmp_path):
     ours = 0.01 * exact
     score_prior.store(run, "deblur", curve([15, 16, 17], [20, 21, 22], exact), ours, x0)
     assert (
-        score_prior.say_reached(numbers, "deblur", "n1") == "not in {deblur.seconds:.1f} s"
+        score_prior.say_reached(numbers, "deblur", "n1") == "not within {deblur.seconds:.1f} s"
         and "deblur.reached_n1" not in numbers
     )
     run.number("denoise.training", 400.0), run.number("deblur.training", 400.0)
