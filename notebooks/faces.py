@@ -263,7 +263,7 @@ run.figure(
 # %% [markdown]
 # ## Super-resolution and deblurring: Table 3
 #
-# The paper's Table 3 is not legible in our copy; so that these tables have no column of the paper.
+# The paper's Table 3 is not legible in our copy, so these tables have no column of the paper.
 
 # %% tags=["hide-input"]
 run.table(tables["sr2"], quality, "sr2", caption="2x super-resolution (block means), noise 0.01.", signals=on["sr2"])
