@@ -12,7 +12,6 @@ COMMANDS = {
     "cost.added-bench": "python benchmarks/bench.py --size middle --record weights/results/cost.added-bench.json",
     "default_flows": f"{MODULE}.default_flows",
     "faces.added-budgets": f"{MODULE}.faces_budgets",
-    "faces.added-reverse": f"{MODULE}.faces_reverse --objective-faces 16",
     "faces.search": f"{MODULE}.faces_rivals",
     "faces_budgets.search": f"{MODULE}.faces_budgets",
     "pairs.search": f"{MODULE}.pairs",

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from aps_book.record.run import full_run, paper_value
 from aps_book.record.verdicts import RESOLVED, size
-from aps_book.record.words import shown
+from aps_book.record.words import error_shown, shown
 
 NAME = re.compile(r"[a-z][a-z0-9_]*/[a-z0-9_]+(?:\.[a-z0-9_]+)*")
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
@@ -135,13 +135,13 @@ class Filled(string.Formatter):
             return value
         if isinstance(value, tuple):
             return _in_words(value[1], format_spec)
-        error = f" ± {shown(value.se, format_spec.replace('+', ''))}" if value.se else ""
+        error = f" ± {error_shown(value.se, format_spec)}" if value.se else ""
         return shown(value.value, format_spec) + error
 
 
 def _in_words(gap: Measured, form: str) -> str:
     """A difference in dB as a sentence holds it: its size, and on which side it lies. The paper's have no standard error."""
-    error = f" ± {format(gap.se, form)}" if gap.se else ""
+    error = f" ± {error_shown(gap.se, form)}" if gap.se else ""
     amount = f"{format(abs(gap.value), form)}{error} dB"
     if abs(gap.value) < RESOLVED * gap.se:
         return f"{amount} (not resolved) from"

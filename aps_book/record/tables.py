@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from aps_book.record.verdicts import size
-from aps_book.record.words import shown
+from aps_book.record.words import error_shown, shown
 
 DASH = "–"
 EMPTY = (DASH, "not run")
@@ -93,9 +93,9 @@ def _stored(record: Mapping[str, Any], key: str, form: str, signals: int | str |
     if number is None:
         return DASH
     value = shown(number["value"], form)
-    value = value if number["se"] is None else f"{value} ± {shown(number['se'], form.replace('+', ''))}"
+    value = value if number["se"] is None else f"{value} ± {error_shown(number['se'], form)}"
     n = None if signals is None else size(record, number, signals)
-    return value if n is None else f"{value} (n = {n})"
+    return value if n is None else f"{value} (n = {n:,})"
 
 
 def _of(signals: int | str | Mapping[str, int | str] | None, row: str) -> int | str | None:

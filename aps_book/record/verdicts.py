@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aps_book.record.words import shown
+from aps_book.record.words import error_shown, shown
 
 RESOLVED = 2.0  # standard errors
 WORDS = {"higher": ("better", "worse"), "lower": ("worse", "better"), None: ("above", "below")}
@@ -66,8 +66,7 @@ def sentence(record: Mapping[str, Any], difference: Difference) -> str:
         raise ValueError(f"{difference.key}: a verdict needs the number of signals, and neither record nor n says it")
     unit = f" {number['unit']}" if number["unit"] else ""
     amount = (
-        f"{shown(number['value'], difference.form)} ± {shown(number['se'], difference.form.replace('+', ''))}{unit}, "
-        f"n = {n:,}"
+        f"{shown(number['value'], difference.form)} ± {error_shown(number['se'], difference.form)}{unit}, n = {n:,}"
     )
     by = f" by {difference.measure}" if difference.measure else ""
     this = difference.this[0].upper() + difference.this[1:]

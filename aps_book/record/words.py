@@ -34,6 +34,14 @@ def shown(value: float, form: str) -> str:
     return text
 
 
+def error_shown(se: float, form: str) -> str:
+    """A standard error in the format of its number; where that leaves nothing but zeros, in one digit: 0.0003 and not
+    "0.000".
+    """
+    text = shown(se, form.replace("+", ""))
+    return format(se, ".1g") if se and not text.strip("0.,") else text
+
+
 def _decimal(value, times):
     number = Decimal(repr(float(value))) * times
     return number.normalize() if number else Decimal(0)

@@ -11,7 +11,7 @@ import pytest
 
 import aps_book.record.run as recording
 from aps_book import record
-from aps_book.record import tolerances
+from aps_book.record import tolerances, words
 from aps_book.record.rules import check_parameters
 from aps_core import files
 
@@ -680,3 +680,17 @@ def test_a_full_run_is_read_anew_where_a_file_of_it_has_changed(tmp_path, monkey
     (results / "chapter.json").write_text("{}")
     with pytest.raises(ValueError, match="expected a result record"):
         record.full_run("chapter")
+
+
+@pytest.mark.parametrize(
+    ("se", "form", "text"),
+    [
+        (0.0003, ".3f", "0.0003"),
+        (0.0123, "+.2f", "0.01"),
+        (0.0, ".2f", "0.00"),
+        (0.04, ".1f", "0.04"),
+        (0.2, ".0f", "0.2"),
+    ],
+)
+def test_a_standard_error_is_not_rounded_to_nothing(se, form, text):
+    assert words.error_shown(se, form) == text
