@@ -1,5 +1,6 @@
 """`aps compare OLD [NEW]`: says which numbers of two builds differ."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,15 +73,29 @@ def _changed(before: dict, now: dict) -> dict[str, list]:
 
 
 def _records(name: str, path: Path) -> dict[str, dict]:
-    """Records by notebook of a file or of all files NOTEBOOK.json of a folder."""
+    """Records by notebook: of one file, or of all records of a folder by their names, so that what was added to a full run
+    is not taken for it. Other files of a folder, such as recorded searches, are left out.
+    """
     from aps_book.record import load
 
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
     if not path.exists():
         raise FileNotFoundError(f"{name} = '{path}': expected a record, or a folder of records")
-    if not files:
+    if not path.is_dir():
+        record = load(path)
+        return {record["notebook"]: record}
+    found = {file.stem: load(file) for file in sorted(path.glob("*.json")) if _may_be_record(file)}
+    if not found:
         raise ValueError(f"{name} = '{path}': expected a folder of records (NOTEBOOK.json); there is none in it")
-    return {record["notebook"]: record for record in map(load, files)}
+    return found
+
+
+def _may_be_record(file: Path) -> bool:
+    """False where a file says that it is something else; a broken one may be a record, and reading it says what is wrong."""
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except ValueError:
+        return True
+    return isinstance(found, dict) and "schema" in found
 
 
 def _say(found: dict[str, Any]) -> None:

@@ -598,12 +598,15 @@ def test_two_builds_are_compared_number_by_number(tmp_path):
         other=({"n": 3}, {"a": value_of(2.0)}),
         more=({}, {}),
     )
+    (before / "one.search.json").write_text(json.dumps({"one": {}}))  # no record
+    added = {**json.loads((before / "one.json").read_text()), "numbers": {"a": value_of(5.0)}}
+    (before / "one.added-more.json").write_text(json.dumps(added))
     code, printed, _ = aps("compare", str(before), str(now), "--json")
     found = json.loads(printed)
     assert code == 1 and (found["notebooks"], found["same"], found["times"]) == (1, 1, 1)
     assert [(one["notebook"], one["key"]) for one in found["within"]] == [("one", "b")]
     assert [(one["notebook"], one["key"], one["was"]) for one in found["differs"]] == [("one", "c", 1.0)]
-    assert (found["only_old"], found["only_new"]) == (["gone"], ["more"])
+    assert (found["only_old"], found["only_new"]) == (["gone", "one.added-more"], ["more"])
     assert found["parameters"] == {"other": {"n": [2, 3]}}, "of other signals numbers cannot be the same"
     code, printed, _ = aps("compare", str(before), str(now))
     assert "differs  one:c: 1.1, was 1" in printed and "other ran with other parameters (n = 3, was 2)" in printed

@@ -310,7 +310,7 @@ def test_table_has_paper_full_run_and_this_build(run, shown, full):
 def test_table_shows_the_number_of_the_full_run(run, shown, full):
     run.number("aps_n1.psnr", 37.04)
     run.table({"aps_n1": "flow"}, {"psnr": ("PSNR", ".1f")})
-    assert "flow | 36.5 ± 0.0 | 37.0" in shown[-1]["text/plain"]
+    assert "flow | 36.5 ± 0.01 | 37.0" in shown[-1]["text/plain"]
 
 
 def test_table_without_a_full_run_says_so(run, shown):
