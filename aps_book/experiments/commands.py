@@ -6,7 +6,6 @@ against the options of its program. Searches and other files without provenance 
 
 MODULE = "python -m aps_book.experiments"
 COMMANDS = {
-    "bunny_inpaint.added-reverse": f"{MODULE}.bunny_reverse --digits 24",
     "bunny_inpaint.flows": f"{MODULE}.bunny_flows",
     "bunny_inpaint.search": f"{MODULE}.bunny_inpaint",
     "cost.added-bench": "python benchmarks/bench.py --size middle --record weights/results/cost.added-bench.json",

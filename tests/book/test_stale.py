@@ -151,9 +151,7 @@ def test_records_of_no_commit_are_named(repository):
 RECORDS = stale.ROOT / "weights" / "results"
 OLD = {  # of before this was asked, by commit: from a modified checkout, or one whose commits were left behind
     "any_mask": "84c9479f6",
-    "any_operator": "50bd73a97",
     "blind_impute": "76dc7ef66",
-    "bunny_inpaint.added-reverse": "b6cb53dba",
     "cost": "72f7b6f76",
     "noisy_samples": "0ff4fdcfd",
     "protocol.added-family": "72015b22d",
