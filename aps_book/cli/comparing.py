@@ -7,8 +7,8 @@ import typer
 
 from aps_book import notebooks
 from aps_book.cli.common import FAILED, Json, printed
+from aps_book.cli.verifying import check_rtol, short
 from aps_book.cli.verifying import compare as numbers
-from aps_book.cli.verifying import short
 
 RESULTS = Path("book/results")
 
@@ -31,6 +31,7 @@ def compare(
     - `aps compare old/toy2d.json new/toy2d.json --rtol 1e-5`
     - `aps compare ../before/book/results --json`
     """
+    check_rtol(rtol)
     sides = [_records(name, path) for name, path in (("old", old), ("new", new or notebooks.ROOT / RESULTS))]
     found = both(*sides, rtol)
     if as_json:
@@ -80,7 +81,15 @@ def _records(name: str, path: Path) -> dict[str, dict]:
         raise FileNotFoundError(f"{name} = '{path}': expected a record, or a folder of records")
     if not files:
         raise ValueError(f"{name} = '{path}': expected a folder of records (NOTEBOOK.json); there is none in it")
-    return {record["notebook"]: record for record in map(load, files)}
+    found = {}
+    for file in files:
+        record = load(file)
+        if record["notebook"] in found:  # of which the last would stand for both
+            raise ValueError(
+                f"{name} = '{path}': expected one record of {record['notebook']}, there is another in {file.name}"
+            )
+        found[record["notebook"]] = record
+    return found
 
 
 def _say(found: dict[str, Any]) -> None:
