@@ -73,7 +73,7 @@ class Notebook:
         parameter. A notebook whose rules cannot be read without running it checks them itself when it starts.
         """
         _known(self.name, given, self.parameters)
-        rules = None if self.start is None else _rules(self.start)
+        rules = None if self.start is None else _rules(self.path, self.start)
         if rules is None:
             return dict(given)
         from aps_book.record.rules import check_parameters
@@ -89,7 +89,13 @@ class Notebook:
             return WORDS[text.lower()]
         try:
             value = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (
+            ValueError,
+            SyntaxError,
+            TypeError,
+            RecursionError,
+            MemoryError,
+        ):  # of {[]: 1}, and of thousands of signs
             return text
         return list(value) if isinstance(value, tuple) else value
 
@@ -145,6 +151,7 @@ def identity(parameters: dict[str, Any]) -> str:
 
 def _read(path: Path) -> Notebook:
     import jupytext
+    from nbformat import ValidationError
 
     try:
         if path.suffix == ".py":
@@ -157,7 +164,8 @@ def _read(path: Path) -> Notebook:
         parameters, comments = _parameters(tagged[0])
         code = "\n".join(cell.source for cell in cells)
         text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    except (ValueError, SyntaxError, AttributeError, KeyError, TypeError) as error:  # JSON that is no notebook
+    except (ValueError, SyntaxError, AttributeError, KeyError, TypeError, RecursionError, ValidationError) as error:
+        # JSON that is no notebook
         raise ValueError(f"notebook {str(path)!r} cannot be read: {error}") from error
     title = re.search(r"^# (.+)$", text, re.MULTILINE)
     return Notebook(path, parameters, comments, title[1] if title else path.stem, _start(code))
@@ -228,13 +236,18 @@ def _is_start(function: ast.expr) -> bool:
     return isinstance(function, ast.Attribute) and ast.unparse(function) == "record.start"
 
 
-def _rules(start: str) -> dict | None:
-    """The rules of a notebook, or None where they need more than its imports."""
+def _rules(path: Path, start: str) -> dict | None:
+    """The rules of the notebook at ``path``, or None where they need more than its imports. Raises ValueError, naming it,
+    where its own code for them fails.
+    """
     space: dict[str, Any] = {}
     try:
         exec(start, space)
     except NameError:
         return None
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise ValueError(f"notebook {str(path)!r}: its rules for parameters cannot be read: {said}") from error
     return space["rules"]
 
 

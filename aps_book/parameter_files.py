@@ -58,6 +58,8 @@ def read(path: Path) -> Any:
         raise ValueError("it is nested too deeply, expected a table of numbers, texts and lists") from None
     except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"it is not valid {'JSON' if path.suffix == '.json' else 'YAML'}: {error}") from error
+    except (KeyError, AttributeError) as error:  # of PyYAML, for `!!bool x` and `!!timestamp x`
+        raise ValueError(f"it is not valid YAML: a value is none of what its tag says ({error!r})") from error
 
 
 def _table(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:

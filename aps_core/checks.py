@@ -279,8 +279,9 @@ def check_measurement(measurement, operator, sigma_y, data_range=None, extra_che
     the signals.
 
     y outside ``data_range``, (low, high) or None, is valid as far as the noise can carry it (0.1 and 8 standard deviations
-    of the most noise beyond it) and as draws of a prior of such signals go (0.5 and 4 standard deviations). In a batch, every
-    measurement must have something observed. Of traced arrays (inside ``jit``) kinds and shapes are checked, not values.
+    of the most noise beyond it) and, where no sensor saturates, as draws of a prior of such signals go (0.5 and 4 of them).
+    In a batch, every measurement must have something observed. Of traced arrays (inside ``jit``) kinds and shapes are
+    checked, not values.
     """
     if not (hasattr(measurement, "y") and hasattr(measurement, "mask")):
         raise TypeError(f"measurement must be a Measurement, got {type(measurement).__name__}")
@@ -290,7 +291,9 @@ def check_measurement(measurement, operator, sigma_y, data_range=None, extra_che
     if measurement.mask is None or not is_traced(mask):
         operator.check_mask(None if measurement.mask is None else mask)
     if not is_traced(y, mask):
-        _check_values(np.asarray(y), mask, shape, operator.most_noise(sigma_y), data_range)
+        noise = operator.most_noise(sigma_y)
+        drawn = 0.0 if operator.saturates else 0.5 + 4 * noise  # of 6144 draws of the face prior one reaches 1.48
+        _check_values(np.asarray(y), mask, shape, max(0.1 + 8 * noise, drawn), data_range)
         _check_each(measurement, y, mask, shape, extra_check)
 
 
@@ -310,7 +313,7 @@ def _check_kind_and_shape(y, shape):
         raise ValueError("y is an empty batch, expected at least one measurement")
 
 
-def _check_values(y, mask, shape, most_noise, data_range):
+def _check_values(y, mask, shape, slack, data_range):
     if not np.all(np.isfinite(y)):
         raise ValueError(
             f"y has {int(np.sum(~np.isfinite(y)))} non-finite values; write missing entries as 0 with mask 0, expected numbers"
@@ -321,7 +324,7 @@ def _check_values(y, mask, shape, most_noise, data_range):
         raise ValueError("mask is all zero: nothing was observed")
     if data_range is not None:
         for one, seen in zip(y.reshape((-1, *shape)), mask.reshape((-1, *shape)), strict=True):
-            _check_scale(one[seen > 0], most_noise, data_range)
+            _check_scale(one[seen > 0], slack, data_range)
 
 
 def _check_each(measurement, y, mask, shape, extra_check):
@@ -351,9 +354,8 @@ def _mask_of(measurement, y):
     return mask
 
 
-def _check_scale(observed, sigma_y, data_range):
+def _check_scale(observed, slack, data_range):
     low, high = observed.min(), observed.max()
-    slack = max(0.1 + 8 * sigma_y, 0.5 + 4 * sigma_y)  # of 6144 draws of the face prior one reaches 1.48
     if low < data_range[0] - slack or high > data_range[1] + slack:
         if low > 100 and high < 400:
             hint = "it looks like kelvin: normalise by (T - 202.66 K) / 118.27 K"

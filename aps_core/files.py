@@ -66,11 +66,26 @@ def check_writable(name, path):
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{name} {path}: it is a folder, expected the name of a file")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    _check_inside(f"{name} {path}", path.absolute().parent)
+
+
+def check_folder(name, folder):
+    """Raise ValueError, naming the argument ``name``, where no file can be written in ``folder``: before long work, not after.
+
+    Folders that are missing would be made.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{name} {folder}: expected a folder, there is a file of that name")
+    _check_inside(f"{name} {folder}", folder.absolute())
+
+
+def _check_inside(what, wanted):
+    folder = next(one for one in (wanted, *wanted.parents) if one.exists())
     if not folder.is_dir():
-        raise ValueError(f"{name} {path}: {folder} is a file, expected a folder")
+        raise ValueError(f"{what}: {folder} is a file, expected a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"{name} {path}: expected a folder that may be written in, {folder} may not")
+        raise ValueError(f"{what}: expected a folder that may be written in, {folder} may not")
 
 
 def write_atomically(path, content):

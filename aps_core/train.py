@@ -60,6 +60,7 @@ def main(arguments=None, trainers=TRAINERS, prog="python -m aps_core.train"):
     out = options.out / f"{recipe['name']}.safetensors"
     if devices.is_main():
         check_writable("weights of --out", out)
+        check_writable("state of --checkpoints", options.checkpoints / recipe["name"] / "state.json")
     job = trainer.job(recipe) if options.measurements is None else trainer.job(recipe, options.measurements)
     trained, log, card = run(job, recipe, folder=options.checkpoints / recipe["name"], budget=options.budget)
     if (log.finished or options.write) and devices.is_main():

@@ -97,8 +97,11 @@ def load_card(name):
         raise FileNotFoundError(f"weights {path.name} have no card: {card_path} is missing")
     try:
         card = json.loads(card_path.read_text("utf-8"))
-        card["bytes"], card["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+        if not isinstance(card["sha256"], str) or type(card["bytes"]) is not int:
+            raise TypeError(
+                f"bytes = {card['bytes']!r:.80} and sha256 = {card['sha256']!r:.80}, expected a number and a text"
+            )
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"the card {card_path.name} is not valid: {error!r}") from error
     return card
 

@@ -8,8 +8,8 @@ import typer
 
 from aps_book import notebooks
 from aps_book.cli.common import FAILED, Json, printed
+from aps_book.cli.verifying import check_rtol, short
 from aps_book.cli.verifying import compare as numbers
-from aps_book.cli.verifying import short
 
 RESULTS = Path("book/results")
 
@@ -32,6 +32,7 @@ def compare(
     - `aps compare old/toy2d.json new/toy2d.json --rtol 1e-5`
     - `aps compare ../before/book/results --json`
     """
+    check_rtol(rtol)
     sides = [_records(name, path) for name, path in (("old", old), ("new", new or notebooks.ROOT / RESULTS))]
     found = both(*sides, rtol)
     if as_json:

@@ -117,10 +117,19 @@ def weights() -> list[dict]:
     found = []
     for name in names:
         card = store.load_card(name)
-        by = store.trained_by(card) if "task" in card else "prior"
-        about = f"{by}; {card['bytes'] / 1e6:.1f} MB"
+        about = f"{_trained_by(card)}; {card['bytes'] / 1e6:.1f} MB"
         found.append({"name": name, "about": about, "task": card.get("task"), "sha256": card["sha256"]})
     return found
+
+
+def _trained_by(card: dict) -> str:
+    """What trained the weights of a card; one that was edited may not say it, which hides none of the others."""
+    from aps_core.weights import trained_by
+
+    try:
+        return trained_by(card) if "task" in card else "prior"
+    except (KeyError, TypeError, AttributeError):
+        return "the card does not say what trained it"
 
 
 def _sentence(thing) -> str:

@@ -35,8 +35,8 @@ def train(
     from aps_core.train import main
 
     arguments = [str(recipe), "--checkpoints", str(checkpoints), "--out", str(out)]
-    arguments += [] if budget is None else ["--budget", str(budget)]
-    arguments += [] if measurements is None else ["--measurements", str(measurements)]
+    arguments += [] if budget is None else [f"--budget={budget}"]  # as one word: -inf is no option
+    arguments += [] if measurements is None else [f"--measurements={measurements}"]
     arguments += ["--write"] * write + ["--distributed"] * distributed
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         made = main(arguments, trainers=ALL, prog="aps train")

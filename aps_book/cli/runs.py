@@ -44,14 +44,15 @@ def run(
     - `aps run sphere_impute -p file my.nc -p file_time 2020-07`
     - `aps run my_notebook.py --no-page --out there`
     """
+    from aps_core.files import check_folder
+
     one = notebooks.find(notebook)
     given = parameters(one, parameter, file, build)
     if check:
         printed(given) if as_json else print(f"{one.name}: parameters are valid")
         return
     folder = out or default_folder(one, given)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out {folder}: expected a folder, there is a file of that name")
+    check_folder("--out", folder)
     if folder.resolve() == one.path.resolve().parent:
         raise ValueError(
             f"--out {folder}: expected another folder than that of the notebook, which would be overwritten"

@@ -17,6 +17,7 @@ from aps_core import checks, data
 from aps_core.data.unpacking import read_npz
 from aps_core.files import check_writable, write_atomically
 from aps_core.training.recorded import LIMIT, load_measurements
+from aps_core.weights import WeightsError
 
 SPHERE = "sphere-impute"
 SHOWN = 3  # samples in a picture
@@ -126,7 +127,13 @@ def draw(task, measurement, n: int, seed: int, protocol: str, weights: str | Non
     many = len(batch.y)
     checks.drawn_at_once(checks.count("n", n), many, task.shape)
     what = f"{n} samples of {many} measurements" if batched else f"{n} samples"
-    print(f"aps: drawing {what} with {posterior.card['name']}; compiling first takes some ten seconds", file=sys.stderr)
+    about = {
+        "task": task.name,
+        "sigma_y": float(task.sigma_y),
+        "seed": seed,
+        **_said(posterior, weights),
+    }  # before the work
+    print(f"aps: drawing {what} with {about['weights']}; compiling first takes some ten seconds", file=sys.stderr)
     if batched:  # with the keys and so the samples that one call for all of them would have
         one = lambda i: jax.tree.map(lambda a: a[i], batch)  # noqa: E731
         bar = tqdm(jax.random.split(key, many), desc="measurements", disable=None)
@@ -134,9 +141,22 @@ def draw(task, measurement, n: int, seed: int, protocol: str, weights: str | Non
         samples, log_prob = (np.stack(parts) for parts in zip(*drawn, strict=True))
     else:
         samples, log_prob = posterior.sample_and_log_prob(key, measurement, n)
-    about = {"task": task.name, "sigma_y": float(task.sigma_y), "seed": seed, "weights": posterior.card["name"]}
-    about |= {"weights_sha256": posterior.card["sha256"], "trained_by": posterior.trained_by}
     return Drawn(np.asarray(samples), np.asarray(log_prob), about)
+
+
+def _said(posterior, weights: str | None) -> dict[str, Any]:
+    """What the card of a posterior says of its weights. Raises WeightsError where it does not say what trained them.
+
+    A posterior that was saved without a recipe has no name: it gets that by which it was asked for.
+    """
+    card = posterior.card
+    try:
+        trained_by = posterior.trained_by
+    except (KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"the card of weights {str(weights)!r} does not say what trained them ({error!r}); expected the recipe of the training"
+        ) from error
+    return {"weights": card.get("name", str(weights)), "weights_sha256": card["sha256"], "trained_by": trained_by}
 
 
 def write(out: Path, drawn: Drawn, measurement, when: str) -> Path:

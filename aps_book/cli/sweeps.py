@@ -41,9 +41,12 @@ def sweep(
     - `aps sweep noise.yaml --json`
     """
     from aps_book.sweeps import engine, plan
+    from aps_core.files import check_folder
 
     found, begun = plan.read(file, notebook), time.monotonic()
     folder = out or Path("results") / "sweeps" / file.stem
+    check_folder("--out", folder)
+    found.check_folder(folder)
     chosen = engine.profile(profile)
     made = {"notebook": found.notebook.name, "folder": str(folder), "jobs": found.jobs}
     code = 0

@@ -44,6 +44,11 @@ def verify(
     - `aps verify gaussian16 --rtol 1e-2 --json`
     - `aps verify toy2d --full`
     """
+    from aps_core.files import check_folder
+
+    check_rtol(rtol)
+    if out is not None:
+        check_folder("--out", out)
     figure = what if what.startswith("fig-") else None
     one = notebooks.of_figure(what) if figure else notebooks.of_the_book(what)
     notebook, settings = one.name, notebooks.settings(one.name)
@@ -66,6 +71,12 @@ def verify(
             print(f"{figure} shows the full run in the book: `aps verify {figure} --full` compares with that")
     if found["differs"]:
         raise typer.Exit(FAILED)
+
+
+def check_rtol(rtol: float) -> None:
+    """Raise ValueError for an --rtol to which all numbers, or none, would be the same."""
+    if not math.isfinite(rtol):
+        raise ValueError(f"--rtol {rtol}: expected a finite number of at least 0")
 
 
 def compare(now: dict, before: dict | None, rules: dict, rtol: float) -> dict[str, Any]:

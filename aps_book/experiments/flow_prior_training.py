@@ -6,7 +6,10 @@ import jax.numpy as jnp
 from aps_book.experiments.flow_prior import init_discrete_prior, maximum_likelihood_loss
 from aps_core.training.network_prior import VALIDATION, drawn, fit_image_gaussian, images_of, network_job
 from aps_core.training.optimizer import Optimizer
-from aps_core.training.recipes import Trainer
+from aps_core.training.recipes import Trainer, prior_of
+
+REQUIRED = ("data", "batch", "flow")  # of a recipe's [prior]
+DEFAULTS = {"grey": False, "dequantize": 1 / 255, "mirror": False}
 
 
 def flow_prior_job(recipe):
@@ -17,8 +20,8 @@ def flow_prior_job(recipe):
     ``val_bits``, bits per entry of validation images, and ``val_gain``, nats per entry over the Gaussian. Errors as
     those of the functions it calls.
     """
-    settings, seed = recipe["prior"], Optimizer.of(recipe["optimizer"]).seed
-    width, mirror = settings.get("dequantize", 1 / 255), settings.get("mirror", False)
+    settings, seed = prior_of(recipe, REQUIRED, DEFAULTS), Optimizer.of(recipe["optimizer"]).seed
+    width, mirror = settings["dequantize"], settings["mirror"]
     values, sha = images_of(settings, "train")
     gaussian = fit_image_gaussian(values, values[0].size, width, mirror)
     start = init_discrete_prior(jax.random.key(seed), gaussian, **settings["flow"])

@@ -14,9 +14,10 @@ from aps_core.priors.score_network import NetworkPrior, denoising_loss, init_net
 from aps_core.tasks import load_task
 from aps_core.training.job import Job
 from aps_core.training.optimizer import Optimizer
-from aps_core.training.recipes import Trainer
+from aps_core.training.recipes import Trainer, prior_of
 
 VALIDATION = 4096  # draws
+REQUIRED = ("task", "t_min", "batch", "network")  # of a recipe's [draws]
 
 
 def truth(task, t_min):
@@ -38,7 +39,7 @@ def draws_job(recipe):
     changes no gradient. Logged: ``val_gap``, how far the bound lies below the truth, in nats per signal. Errors as
     those of the functions it calls.
     """
-    settings, seed = recipe["draws"], Optimizer.of(recipe["optimizer"]).seed
+    settings, seed = prior_of(recipe, REQUIRED, {}, "draws"), Optimizer.of(recipe["optimizer"]).seed
     gaussian = truth(settings["task"], settings["t_min"])
     network = GatedMaps(gaussian.shape, **settings["network"])
     start = init_network_prior(jax.random.key(seed), gaussian, network, residual=False)

@@ -15,7 +15,9 @@ from aps_core.priors.networks.modal import RegimeResidual
 from aps_core.priors.store import prior_settings, prior_tree
 from aps_core.training.job import Job
 from aps_core.training.optimizer import Optimizer
-from aps_core.training.recipes import Trainer
+from aps_core.training.recipes import Trainer, prior_of
+
+REQUIRED = ("data", "n_modes", "last_years", "batch", "network", "recombination")  # of a recipe's [prior]
 
 
 def modal_prior_job(recipe):
@@ -25,8 +27,12 @@ def modal_prior_job(recipe):
     on recombined anomalies; logged: the bound's gain over the Gaussian in nats per field on validation years, which
     training never sees.
     """
-    settings, seed = recipe["prior"], Optimizer.of(recipe["optimizer"]).seed
+    settings, seed = prior_of(recipe, REQUIRED, {}), Optimizer.of(recipe["optimizer"]).seed
     months = data.load(settings["data"], "train")
+    if not {"year", "month"} <= months.index.keys():
+        raise ValueError(
+            f"[prior] data = {settings['data']!r}: expected fields with year and month, they have {sorted(months.index)}"
+        )
     gaussian = extrapolated_gaussian(months.values, months.index["year"], settings["n_modes"], settings["last_years"])
     network = RegimeResidual(**settings["network"])
     params = network.init(jax.random.key(seed), jnp.zeros(network.k), 0.5)

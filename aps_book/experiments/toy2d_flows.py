@@ -11,7 +11,6 @@ import numpy as np
 
 from aps_book.experiments.toy2d import MEASURED, flow_kl, toys
 from aps_core import weights
-from aps_core.checks import known
 from aps_core.flows import build_flow
 from aps_core.posterior import AmortizedPosterior
 from aps_core.priors import terms
@@ -22,7 +21,7 @@ from aps_core.tasks.problem import Target
 from aps_core.training.job import Job, run
 from aps_core.training.objective import ReverseDivergence
 from aps_core.training.optimizer import Optimizer
-from aps_core.training.recipes import Trainer
+from aps_core.training.recipes import Trainer, prior_of
 
 FLOW = {"kind": "realnvp", "conditional": False, "steps": 16, "width": 32}  # 32 couplings, as in the paper
 SETTINGS = {"term": "elbo", "low": 0.03, "high": 0.2, "batch": 256, "n_times": 8, "start": None}
@@ -68,7 +67,7 @@ def toys_job(problems, settings, seed, start=None):
     exact score prior), others as in ``priors.terms`` ("elbo" is the surrogate). Each flow minimizes
     ``objective.ReverseDivergence`` of its own measurement with its own ``batch`` samples per step; the losses are added
     up, so that one compiled step serves all. start: stacked parameters to go on from. Raises ValueError for an unknown
-    term.
+    term, WeightsError for a start of other flows.
     """
     term, batch, n_times = settings["term"], settings["batch"], settings["n_times"]
     if term not in terms.TERMS or term == "modes":
@@ -76,7 +75,10 @@ def toys_job(problems, settings, seed, start=None):
     tasks = [problem.task for problem in problems.values()]
     flows = [build_flow(task, FLOW) for task in tasks]
     priors = [TrueScore(task.prior) if term == "ode" else task.prior for task in tasks]
-    params = _stacked([flow.init(jax.random.key(seed)) for flow in flows]) if start is None else start
+    begin = lambda: _stacked([flow.init(jax.random.key(seed)) for flow in flows])  # noqa: E731
+    if start is not None:
+        weights.check_arrays(settings["start"], start, jax.eval_shape(begin))
+    params = begin() if start is None else start
     data = {"flow": _stacked(flows), "prior": _stacked(priors), "sigma_y": jnp.array([task.sigma_y for task in tasks])}
     measurement = jax.tree.map(lambda a: a[None], MEASURED)
     operator = tasks[0].operator
@@ -117,10 +119,10 @@ def toys_from_recipe(recipe):
     """The Job of a recipe with [toys], which has any of SETTINGS: ``term``, the noise levels ``low`` and ``high``,
     ``batch``, ``n_times``, and ``start``, the name of weights to go on from.
 
-    Logged: the KL from the truth, ``val_kl_<shape>_<level>``, in nats. Raises ValueError for an unknown setting.
+    Logged: the KL from the truth, ``val_kl_<shape>_<level>``, in nats. Raises TypeError or ValueError for a setting that is
+    unknown or out of range.
     """
-    known("[toys]", recipe["toys"], SETTINGS)
-    settings = {**SETTINGS, **recipe["toys"]}
+    settings = prior_of(recipe, (), SETTINGS, "toys")
     start = None if settings["start"] is None else jax.tree.map(jnp.asarray, weights.load(settings["start"])[0])
     problems = toys(settings["low"], settings["high"])
     return toys_job(problems, settings, Optimizer.of(recipe["optimizer"]).seed, start)

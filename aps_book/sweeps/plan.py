@@ -34,22 +34,46 @@ class Plan:
         named = dict.fromkeys(name for job in self.jobs.values() for name in job)
         return [name for name in named if any(one[name] != sets[0][name] for one in sets)]
 
+    @property
+    def _notebook(self) -> str:
+        """The notebook as `aps run` takes it: its name where it is the book's, else its path."""
+        own = self.notebook.path.parent == notebooks.ROOT / "notebooks"
+        return self.notebook.name if own else str(self.notebook.path.resolve())
+
     def write(self, folder: Path) -> Path:
         """Write plan.json and parameters/JOB.json for the Snakefile; returns the path of the plan."""
         from aps_core.files import write_atomically
 
         for job, parameters in self.jobs.items():
             write_atomically(folder / "parameters" / f"{job}.json", json.dumps(parameters, indent=1) + "\n")
-        own = self.notebook.path.parent == notebooks.ROOT / "notebooks"
         plan = {
             "name": self.notebook.name,
-            "notebook": self.notebook.name if own else str(self.notebook.path.resolve()),
+            "notebook": self._notebook,
             "command": shlex.join([sys.executable, "-m", "aps_book.cli.app"]),
             "beside": str(self.beside.resolve()),
             "jobs": self.jobs,
             "numbers": self.numbers,
         }
         return write_atomically(folder / "plan.json", json.dumps(plan, indent=1) + "\n")
+
+    def check_folder(self, folder: Path) -> None:
+        """Raise ValueError where ``folder`` has results of another sweep that would be taken for those of this one: a set of
+        parameters is known by its values alone, not by its notebook or by the files that it names.
+        """
+        try:
+            earlier = json.loads((folder / "plan.json").read_text("utf-8"))
+            name, notebook, beside = earlier["name"], Path(earlier["notebook"]), Path(earlier["beside"])
+            shared = [parameters for job, parameters in self.jobs.items() if job in earlier["jobs"]]
+        except (OSError, ValueError, KeyError, TypeError):  # there is none, or none that can be read
+            return
+        # what is no longer there was moved, with the results that it has
+        another = str(notebook) != self._notebook and (notebook.is_file() or not notebook.is_absolute())
+        elsewhere = beside.is_dir() and not beside.samefile(self.beside)
+        named = any(isinstance(value, str) for parameters in shared for value in parameters.values())
+        if shared and name == self.notebook.name and (another or (elsewhere and named)):
+            raise ValueError(
+                f"--out {folder}: it has the same sets of parameters of {notebook} for a file in {beside}, expected another folder"
+            )
 
 
 def read(path: Path, name: str | None = None) -> Plan:
@@ -63,11 +87,13 @@ def read(path: Path, name: str | None = None) -> Plan:
     try:
         if path.suffix.lower() == ".csv":
             found, rows = {}, _csv_rows(path)
-            name = _notebook_of_rows(rows, name)
+            own = _notebook_of_rows(rows)
         else:
             found = _yaml(path)
-            rows = _rows(found)
-        named = str(found.get("notebook") or name or "")
+            rows, own = _rows(found), found.get("notebook")
+        if own and name and str(own) != name:
+            raise ValueError(f"it names the notebook {own!r}, --notebook says {name!r}: expected it in one of them")
+        named = str(own or name or "")
         if not named:
             raise ValueError("names no notebook; add notebook: NAME, a column notebook, or --notebook NAME")
         beside = path.parent / named
@@ -88,7 +114,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or set(found) - KEYS or not {"grid", "list"} & set(found):
         raise ValueError(f"expected notebook, and grid or list, and perhaps parameters and numbers, got {found!r}")
     for key, kind in (("parameters", dict), ("grid", dict), ("list", list), ("numbers", list)):
-        if not isinstance(found.get(key) or kind(), kind):
+        if found.get(key) is not None and not isinstance(found[key], kind):
             raise TypeError(f"{key} = {found[key]!r}: expected a {'table' if kind is dict else 'list'}")
         if key in ("grid", "list") and key in found and not found[key]:
             raise ValueError(f"{key} = {found[key]!r}: expected at least one entry")
@@ -101,6 +127,8 @@ def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     for name, values in grid.items():
         if not isinstance(values, list) or not values:
             raise TypeError(f"grid, {name} = {values!r}: expected a list of values")
+    if twice := set(grid) & set(found.get("parameters") or {}):  # which those of the grid would hide in every set
+        raise ValueError(f"{sorted(twice)[0]!r} stands in grid and in parameters: expected it in one of them")
     listed = found.get("list") or [{}]
     if bad := [entry for entry in listed if not isinstance(entry, dict)]:
         raise TypeError(f"list: expected names with values in each entry, got {bad[0]!r}")
@@ -135,9 +163,9 @@ def _csv_rows(path: Path) -> list[dict[str, Any]]:
     return [{name.strip(): value.strip() for name, value in row.items()} for row in rows]
 
 
-def _notebook_of_rows(rows: list[dict], name: str | None) -> str | None:
-    """The one notebook of a column notebook, which is taken out of the rows."""
-    found = {row.pop("notebook") for row in rows if "notebook" in row} or {name}
+def _notebook_of_rows(rows: list[dict]) -> str | None:
+    """The one notebook of a column notebook, which is taken out of the rows; None without such a column."""
+    found = {row.pop("notebook") for row in rows if "notebook" in row} or {None}
     if len(found) > 1:
         raise ValueError(f"column notebook: expected one notebook, got {', '.join(sorted(map(str, found)))}")
     return found.pop()

@@ -28,7 +28,7 @@ def load(name, split):
     Raises ValueError for an unknown name or split or for an altered file,
     FileNotFoundError for a file that is not there, and ImportError for a format whose extra is not installed.
     """
-    if name not in _MODULES:
+    if not isinstance(name, str) or name not in _MODULES:
         raise ValueError(f"unknown data set {name!r}; expected one of {sorted(_MODULES)}")
     if name in ALWAYS_EMBEDDED and split == "test":
         warn_if_useless(name)

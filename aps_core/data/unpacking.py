@@ -54,7 +54,7 @@ def unzip_member(archive, member, limit=LIMIT):
 def read_npz(source, name=None, limit=LIMIT):
     """The arrays of an .npz, a path or bytes called ``name``; ``limit`` is for all of them together.
 
-    Raises ValueError that names the file where it is damaged, too large, or holds Python objects.
+    Raises ValueError that names the file where it is damaged, too large, or holds Python objects or one name twice.
     """
     name, arrays = name or source, {}
     with named(name, ".npz"), zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
@@ -66,7 +66,10 @@ def read_npz(source, name=None, limit=LIMIT):
                     array = np.lib.format.read_array(file, allow_pickle=False)
                 except Exception as error:
                     raise ValueError(f"{name} cannot be read as .npz: array {member}: {error}") from error
-            arrays[member.removesuffix(".npy")] = array
+            key = member.removesuffix(".npy")
+            if key in arrays:  # the last would be taken without a word
+                raise ValueError(f"{name} cannot be read as .npz: array {key!r} stands twice")
+            arrays[key] = array
     return arrays
 
 

@@ -43,8 +43,8 @@ def draw(prior, key, n, n_steps=16, batch=64, progress=False, churn=0.0):
         raise ValueError("draw needs a NetworkPrior that predicts the residual to a Gaussian score")
     for name, value in (("n", n), ("n_steps", n_steps), ("batch", batch)):
         count(name, value)
-    if not 0 <= churn < np.inf:
-        raise ValueError(f"churn must be a finite number, not negative, got {churn!r}")
+    if checks.number("churn", churn) < 0:
+        raise ValueError(f"churn must not be negative, got {churn!r}")
     if churn and n_steps % 2:
         raise ValueError(f"n_steps must be even with churn, two evaluations a step, got {n_steps!r}")
     return _draw(prior, jax.random.split(key, n), n_steps, min(batch, n), progress, churn)

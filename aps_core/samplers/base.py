@@ -109,6 +109,8 @@ class Sampler(ABC):
         has("prior", self.task.prior, ["eps", "sde"], PRIOR_WANTED)
         check_operator(type(self).__name__, operator, self.needs)
         self.check_settings()
+        for name in self.traced:  # an int beyond 32 bits could not be traced
+            object.__setattr__(self, name, float(getattr(self, name)))
         spectrum = Spectrum.of(operator) if self.needs == "svd" else None
         slope = largest_gain(operator) if self.needs_slope else None
         object.__setattr__(

@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from aps_core.checks import count, is_traced, random_key
+from aps_core.flows import build_flow
 from aps_core.posterior import signals_for
 from aps_core.priors import terms
+from aps_core.training.optimizer import Optimizer
 from aps_core.training.posterior import objective_settings, train_posterior
 
 FLOW = {"kind": "realnvp", "conditional": False, "steps": 16, "width": 64}
@@ -39,7 +41,7 @@ class DPI:
     fewer steps; its bound ("dsm") has one time for each sample, as here by default.
 
     nfe: 1, that of the flow. What a measurement costs is its training, ``training_nfe``.
-    Raises ValueError for an unknown prior_term or setting.
+    Raises TypeError or ValueError for an unknown prior_term, and for settings that no flow could be trained with.
     """
 
     task: Any
@@ -56,6 +58,16 @@ class DPI:
         if self.prior_term not in known:
             raise ValueError(f"prior_term must be one of {known}, got {self.prior_term!r}")
         count("keep", self.keep)
+        for name in ("flow", "objective", "optimizer"):
+            if not isinstance(getattr(self, name), dict):
+                raise TypeError(f"{name} must be a table, a dict of settings, got {getattr(self, name)!r:.80}")
+        if "prior_term" in self.objective:
+            raise ValueError(
+                f"prior_term stands in objective, {self.objective['prior_term']!r}, and is {self.prior_term!r} of its own: "
+                "expected it in one place, prior_term="
+            )
+        build_flow(self.task, self.recipe["flow"])  # before the first measurement, as the rest
+        Optimizer.of(self.recipe["optimizer"])
         objective_settings(self.recipe)
 
     @property

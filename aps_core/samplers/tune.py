@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from aps_core import checks
-from aps_core.files import write_atomically
+from aps_core.files import check_writable, write_atomically
 from aps_core.metrics import quality
 from aps_core.operators import Measurement
 from aps_core.samplers import METHODS, make_sampler
@@ -73,10 +74,12 @@ def tune(name, task, grid=None, trials=Trials(), path=None, progress=None):
     replaced whole. progress: called with each row.
 
     A row has "settings", "psnr" (mean of samples), "energy", "nfe", "seconds" (the first with its compilation) and
-    "finite"; one that is not finite is never the best. Raises ValueError for an unknown name or setting, or where
-    nothing was finite.
+    "finite", of samples and score; one that is not finite is never the best. Raises ValueError for an unknown name or
+    setting, a path that cannot be written to, or where nothing was finite.
     """
-    grid = default_grid(name) if grid is None else {k: list(v) for k, v in grid.items()}
+    if path is not None:
+        check_writable("path", path)
+    grid = default_grid(name) if grid is None else {k: _plain(v) for k, v in grid.items()}
     measurements, x0, key = trials.of(task)
     rows = []
     for values in itertools.product(*grid.values()):
@@ -96,13 +99,23 @@ def tune(name, task, grid=None, trials=Trials(), path=None, progress=None):
         "signals": None if x0 is None else trials.signals,
         "n_measurements": len(measurements.y),
         "n": trials.n,
-        "metric": trials.metric.__name__ if callable(trials.metric) else trials.metric,
+        "metric": _word(trials.metric),
         "best": trials.best(finite)["settings"],
         "search": rows,
     }
     if path is not None:
         write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
     return found
+
+
+def _plain(values):
+    """Values of a setting, numbers of NumPy as those of Python, which JSON knows."""
+    return [value.item() if isinstance(value, np.generic) else value for value in values]
+
+
+def _word(metric):
+    """What the record calls a metric: a ``functools.partial`` has no name."""
+    return getattr(metric, "__name__", type(metric).__name__) if callable(metric) else metric
 
 
 def default_grid(name):
@@ -127,7 +140,11 @@ def _row(sampler, key, measurements, x0, trials):
         "finite": samples is not None,
     }
     if samples is not None and callable(trials.metric):
-        row["score"] = float(trials.metric(samples, measurements))
+        score = float(trials.metric(samples, measurements))
+        row["finite"] = math.isfinite(
+            score
+        )  # NaN is neither smaller nor larger: it would be the best where it comes first
+        row["score"] = score if row["finite"] else None
     if samples is not None and x0 is not None:
         row["psnr"] = float(quality.psnr(samples.mean(axis=1), x0).mean())
         if trials.n > 1:

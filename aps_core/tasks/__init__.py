@@ -211,7 +211,7 @@ def list_tasks():
     return sorted(TASKS)
 
 
-def load_task(name, **parameters):
+def load_task(name, /, **parameters):
     """The named task; ``parameters`` are those of its function in this module (``sigma_y``, ``mask_fraction``).
 
     Raises ValueError for an unknown name or a value out of range, TypeError for an unknown parameter.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import jax
 import numpy as np
 
-from aps_core import files
+from aps_core import checks, files
 from aps_core.training import devices, loop
 from aps_core.training.optimizer import Optimizer
 
@@ -38,9 +38,11 @@ def run(job, recipe, *, evaluate_every=None, folder=None, budget=None, progress=
     """Train ``job`` with the [optimizer] of its ``recipe``: (what was trained, Trained, card).
 
     evaluate_every: steps between two evaluations, by default those of the recipe, or 200. folder, budget, progress: of
-    ``loop.Session``. Errors: see there and ``loop.fit``.
+    ``loop.Session``. Errors: see there and ``loop.fit``; TypeError or ValueError for an ``evaluate_every`` that is no count.
     """
     optimizer = Optimizer.of(recipe["optimizer"])
+    if evaluate_every is not None:
+        checks.count("evaluate_every", evaluate_every)
     watch = loop.Watch(job.evaluate, evaluate_every or recipe.get("evaluate_every", 200))
     inputs = {"recipe": {name: value for name, value in recipe.items() if name != "optimizer"}, **job.inputs}
     session = loop.Session(folder, budget, progress, recipe.get("name", "training"), inputs)

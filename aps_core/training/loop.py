@@ -10,6 +10,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import signal
 import threading
 import time
@@ -52,10 +53,15 @@ class Trained:
 class Watch:
     """What is measured along the way: ``evaluate(params, data, key) -> dict of floats`` of the averaged weights at step 0,
     every ``every`` steps and at the end. Without ``evaluate`` the losses alone are logged.
+
+    Raises TypeError or ValueError for an ``every`` that is no count.
     """
 
     evaluate: Callable | None = None
     every: int = 100
+
+    def __post_init__(self):
+        object.__setattr__(self, "every", checks.count("every", self.every))
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Session:
     seconds after which to save and stop. progress: whether a bar ``label`` is shown. inputs: what the run depends on, ready
     for JSON; a checkpoint that was made from other inputs is refused.
 
-    Raises TypeError or ValueError for a budget that is no time.
+    Raises TypeError or ValueError for a folder that is no path, a budget that is no time and a progress that is no flag.
     """
 
     folder: Path | str | None = None
@@ -74,6 +80,11 @@ class Session:
     inputs: dict = field(default_factory=dict)
 
     def __post_init__(self):
+        if self.folder is not None and not isinstance(self.folder, (str, os.PathLike)):
+            raise TypeError(f"folder must be a path, or None for no checkpoint, got {self.folder!r:.80}")
+        if self.folder == "":  # would be no folder: nothing would be kept
+            raise ValueError(f"folder must be a path, or None for no checkpoint, got {self.folder!r}")
+        checks.flag("progress", self.progress)
         if self.budget is not None and checks.number("budget", self.budget) < 0:
             raise ValueError(f"budget must be a time of at least 0 seconds, got {self.budget!r}")
 
@@ -87,7 +98,7 @@ def fit(loss, params, data, optimizer, watch=Watch(), session=Session()):
     Raises FloatingPointError when the loss or its gradient stops being finite (naming the step), WeightsError for a
     checkpoint that does not fit, and for a folder in which another training is at work.
     """
-    folder = Path(session.folder) if session.folder else None
+    folder = None if session.folder is None else Path(session.folder)
     with _alone_in(folder):
         run = _Run(loss, params, data, optimizer, folder, session.inputs)
         return _until_done(run, watch, session)
@@ -228,7 +239,11 @@ class _Run:
         return function(params, data, self.key(0))
 
     def log(self, measured):
-        """Append a row: means of the losses since the last row, and what was evaluated."""
+        """Append a row: means of the losses since the last row, and what was evaluated.
+
+        Raises TypeError for what is no number: a checkpoint could not hold it, and all since the last would be lost.
+        """
+        measured = _numbers_of(measured)
         names = self.recent[0] if self.recent else []
         means = {name: float(np.mean([row[name] for row in self.recent])) for name in names}
         self.history.append({"step": self.step, "seconds": round(self.seconds, 3), **means, **measured})
@@ -272,6 +287,11 @@ class _Run:
                 f"the checkpoint in {self.folder} was made from other inputs: {differing}; to start anew remove that folder "
                 "or name another one"
             )
+        if not 0 <= state["step"] <= self.optimizer.steps:
+            raise WeightsError(
+                f"the checkpoint in {self.folder} is altered: step is {state['step']}, expected one of 0 to {self.optimizer.steps}; "
+                "remove it to start anew"
+            )
         leaves, structure = jax.tree.flatten((self.params, self.ema, self.opt_state))
         saved = [arrays[name] for name in sorted(arrays)]
         # scalars (Adam's counters) are stored with shape (1,)
@@ -288,7 +308,7 @@ class _Run:
         try:
             state = json.loads((self.folder / "state.json").read_text("utf-8"))
             for name, kind in STATE.items():
-                if not isinstance(state[name], kind) or not all(isinstance(row, dict) for row in _rows(state[name])):
+                if not isinstance(state[name], kind) or not _are_rows(state[name]):
                     raise ValueError(f"{name} is {state[name]!r:.80}")
             content = (self.folder / f"state-{state['step']}.safetensors").read_bytes()
             if state["sha256"] != (sha := sha256_of(content)):
@@ -300,8 +320,24 @@ class _Run:
             ) from error
 
 
-def _rows(value):
-    return value if isinstance(value, list) else []
+def _are_rows(value):
+    """Whether ``value``, where it is a list, is one of rows: numbers by name."""
+    return not isinstance(value, list) or all(
+        isinstance(row, dict) and all(isinstance(one, (int, float)) for one in row.values()) for row in value
+    )
+
+
+def _numbers_of(measured):
+    """What ``evaluate`` gave as numbers that JSON knows. Raises TypeError naming what is none."""
+    if not isinstance(measured, dict):
+        raise TypeError(f"evaluate must give a dict of numbers, got {measured!r:.80}")
+    found = {}
+    for name, value in measured.items():
+        array = np.asarray(value)
+        if array.ndim or array.dtype.kind not in "biuf":
+            raise TypeError(f"evaluate must give a dict of numbers, got {name!r} = {value!r:.80}")
+        found[name] = value if isinstance(value, (int, float)) else array.item()
+    return found
 
 
 def _first_difference(old, new, path=""):

@@ -67,6 +67,8 @@ def network_prior_job(recipe):
     noise 0.1, both on validation images. Errors as those of the functions it calls, and of ``prior_of``.
     """
     settings = prior_of(recipe, REQUIRED, DEFAULTS)
+    if not isinstance(settings["tokens"], dict | None):
+        raise TypeError(f"[prior] tokens must be a table, [prior.tokens], got {settings['tokens']!r:.80}")
     width, mirror = settings["dequantize"], settings["mirror"]
     values, sha = images_of(settings, "train")
     shape = values.shape[1:]

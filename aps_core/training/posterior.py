@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aps_core.checks import count, flag, known, noise, number, one_of
+from aps_core.checks import count, flag, fraction, known, noise, number, one_of
 from aps_core.files import sha256_of
 from aps_core.flows import build_flow
 from aps_core.posterior import AmortizedPosterior, load_start
@@ -88,6 +88,14 @@ def objective_settings(recipe):
             count(name, settings[name])
     if settings["pool_noise"] is not None:
         _check_levels(settings["pool_noise"])
+    if settings["pool_missing"] is not None:
+        _check_shares(settings["pool_missing"], settings["pool"])
+    for name in ("pool_noise", "pool_missing"):
+        if settings[name] is not None and (settings["prior_term"] != "modes" or settings["kl"] != "reverse"):
+            raise ValueError(
+                f'{name} is for prior_term "modes" and kl "reverse", whose measurements are a pool, got {name} = {settings[name]!r}, '
+                f"prior_term {settings['prior_term']!r} and kl {settings['kl']!r}"
+            )
     flag("mirror", settings["mirror"])
     number("tweedie_weight", settings["tweedie_weight"])
     if settings["tweedie_weight"] < 0 or (settings["tweedie_weight"] and settings["operators"] is None):
@@ -99,6 +107,18 @@ def objective_settings(recipe):
     if not 0 < settings["forward_share"] < 1:
         raise ValueError(f"forward_share must lie in (0, 1), got {settings['forward_share']!r}")
     return settings
+
+
+def _check_shares(shares, pool):
+    """Raise TypeError or ValueError unless ``shares`` are shares of missing entries, no more of them than the ``pool`` has
+    measurements.
+    """
+    if not isinstance(shares, (list, tuple)) or not shares:
+        raise TypeError(f"pool_missing must be a list of shares of missing entries, got {shares!r:.80}")
+    for share in shares:
+        fraction("pool_missing", share)
+    if len(shares) > pool:
+        raise ValueError(f"pool_missing has {len(shares)} shares, expected at most the {pool} measurements of the pool")
 
 
 def _check_levels(levels):
@@ -165,7 +185,7 @@ def posterior_job(task, recipe, measurements=None, measurement=None, start=None,
         evaluate and (lambda params, _, key: evaluate(AmortizedPosterior(task, flow, params), key)),
         lambda params, card: AmortizedPosterior(task, flow, params, card),
         tree=lambda posterior: posterior.params,
-        facts=_facts(task, flow, recipe, settings, start, pool),
+        facts=_facts(task, flow, recipe, measurements is None and settings["pool_missing"], start, pool),
         inputs=inputs_of(task, start, measurements if measurement is None else measurement, data),
     )
 
@@ -179,12 +199,14 @@ def _check_fits(task, settings, measurement):
         raise ValueError(f"mirror is for images (h, w, c), got signals of shape {task.shape}")
 
 
-def _facts(task, flow, recipe, settings, start, pool):
-    """What the card says of the task, of the family of operators, and of where training began."""
+def _facts(task, flow, recipe, missing, start, pool):
+    """What the card says of the task, of the family of operators, and of where training began. missing: the shares of the
+    pool that was made, which measurements that were recorded do not have.
+    """
     facts = {"task": task.name, "flow": recipe["flow"], "made_for": made_for(task), **begun_by(start)}
     if flow.serves_any_operator:
         facts["any_operator"] = True
-    elif flow.serves_any_mask and settings["pool_missing"]:
+    elif flow.serves_any_mask and missing:
         facts["any_mask"] = True
     return facts if pool is None else {**facts, "family": pool.ranges()}
 
@@ -274,9 +296,13 @@ def _measured(task, flow, settings, seed, measurements, measurement):
 
 
 def initial(flow, seed, start=None):
-    """Initial parameters: those of ``start`` where given. Raises ValueError when its flow is another one."""
+    """Initial parameters: those of ``start`` where given. Raises TypeError for what is no posterior, ValueError when its
+    flow is another one.
+    """
     if start is None:
         return jax.jit(flow.init)(jax.random.key(seed))
+    if not isinstance(start, AmortizedPosterior):
+        raise TypeError(f"start must be an AmortizedPosterior (see aps_core.load_posterior), got {start!r:.80}")
     shapes = [
         jax.tree.map(jnp.shape, params) for params in (start.params, jax.eval_shape(flow.init, jax.random.key(seed)))
     ]

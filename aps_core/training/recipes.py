@@ -15,7 +15,10 @@ import numpy as np
 
 from aps_core.checks import count, flag, fraction, known
 
-COUNTED = ("n_modes", "batch", "subspace")  # what a [prior] has that is a number of something and has no default
+# what a [prior] has, without a default, that is a number of something, a table, or a name
+COUNTED = ("n_modes", "batch", "subspace", "last_years")
+TABLES = ("network", "flow", "recombination")
+NAMES = ("data", "task")
 EVERY = ("name", "trains", "evaluate_every", "optimizer")
 
 
@@ -91,20 +94,22 @@ def objective_of(recipe, defaults):
     return {**defaults, **given}
 
 
-def prior_of(recipe, required, defaults):
-    """The recipe's [prior] table over its ``defaults``. Raises ValueError for a name that is neither among them nor
-    ``required``, and where one of those is missing; TypeError or ValueError for a value of another kind than its default,
-    or of COUNTED that is no count.
+def prior_of(recipe, required, defaults, table="prior"):
+    """The recipe's [prior] table, or the ``table`` that stands in its place, over its ``defaults``. Raises ValueError for a
+    name that is neither among them nor ``required``, and where one of those is missing; TypeError or ValueError for a value
+    of another kind than its default, of COUNTED that is no count, of TABLES that is no table, or of NAMES that is no text.
     """
-    given = recipe["prior"]
-    known("[prior]", given, (*required, *defaults))
+    given = recipe[table]
+    known(f"[{table}]", given, (*required, *defaults))
     if missing := [name for name in required if name not in given]:
-        raise ValueError(f"[prior] has no {missing[0]}: expected {', '.join(required)}")
+        raise ValueError(f"[{table}] has no {missing[0]}: expected {', '.join(required)}")
     settings = {**defaults, **given}
-    if not isinstance(settings["network"], dict):
-        raise TypeError(f"[prior] network must be a table, [prior.network], got {settings['network']!r:.80}")
     for name, value in settings.items():
-        default, what = defaults.get(name), f"[prior] {name}"
+        default, what = defaults.get(name), f"[{table}] {name}"
+        if name in TABLES and not isinstance(value, dict):
+            raise TypeError(f"{what} must be a table, [{table}.{name}], got {value!r:.80}")
+        if name in NAMES and not isinstance(value, str | None):
+            raise TypeError(f"{what} must be a name, got {value!r:.80}")
         if name in COUNTED or type(default) is int:
             settings[name] = count(what, value)
         elif isinstance(default, bool):

@@ -31,7 +31,7 @@ from aps_book.experiments import commands
 from aps_book.record import provenance
 from aps_book.record.run import SCHEMA
 from aps_book.sweeps import engine
-from aps_core import train
+from aps_core import train, weights
 from aps_core.data.temperature import from_kelvin
 from aps_core.training.recorded import save_measurements
 
@@ -79,6 +79,16 @@ run.figure(fig, "line", alt="A falling line", caption="A line of slope $-1$.")
 run.say("One over its height is {line.height:.2f}.")
 run.finish()
 """
+
+
+CELL_WITHOUT_METADATA = json.dumps(
+    {
+        "cells": [{"cell_type": "code", "metadata": None, "source": "x"}],
+        "metadata": {},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+)
 
 
 def aps(*arguments):
@@ -142,6 +152,13 @@ def test_lists_name_every_file(kind, folder):
     assert code == 0 and {p.stem for p in ROOT.glob(folder)} <= {line.split()[0] for line in printed.splitlines()}
 
 
+def test_weights_whose_card_was_edited_hide_no_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("APS_WEIGHTS_DIR", str(tmp_path))
+    weights.save(tmp_path / "mine.safetensors", {"a": np.zeros(2)}, {"task": "t", "recipe": {"start": "others"}})
+    code, printed, _ = aps("list", "weights")
+    assert code == 0 and re.search("mine +the card does not say what trained it", printed) and "toy2d-exact" in printed
+
+
 def test_a_notebook_is_listed_with_its_parameters():
     code, printed, _ = aps("list", "notebooks", "protocol")
     assert code == 0 and re.search(r"n_samples +128 +posterior samples of each measurement", printed)
@@ -167,6 +184,11 @@ def test_data_sets_are_listed():
         ("run toy2d --check -p open 3", "unknown parameter 'open' = 3: expected one of"),
         ("run toy2d --check -p __name__ 3", "unknown parameter '__name__' = 3: expected one of"),
         ("run toy2d -p low 1" + "0" * 400, "expected a number in (0, 1)"),
+        ("run toy2d -p seed {[1]:2}", "seed = '{[1]:2}': expected a seed"),
+        ("run toy2d --out /dev/null/a", "--out /dev/null/a: /dev/null is a file, expected a folder"),
+        ("verify toy2d --out /dev/null", "--out /dev/null: expected a folder, there is a file of that name"),
+        ("verify toy2d --rtol nan", "--rtol nan: expected a finite number of at least 0"),
+        ("compare old new --rtol inf", "--rtol inf: expected a finite number"),
         ("run toy3d", "notebook 'toy3d': expected one of .*did you mean 'toy2d'"),
         ("run there.py", "notebook 'there.py': there is no such file"),
         ("run toy2d --parameters there.json", "parameters 'there.json': there is no such file"),
@@ -206,6 +228,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, said, no_kernel, tmp
     [
         ("a.ipynb", "{}", "cannot be read"),
         ("a.ipynb", "[1]", "cannot be read"),
+        ("a.ipynb", CELL_WITHOUT_METADATA, "cannot be read"),
         ("a.ipynb", "", "cannot be read"),
         ("a.py", "height = (", "'(' was never closed"),
         ("a.py", "height = 1", "no cell tagged parameters"),
@@ -216,6 +239,12 @@ def test_files_that_are_no_notebooks(tmp_path, monkeypatch, no_kernel, name, con
     Path(name).write_text(content)
     code, _, printed = aps("run", name, "--check")
     assert code == 2 and f"notebook '{name}' cannot be read" in printed and said in printed
+
+
+def test_rules_that_fail_are_told_with_the_notebook(tiny, no_kernel):
+    (tiny / "tiny.py").write_text(TINY.replace("record.between(0, 10)", "record.betwen(0, 10)"))
+    code, _, printed = aps("run", "tiny.py", "--check")
+    assert code == 2 and re.match("aps: notebook 'tiny.py': its rules for parameters .* 'betwen'\n$", printed)
 
 
 def test_results_go_to_a_folder(tiny, no_kernel):
@@ -264,6 +293,8 @@ def test_parameters_that_a_task_has_not_are_named_with_those_it_has():
         TypeError, match=r"'faces-denoise' has no parameter 'sigma', got 1; expected some of \['sigma_y'\]"
     ):
         aps_core.load_task("faces-denoise", sigma=1)
+    with pytest.raises(TypeError, match="'faces-denoise' has no parameter 'name', got 1.0"):
+        aps_core.load_task("faces-denoise", **sampling.settings("faces-denoise", {"name": "1"}))
 
 
 @pytest.mark.parametrize(
@@ -353,6 +384,11 @@ def test_rules_of_every_notebook_are_read_before_it_runs(name):
 def test_values_on_the_command_line(name, text, value):
     found = notebooks.find("toy2d").parsed(name, text)
     assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize("text", ["{[1]: 2}", "-" * 10_000 + "1", "(" * 10_000], ids=["table", "signs", "brackets"])
+def test_what_python_cannot_read_is_a_text(text):
+    assert notebooks.find("toy2d").parsed("steps", text) == text
 
 
 @pytest.mark.parametrize("value", [0.1, 3, True, None, [1, 2], ["a", "b"], "x y"])
@@ -740,6 +776,26 @@ def test_a_batch_has_the_samples_of_one_call(capsys):
     assert "drawing 5 samples of 3 measurements with some" in capsys.readouterr().err
 
 
+def test_weights_without_a_recipe_have_the_name_that_they_were_asked_by(monkeypatch):
+    task = aps_core.load_task("mixture2")
+    measurement = task.measure(jax.random.key(0), task.signals("test")[0])
+    saved = types.SimpleNamespace(card={"sha256": "a"}, trained_by="nothing")
+    saved.sample_and_log_prob = lambda key, measurement, n: (np.zeros((n, 2)), np.zeros(n))
+    monkeypatch.setattr(aps_core, "load_posterior", lambda *_: saved)
+    about = sampling.draw(task, measurement, 3, 0, "held-out", "own.safetensors").about
+    assert (about["weights"], about["weights_sha256"], about["trained_by"]) == ("own.safetensors", "a", "nothing")
+
+
+def test_a_card_that_does_not_say_its_start_is_refused_before_anything_is_drawn(monkeypatch):
+    task = aps_core.load_task("mixture2")
+    measurement = task.measure(jax.random.key(0), task.signals("test")[0])
+    posterior = aps_core.gaussian_posterior(task)
+    saved = dataclasses.replace(posterior, card={"sha256": "a", "recipe": {"start": "others"}})
+    monkeypatch.setattr(aps_core, "load_posterior", lambda *_: saved)
+    with pytest.raises(aps_core.WeightsError, match="the card of weights 'own' does not say what trained them"):
+        sampling.draw(task, measurement, 3, 0, "held-out", "own")
+
+
 def test_what_has_not_the_form_of_the_file_is_refused_before_anything_is_drawn():
     task = aps_core.load_task("sphere-impute")
     two = aps_core.Measurement(np.zeros((2, 46, 90)), np.ones((2, 46, 90)))
@@ -793,6 +849,8 @@ def test_numbers_are_numbers_and_dates_are_text(tmp_path, name, text, found):
         ("a.json", "[" * 10**5, "it is nested too deeply"),
         ("a.yaml", "n: " + "[" * 2000, "it is nested too deeply"),
         ("a.yaml", "n: !!binary aGk=\n", "expected a number, a text, a list or a table"),
+        ("a.yaml", "n: !!bool x\n", "it is not valid YAML: a value is none of what its tag says"),
+        ("a.yaml", "n: !!timestamp x\n", "it is not valid YAML: a value is none of what its tag says"),
     ],
 )
 def test_tables_that_surprise_are_refused(tmp_path, name, text, said):
@@ -905,11 +963,14 @@ def test_full_says_in_json_what_it_wrote(monkeypatch):
 
 def test_train_says_in_json_what_it_wrote(monkeypatch):
     def main(arguments, **_):
+        found = train.parser("aps train").parse_args(arguments)
+        assert (found.budget, found.measurements) == (-float("inf"), Path("-y.npz"))
         print("step 3")
         return {"name": arguments[0], "weights": None}
 
     monkeypatch.setattr("aps_core.train.main", main)
-    code, printed, errors = aps("train", "mine.toml", "--json")
+    given = ["--budget", "-inf", "--measurements", "-y.npz"]  # which begin as options do
+    code, printed, errors = aps("train", "mine.toml", *given, "--json")
     assert code == 0 and json.loads(printed) == {"name": "mine.toml", "weights": None} and "step 3" in errors
 
 
@@ -946,6 +1007,8 @@ def test_sweep_says_in_json_what_it_wrote(monkeypatch, tmp_path):
     assert code == 1 and "2 of 2 sets have no record" in errors and engine.call.call_args.kwargs == {"quiet": True}
     assert Path(made["table"]).is_file() and Path(made["page"]).is_file()
     assert set(made["without_record"]) == set(made["jobs"]) and len(made["jobs"]) == 2
+    code, _, errors = aps("sweep", str(tmp_path / "a.yaml"), "--out", str(tmp_path / "a.yaml"))
+    assert code == 2 and "a.yaml: expected a folder, there is a file of that name" in errors
     code, printed, _ = aps("sweep", str(tmp_path / "a.yaml"), "--dry-run", "--json")
     assert code == 0 and json.loads(printed)["dry_run"]
 

@@ -96,6 +96,9 @@ def test_csv_gives_the_same_jobs_as_yaml(folder):
         ("notebook: tiny.py\ngrid: {seed: [0]}\ngrid: {seed: [1]}\n", "'grid' stands twice"),
         ("notebook: tiny.py\nlist: []\n", r"list = \[\]: expected at least one entry"),
         ("notebook: tiny.py\ngrid: {seed: [0]}\nlist: [{seed: 1}]\n", "'seed' stands in grid and in list"),
+        ("notebook: tiny.py\ngrid: {seed: [0]}\nparameters: {seed: 1}\n", "'seed' stands in grid and in parameters"),
+        ("notebook: tiny.py\ngrid: {seed: [0]}\nparameters: 0\n", "parameters = 0: expected a table"),
+        ("notebook: tiny.py\ngrid: {seed: [0]}\nnumbers: ''\n", "numbers = '': expected a list"),
         ("notebook: tiny.py\ngrid: {seed: [0]}\nnumbers: [1]\n", "numbers: expected keys of the record, got 1"),
     ],
 )
@@ -133,6 +136,33 @@ def test_small_numbers_reach_the_jobs_as_numbers(folder):
 
 def test_a_notebook_named_on_the_command_line_serves_a_file_that_names_none(folder):
     assert plan.read(write(folder, "notebook: null\ngrid: {seed: [1]}\n"), "tiny.py").notebook.name == "tiny"
+    for name, text in (("a.yaml", "notebook: tiny.py\ngrid: {seed: [1]}\n"), ("a.csv", "notebook,seed\ntiny.py,1\n")):
+        assert plan.read(write(folder, text, name), "tiny.py").notebook.name == "tiny"
+        with pytest.raises(ValueError, match="it names the notebook 'tiny.py', --notebook says 'toy2d'"):
+            plan.read(folder / name, "toy2d")
+
+
+def test_results_of_another_notebook_or_of_other_files_are_not_taken_for_those_of_a_sweep(folder):
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        (folder / name / "tiny.py").write_text(HEADER + TINY.replace("seed = 0\n", "seed = 0\nfile = ''\n"))
+    text = "notebook: tiny.py\ngrid: {seed: [0]}\n"
+    one, two = (plan.read(write(folder / name, text)) for name in ("one", "two"))
+    assert list(one.jobs) == list(two.jobs)
+    one.write(folder / "there")
+    one.check_folder(folder / "there")
+    two.check_folder(folder / "elsewhere")
+    with pytest.raises(ValueError, match="there: it has the same sets of parameters of .*tiny.py for a file in .*one"):
+        two.check_folder(folder / "there")
+    plan.read(write(folder / "two", text.replace("0", "1"))).check_folder(folder / "there")  # of which it has none
+    # a notebook of the book, and a path that is relative to the file of the sweep
+    text = "notebook: sphere_impute\nlist: [{seed: 0}, {file: my.nc}]\n"
+    plan.read(write(folder / "one", text)).write(folder / "there")
+    with pytest.raises(ValueError, match="expected another folder"):
+        plan.read(write(folder / "two", text)).check_folder(folder / "there")
+    plan.read(write(folder / "two", text.replace(", {file: my.nc}", ""))).check_folder(folder / "there")
+    (folder / "one").rename(folder / "moved")  # with its results
+    plan.read(folder / "moved" / "sweep.yaml").check_folder(folder / "there")
 
 
 def test_a_parameter_may_be_called_as_a_column():

@@ -127,6 +127,8 @@ def test_unknown_terms_and_settings_are_refused():
         toy2d_flows.toys_job(toy2d.toys(), {**toy2d_flows.SETTINGS, "term": "modes"}, 0)
     with pytest.raises(ValueError, match="unknown entry 'noise'"):
         toy2d_flows.toys_from_recipe({"toys": {"noise": 1}, "optimizer": {"steps": 10}})
+    with pytest.raises(WeightsError, match="'toy2d-closed' do not fit the flow"):
+        toy2d_flows.toys_job(toy2d.toys(), {**toy2d_flows.SETTINGS, "start": "toy2d-closed"}, 0, {"a": np.zeros(3)})
 
 
 @pytest.mark.long

@@ -236,6 +236,19 @@ RECIPE = {"flow": {"kind": "realnvp", "steps": 1, "width": 4}, "objective": {"ba
         ({"objective": {"batch": "all"}}, TypeError, "batch must be an integer"),
         ({"objective": {"forward_share": "half"}}, TypeError, "forward_share must be a number"),
         ({"objective": {"batches": 4}}, ValueError, "unknown entry 'batches'"),
+        (
+            {"objective": {"pool_missing": 0.3}},
+            TypeError,
+            "pool_missing must be a list of shares of missing entries, got 0.3",
+        ),
+        ({"objective": {"pool_missing": [1.5]}}, ValueError, r"pool_missing must lie in \[0, 1\], got 1.5"),
+        ({"objective": {"pool_missing": [0.3]}}, ValueError, 'pool_missing is for prior_term "modes" and kl "reverse"'),
+        (
+            {"objective": {"pool": 1, "pool_missing": [0.3, 0.6]}},
+            ValueError,
+            "pool_missing has 2 shares, expected at most the 1",
+        ),
+        ({"objective": {"pool_noise": [0.1, 0.2]}}, ValueError, 'pool_noise is for prior_term "modes"'),
         ({"optimizer": 3}, TypeError, "optimizer must be a table"),
         ({"evaluate_every": 0}, ValueError, "evaluate_every must be at least 1"),
     ],
@@ -243,6 +256,20 @@ RECIPE = {"flow": {"kind": "realnvp", "steps": 1, "width": 4}, "objective": {"ba
 def test_recipes_that_are_wrong(task, change, kind, text):
     with pytest.raises(kind, match=text):
         train_posterior(task, {**RECIPE, **change}, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "text"),
+    [
+        ({"evaluate_every": 0}, ValueError, "evaluate_every must be at least 1, got 0"),
+        ({"evaluate_every": 2.5}, TypeError, "evaluate_every must be an integer, got 2.5"),
+        ({"folder": ""}, ValueError, "folder must be a path"),
+        ({"start": "toy2d-exact"}, TypeError, "start must be an AmortizedPosterior .*, got 'toy2d-exact'"),
+    ],
+)
+def test_trainings_that_are_called_wrongly(task, measurement, given, kind, text):
+    with pytest.raises(kind, match=text):
+        train_posterior(task, RECIPE, measurement=measurement, progress=False, **given)
 
 
 FILES = {

@@ -408,6 +408,17 @@ def test_an_array_that_claims_more_than_it_has_is_refused(tmp_path):
         unpacking.read_npz(tmp_path / "a.npz")
 
 
+@pytest.mark.parametrize("names", [("y.npy", "y.npy"), ("y.npy", "y")])
+def test_an_array_that_stands_twice_is_refused(tmp_path, names):
+    content = io.BytesIO()
+    np.save(content, np.zeros(2))
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        for name in names:
+            archive.writestr(name, content.getvalue())
+    with pytest.raises(ValueError, match="a.npz cannot be read as .npz: array 'y' stands twice"):
+        unpacking.read_npz(tmp_path / "a.npz")
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "other", "empty"])
 def test_damaged_archives_are_value_errors(tmp_path, damage):
     content = gzip.compress(RNG.bytes(5000) + bytes(5000))

@@ -4,7 +4,7 @@ with a reason.
 
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 
 import flax.struct
@@ -212,6 +212,15 @@ WRONG = [
     ("red-diff", {"start": "zero"}, ValueError, "start must be one of"),
     ("score-prior", {"prior_term": "modes"}, ValueError, "prior_term must be one of"),
     ("score-prior", {"objective": {"batchsize": 3}}, ValueError, "batchsize"),
+    (
+        "score-prior",
+        {"objective": {"prior_term": "elbo"}},
+        ValueError,
+        "prior_term stands in objective, 'elbo', and is 'ode'",
+    ),
+    ("score-prior", {"optimizer": {"steps": 0}}, ValueError, "optimizer steps must be at least 1, got 0"),
+    ("score-prior", {"optimizer": [3]}, TypeError, "optimizer must be a table"),
+    ("score-prior", {"flow": {"width": 0}}, ValueError, "width must be at least 1, got 0"),
     ("dpm", {}, ValueError, "unknown sampler 'dpm'; expected"),
 ]
 
@@ -220,6 +229,11 @@ WRONG = [
 def test_impossible_settings(make_task, name, settings, error, text):
     with pytest.raises(error, match=text):
         make_sampler(name, make_task(), **settings)
+
+
+def test_whole_numbers_of_any_size_can_be_step_sizes(make_task):
+    sampler = make_sampler("dps", make_task(), n_steps=2, step_size=2**31)
+    assert type(sampler.step_size) is float and sampler.step_size == 2**31
 
 
 def test_impossible_samples_and_measurements(make_task):
@@ -331,6 +345,21 @@ def test_tuning_records_the_whole_search(make_task, tmp_path):
         tune.Trials(metric="fid")
     with pytest.raises(ValueError, match='metric "energy" needs n of at least 2, got 1'):
         tune.Trials(n=1, metric="energy")
+
+
+def test_a_search_survives_what_its_metric_and_its_grid_are(make_task, tmp_path, monkeypatch):
+    """A score that is NaN is not the best, numbers of NumPy are numbers, and a file that cannot be written is told before."""
+    made = lambda name, task, n_steps: SimpleNamespace(sample=lambda *_: jnp.full((1, 2, *SHAPE), n_steps / 8), nfe=1)  # noqa: E731
+    monkeypatch.setattr(tune, "make_sampler", made)
+    score = partial(lambda shift, samples, measurements: np.nan if samples.max() < 0.3 else samples.max() + shift, 1.0)
+    grid, trials = {"n_steps": np.array([2, 4, 3])}, tune.Trials(2, score, 1)
+    found = tune.tune("dps", make_task(), grid, trials, tmp_path / "a.json")
+    assert found["best"] == {"n_steps": 3} and [row["score"] for row in found["search"]] == [None, 1.5, 1.375]
+    assert (
+        json.loads((tmp_path / "a.json").read_text()) == json.loads(json.dumps(found)) and found["metric"] == "partial"
+    )
+    with pytest.raises(ValueError, match="path .*a.json/b.json: .*a.json is a file, expected a folder"):
+        tune.tune("dps", make_task(), grid, trials, tmp_path / "a.json" / "b.json")
 
 
 def test_every_default_search_is_of_settings_that_exist(make_task):

@@ -234,6 +234,48 @@ def test_a_damaged_state(tmp_path):
         _fit(tmp_path)
 
 
+def test_a_state_that_was_altered(tmp_path):
+    _fit(tmp_path, budget=0.0)
+    state = json.loads((tmp_path / "state.json").read_text())
+    for change, said in (
+        ({"step": 31}, "is altered: step is 31, expected one of 0 to 30"),
+        ({"recent": [{"loss": "x"}]}, "truncated or altered: .*recent is"),
+        ({"history": [{"step": [1]}]}, "truncated or altered: .*history is"),
+    ):
+        changed = state | change
+        (tmp_path / "state.json").write_text(json.dumps(changed))
+        content = (tmp_path / "state-1.safetensors").read_bytes()
+        (tmp_path / f"state-{changed['step']}.safetensors").write_bytes(content)
+        with pytest.raises(WeightsError, match=said):
+            _fit(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "said"),
+    [
+        (lambda: Session(""), ValueError, "folder must be a path, or None for no checkpoint, got ''"),
+        (lambda: Session(3), TypeError, "folder must be a path, or None for no checkpoint, got 3"),
+        (lambda: Session(progress="no"), TypeError, "progress must be True or False, got 'no'"),
+        (lambda: Watch(every=0), ValueError, "every must be at least 1, got 0"),
+        (
+            lambda: _fit(evaluate=lambda *_: {"a": "x"}),
+            TypeError,
+            "evaluate must give a dict of numbers, got 'a' = 'x'",
+        ),
+        (lambda: _fit(evaluate=lambda *_: None), TypeError, "evaluate must give a dict of numbers, got None"),
+    ],
+)
+def test_sessions_and_watches_that_cannot_be(make, kind, said):
+    with pytest.raises(kind, match=said):
+        make()
+
+
+def test_numbers_of_jax_can_be_evaluated_and_kept(tmp_path):
+    watched = _fit(tmp_path, evaluate=lambda p, d, k: {"w": jnp.sum(p["w"]), "n": np.int64(3)}, budget=0.0)
+    assert type(watched.history[0]["w"]) is float and type(watched.history[0]["n"]) is int
+    assert json.loads((tmp_path / "state.json").read_text())["history"] == watched.history
+
+
 def test_the_log(tmp_path):
     trained = _fit(
         tmp_path, evaluate=lambda p, d, k: {"distance": float(jnp.sum((p["w"] - d) ** 2))}, evaluate_every=10
@@ -345,6 +387,7 @@ def _check_prior(prior):
         ({"dequantize": -1.0}, ValueError, "dequantize must lie in"),
         ({"t_residual": "1e-4"}, TypeError, "t_residual must be a number"),
         ({"network": "dense"}, TypeError, "network must be a table"),
+        ({"data": ["celeba"]}, TypeError, "data must be a name, got"),
     ],
 )
 def test_settings_of_a_prior_that_cannot_be(change, kind, said):
@@ -352,6 +395,58 @@ def test_settings_of_a_prior_that_cannot_be(change, kind, said):
     assert recipes.prior_of({"prior": given}, network_prior.REQUIRED, network_prior.DEFAULTS)["batch"] == 2
     with pytest.raises(kind, match=rf"\[prior\] {said}"):
         recipes.prior_of({"prior": given | change}, network_prior.REQUIRED, network_prior.DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    ("trains", "tables", "kind", "said"),
+    [
+        (
+            "network-prior",
+            {"prior": {"data": "a", "n_modes": 1, "batch": 1, "network": {}, "tokens": 3}},
+            TypeError,
+            "tokens must",
+        ),
+        (
+            "modal-prior",
+            {"prior": {"data": "ncep-temperature"}},
+            ValueError,
+            r"\[prior\] has no n_modes: expected data, n_modes",
+        ),
+        (
+            "modal-prior",
+            {
+                "prior": {
+                    "data": "patches16",
+                    "n_modes": 1,
+                    "last_years": 1,
+                    "batch": 1,
+                    "network": {},
+                    "recombination": {},
+                }
+            },
+            ValueError,
+            "data = .patches16.: expected fields with year and month",
+        ),
+        (
+            "flow-prior",
+            {"prior": {"data": "celeba", "batch": 0, "flow": {}}},
+            ValueError,
+            r"\[prior\] batch must be at least 1",
+        ),
+        (
+            "flow-prior",
+            {"prior": {"data": "celeba", "batch": 1, "flow": {}, "grey": "no"}},
+            TypeError,
+            "grey must be True or False",
+        ),
+        ("score-on-draws", {"draws": {"task": "gaussian16"}}, ValueError, r"\[draws\] has no t_min"),
+        ("toys", {"toys": {"batch": 0}}, ValueError, r"\[toys\] batch must be at least 1, got 0"),
+        ("toys", {"toys": {"low": "0.1"}}, TypeError, r"\[toys\] low must be a number"),
+    ],
+)
+def test_settings_of_every_trainer_are_checked(trains, tables, kind, said):
+    with pytest.raises(kind, match=said):
+        ALL[trains].job({"name": "a", "optimizer": STEPS, **tables})
 
 
 TASK, FLOW, STEPS = {"name": "mixture2"}, {"kind": "realnvp"}, {"steps": 2}
@@ -376,6 +471,14 @@ def test_what_a_recipe_asks_for_without_sense_is_named(tmp_path, monkeypatch, ch
     monkeypatch.setattr(train, "read", lambda _: recipe)
     with pytest.raises(kind, match=said):
         train.main(["a.toml", "--out", str(tmp_path), "--checkpoints", str(tmp_path)])
+
+
+def test_checkpoints_that_cannot_be_written_are_told_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        train, "read", lambda _: {"name": "a", "task": {"name": "nothing"}, "flow": FLOW, "optimizer": STEPS}
+    )
+    with pytest.raises(ValueError, match="state of --checkpoints .*: /dev/null is a file, expected a folder"):
+        train.main(["a.toml", "--out", str(tmp_path), "--checkpoints", "/dev/null"])
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_altered(folder):
         weights.load("mine")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"bytes": 3}', ""])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"bytes": 3}', '{"bytes": 3, "sha256": 5}', "[" * 10**5, ""])
 def test_a_card_that_is_none(folder, content):
     (folder / "mine.json").write_text(content)
     with pytest.raises(WeightsError, match="card mine.json is not valid"):
