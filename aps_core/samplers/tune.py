@@ -141,9 +141,7 @@ def _row(sampler, key, measurements, x0, trials):
     }
     if samples is not None and callable(trials.metric):
         score = float(trials.metric(samples, measurements))
-        row["finite"] = math.isfinite(
-            score
-        )  # NaN is neither smaller nor larger: it would be the best where it comes first
+        row["finite"] = math.isfinite(score)  # neither smaller nor larger, NaN would be the best where it comes first
         row["score"] = score if row["finite"] else None
     if samples is not None and x0 is not None:
         row["psnr"] = float(quality.psnr(samples.mean(axis=1), x0).mean())
