@@ -1,15 +1,17 @@
 """Ranks of simulation-based calibration: their ECDF against a simultaneous band."""
 
 from aps_book.figures.style import book_style, colour_of, dash_of, new_figure
+from aps_core.metrics.calibration import RankBand
 
 
 def rank_panels(panels, columns=2, xlabel="rank of the truth"):
     """ECDF of ranks less that of uniform ones, a panel for each quantity: dict title -> {label: RankBand}; the band of the
-    first label is drawn grey, since it is the same for all. Equal labels have equal colours. Raises ValueError without a
-    panel.
+    first label is drawn grey, since it is the same for all. Equal labels have equal colours. A RankBand may be a list of
+    its fields, as the data of a full run's figure hold it. Raises ValueError without a panel.
     """
     if not panels:
         raise ValueError("panels is empty, expected at least one")
+    panels = {title: {label: RankBand(*band) for label, band in panel.items()} for title, panel in panels.items()}
     order = list(dict.fromkeys(label for panel in panels.values() for label in panel))
     rows = -(-len(panels) // columns)
     with book_style():

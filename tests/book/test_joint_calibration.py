@@ -9,6 +9,7 @@ from aps_book import record
 from aps_book.experiments import joint_calibration as study
 from aps_book.experiments import joint_kept
 from aps_book.figures import charts, ranks
+from aps_book.record import figure_data
 from aps_core.metrics import calibration, joint
 from aps_core.samplers import make_sampler
 
@@ -19,6 +20,16 @@ def test_a_panel_for_each_quantity():
     assert [ax.get_title() for ax in fig.axes if ax.get_visible()] == ["pixel", "log q"]
     with pytest.raises(ValueError, match="empty"):
         ranks.rank_panels({})
+
+
+def test_panels_of_a_full_run_are_drawn_from_what_it_keeps(tmp_path):
+    band = calibration.rank_band(np.random.default_rng(0).integers(0, 32, 60), 31)
+    (tmp_path / "kept.npz").write_bytes(figure_data.packed({"ranks": {"panels": {"pixel": {"a": band}}}}))
+    kept = figure_data.unpacked(tmp_path / "kept.npz")["ranks"]
+    (now, _), (then, _) = (
+        ranks.rank_panels(panels).axes[0].lines for panels in ({"pixel": {"a": band}}, kept["panels"])
+    )
+    np.testing.assert_allclose(then.get_xydata(), now.get_xydata())
 
 
 def test_a_row_for_each_sampler():
