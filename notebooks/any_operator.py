@@ -156,9 +156,9 @@ if full is not None and "time.any.n1" in full["numbers"]:
 # %% tags=["hide-input"]
 if known := any_operator.rows(run, ["share_of_own"]):
     run.say(
-        "For the operators of this table, which training has not seen, a flow for each alone was trained from the weights "
-        "of the one flow, on draws of the prior. What both gain over the closed form in energy score says how much is lost by never "
-        "having seen it."
+        "For the operators of this table, which training has not seen, a flow for each alone was trained from the "
+        "weights of the one flow, on draws of the prior. What both gain over the closed form in energy score says how "
+        "much is lost by never having seen it."
     )
     run.table(
         known,
