@@ -142,13 +142,17 @@ for problem in study.known_problems(run):
             {
                 "all_90": ("all entries", ".1f"),
                 **{f"{band}_90": (f"band {i + 1}", ".1f") for i, band in enumerate(study.bands())},
-                "tarp_area": ("TARP, area [%]", "+.1f"),
-                "outside": ("ranks outside the band", ".0f"),
             },
             problem,
             caption=f"{study.PROBLEMS[problem].label}: truths in 90 % intervals [%], of all entries and of the modes "
-            f"of the prior in five bands, coarse to fine; area between TARP's coverage and the diagonal; how many of "
-            f"the five quantities above leave the 95 % band of ranks. {run.stated('n_signals')} signals.",
+            f"of the prior in five bands, coarse to fine. {run.stated('n_signals')} signals.",
+        )
+        run.table(
+            study.rows(run, problem, "all_90"),
+            {"tarp_area": ("TARP, area [%]", "+.1f"), "outside": ("ranks outside the band", ".0f")},
+            problem,
+            caption=f"{study.PROBLEMS[problem].label}: area between TARP's coverage and the diagonal; how many of the "
+            f"five quantities above leave the 95 % band of ranks. {run.stated('n_signals')} signals.",
         )
 
 # %% tags=["hide-input"]

@@ -128,8 +128,8 @@ COLUMNS = {
     "ratio": ("error of a sample over that of the mean", ".2f"),
     "inside_90": ("90 % intervals hold [%]", ".1f"),
     "steps": ("steps", ",.0f"),
-    "seconds": ("seconds", ",.0f"),
-    "parameters": ("parameters", ",.0f"),
+    "seconds": ("time [s]", ",.0f"),
+    "parameters": ("parameters", ".1e"),
 }
 PANELS = {"val_psnr_n1": "one sample (dB)", "val_psnr_mean64": "mean of 64 (dB)", "val_spread": "spread of the samples"}
 

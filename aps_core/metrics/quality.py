@@ -138,6 +138,7 @@ def mean_and_standard_error(values):
 def _check_peak(**arrays):
     """Raise ValueError for whole numbers above 1: those of 8-bit pictures, whose peak is not that of signals."""
     for name, value in arrays.items():
+        real_array(name, value)  # names what is no array
         array = np.asarray(value)
         if array.dtype.kind in "iu" and array.max(initial=0) > 1:
             raise ValueError(

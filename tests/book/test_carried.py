@@ -110,7 +110,7 @@ def test_coarser_and_finer_meshes(sphere):
     )
     gap = np.linalg.norm(coarser.vertices[:, None] - sphere.vertices, axis=2).min(axis=1)
     assert gap.max() < 1e-6  # every vertex is one of those before
-    with pytest.raises(ValueError, match="cell must be positive, got 0"):
+    with pytest.raises(ValueError, match="cell must be finite and positive, got 0"):
         sphere.coarser(0)
     with pytest.raises(ValueError, match="no face is left"):
         sphere.coarser(100.0)
