@@ -89,13 +89,8 @@ class Notebook:
             return WORDS[text.lower()]
         try:
             value = ast.literal_eval(text)
-        except (
-            ValueError,
-            SyntaxError,
-            TypeError,
-            RecursionError,
-            MemoryError,
-        ):  # of {[]: 1}, and of thousands of signs
+        # TypeError: of {[]: 1}; the last two: of thousands of signs
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             return text
         return list(value) if isinstance(value, tuple) else value
 

@@ -51,10 +51,10 @@ def both(before: dict[str, dict], now: dict[str, dict], rtol: float) -> dict[str
     notebook -> parameter -> [old, new].
     """
     common = sorted(before.keys() & now.keys())
-    others = {name: _changed(before[name]["parameters"], now[name]["parameters"]) for name in common}
-    told = {name: numbers(now[name], before[name], {}, rtol) for name in common if not others[name]}
     if not common:
         raise ValueError(f"old and new have no notebook in common: {sorted(before)} and {sorted(now)}")
+    others = {name: _changed(before[name]["parameters"], now[name]["parameters"]) for name in common}
+    told = {name: numbers(now[name], before[name], {}, rtol) for name in common if not others[name]}
     return {
         "notebooks": len(told),
         **{kind: sum(one[kind] for one in told.values()) for kind in ("same", "times")},

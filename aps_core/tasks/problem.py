@@ -87,14 +87,12 @@ class Task:
             given = partial(_no_signals, self.name)
         low, high = _range_of_draws(self.prior)
         ends = (low, high) if self.unit_range else None
-        if isinstance(given, partial) and given.func in (
-            _all_of,
-            _real_signals,
-        ):  # those of the Task that this one is made from
+        # signals of the Task that this one is made from
+        if isinstance(given, partial) and given.func in (_all_of, _real_signals):
             given = given.args[0]
         if not callable(given):
             values = self._checked_array(given)
-            _check_scale("signals", values, ends)
+            _check_scale_of_signals("signals", values, ends)
             low, high = min(low, float(np.min(values, initial=0))), max(high, float(np.max(values, initial=1)))
             given = partial(_all_of, values)
         elif not (isinstance(given, partial) and given.func is _no_signals):
@@ -244,7 +242,7 @@ def _all_of(values, split):
 FAR = 10  # times the width of what a prior's draws span, beyond which signals are in another scale than it
 
 
-def _check_scale(name, values, ends):
+def _check_scale_of_signals(name, values, ends):
     """Raise ValueError where signals lie far outside ``ends`` (low, high), as 8-bit pictures do under a prior of [0, 1]: data
     in their scale would pass, and the posterior be one of the prior alone. None: signals of any range.
     """
@@ -269,7 +267,7 @@ def _real_signals(signals, shape, ends, split):
         raise ValueError(f"{name} has shape {array.shape}, expected (n, {', '.join(map(str, shape))}), n at least 1")
     if not checks.is_traced(array) and not np.isfinite(np.sum(np.asarray(array), dtype=np.float64)):
         raise ValueError(f"{name} holds entries that are not finite, expected numbers")
-    _check_scale(name, array, ends)
+    _check_scale_of_signals(name, array, ends)
     return values
 
 
