@@ -78,7 +78,8 @@ class Task:
         set_private("_signal_range", range_of_signals if self.unit_range else None)
         set_private("_data_range", None)
         if self.unit_range:
-            set_private("_data_range", operators.data_extremes(self.operator, *range_of_signals))
+            (low, high), beyond = range_of_signals, BEYOND if self.operator.saturates else 0.0
+            set_private("_data_range", operators.data_extremes(self.operator, low - beyond, high + beyond))
 
     def _set_signals(self):
         """Make ``signals`` a function that checks what it returns; (smallest, largest) entry that signals can have."""
@@ -239,6 +240,7 @@ def _all_of(values, split):
     return values
 
 
+BEYOND = 0.4  # that draws of a prior of pictures go beyond [0, 1]; without a sensor that saturates the check of data allows for it
 FAR = 10  # times the width of what a prior's draws span, beyond which signals are in another scale than it
 
 

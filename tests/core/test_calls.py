@@ -411,6 +411,13 @@ def test_draws_of_a_prior_of_pictures_are_served_and_pictures_of_another_scale_a
             task.check(Measurement(jnp.asarray(scaled)))
 
 
+def test_draws_of_a_prior_of_pictures_are_served_by_a_sensor_that_saturates():
+    task = load_task("faces-saturated")
+    for entry in (-0.46, 1.48):
+        drawn = jnp.full((32, 32, 3), 0.5).at[3, 4, 1].set(entry)
+        task.check(task.measure(KEY, drawn))
+
+
 def test_degrees_are_not_taken_for_a_picture(task):
     for y, hint in (
         ([-41.0, 0.0, 20.0, 36.0], "scale it as the signals"),
